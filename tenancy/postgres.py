@@ -1,0 +1,174 @@
+"""The database: which one, as which role, through which pool.
+
+Two roles: the *owner* makes tables and policies and is used by `tutti migrate` alone; the *application's* role owns
+nothing and cannot bypass row-level security, and every other connection uses it. `refuse_unsafe_role` holds that at
+start-up.
+"""
+
+import contextlib
+import warnings
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import asyncpg
+import msgspec
+from piccolo.engine import engine_finder
+from piccolo.engine.postgres import PostgresEngine
+
+from tenancy.embedded import EmbeddedServer
+from tenancy.errors import SetupRefused
+
+OWNER = "tutti_owner"
+APPLICATION = "tutti_app"
+DATABASE = "tutti"
+OLDEST_SERVER = 150_000  # PostgreSQL 15, as server_version_num
+
+
+class Database(msgspec.Struct, frozen=True):
+    """How to reach the database as each role: asyncpg's connection arguments."""
+
+    application: dict[str, Any]
+    owner: dict[str, Any]
+    embedded: bool
+
+
+class Engine(PostgresEngine):
+    """Piccolo's engine without its habit of connecting while modules are imported, and without stray queries.
+
+    A query outside a transaction of `tenancy.rows` has no tenant: row-level security would answer it with nothing. That
+    silence hides mistakes, so here it is an error.
+    """
+
+    async def check_version(self) -> None:
+        """Do nothing: `refuse_unsafe_role` checks the version, at start-up instead of at import."""
+
+    async def prep_database(self) -> None:
+        """Do nothing: Tutti needs no extension."""
+
+    async def _run_in_pool(self, query: str, args: Any = None) -> Any:
+        raise RuntimeError("A query outside tenancy.rows has no tenant; open rows_of(account) around it.")
+
+    _run_in_new_connection = _run_in_pool
+
+
+def engine() -> Engine:
+    """Return the engine that `piccolo_conf.py` made from the settings."""
+    found = engine_finder()
+    if not isinstance(found, Engine):
+        raise SetupRefused("piccolo_conf.py cannot be imported: run from the project's folder or install it.")
+    return found
+
+
+def located(url: str | None, owner_url: str | None, data_folder: Path) -> Database:
+    """Name the database for these settings: the one in `url`, or the embedded one under `data_folder`.
+
+    Nothing is started; `EmbeddedServer(data_folder).start()` does that.
+    """
+    if url is not None:
+        return Database({"dsn": url}, {"dsn": owner_url or url}, embedded=False)
+    sockets = {"host": str(EmbeddedServer(data_folder).place.sockets), "database": DATABASE}
+    return Database(sockets | {"user": APPLICATION}, sockets | {"user": OWNER}, embedded=True)
+
+
+async def provide_embedded(server: EmbeddedServer) -> None:
+    """Make the two roles and the database on a fresh embedded server; on a furnished one, change nothing."""
+    superuser = {"host": str(server.place.sockets), "user": "postgres"}
+    async with connected(superuser | {"database": "postgres"}) as connection:
+        for role in (OWNER, APPLICATION):
+            if not await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", role):
+                with contextlib.suppress(asyncpg.DuplicateObjectError, asyncpg.UniqueViolationError):
+                    await connection.execute(f"CREATE ROLE {role} LOGIN")
+        if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", DATABASE):
+            with contextlib.suppress(asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError):
+                await connection.execute(f"CREATE DATABASE {DATABASE} OWNER {OWNER}")
+
+
+@contextlib.asynccontextmanager
+async def connected(arguments: dict[str, Any]) -> AsyncIterator[asyncpg.Connection]:
+    """Open one connection outside the pool.
+
+    Raises:
+        SetupRefused: the database cannot be reached or does not let us in.
+    """
+    try:
+        connection = await asyncpg.connect(**arguments)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+        raise SetupRefused(f"The database cannot be reached: {error}") from None
+    try:
+        yield cast("asyncpg.Connection", connection)
+    finally:
+        await connection.close()
+
+
+@contextlib.asynccontextmanager
+async def pool(size: int) -> AsyncIterator[None]:
+    """Open the engine's connection pool for as long as the block runs, and refuse an unsafe role first.
+
+    Raises:
+        SetupRefused: unreachable database, too old a server, or a role that could bypass row-level security.
+    """
+    database = engine()
+    async with connected(database.config) as connection:
+        await refuse_unsafe_role(connection)
+    await database.start_connection_pool(min_size=min(2, size), max_size=size, reset=leave_clean)
+    try:
+        yield
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            await database.close_connection_pool()
+
+
+async def leave_clean(connection: asyncpg.Connection) -> None:
+    """Replace asyncpg's reset on release, which costs a round trip and undoes session state that we never set.
+
+    A connection that comes back inside a transaction would hand its tenant to the next borrower: it is closed instead.
+    """
+    if connection.is_in_transaction():
+        connection.terminate()
+
+
+async def refuse_unsafe_role(connection: asyncpg.Connection) -> None:
+    """Check that the server is new enough and that its role cannot look past row-level security.
+
+    Raises:
+        SetupRefused: with what to do about it.
+    """
+    row = await connection.fetchrow(
+        """
+        SELECT rolname, rolsuper, rolbypassrls, current_setting('server_version_num')::int AS version,
+               EXISTS (SELECT FROM pg_class WHERE relkind = 'r' AND relowner = pg_roles.oid
+                       AND relnamespace = 'public'::regnamespace) AS owns_tables,
+               EXISTS (SELECT FROM pg_class table_ JOIN pg_roles owner ON owner.oid = table_.relowner
+                       WHERE table_.relkind = 'r' AND table_.relnamespace = 'public'::regnamespace
+                       AND owner.oid <> pg_roles.oid AND pg_has_role(pg_roles.oid, owner.oid, 'MEMBER')) AS is_owner_too
+        FROM pg_roles WHERE rolname = current_user
+        """
+    )
+    if row is None or row["version"] < OLDEST_SERVER:
+        raise SetupRefused("Tutti needs PostgreSQL 15 or newer.")
+    reasons = [
+        reason
+        for column, reason in (
+            ("rolsuper", "is a superuser"),
+            ("rolbypassrls", "may bypass row-level security (BYPASSRLS)"),
+            ("owns_tables", "owns the tables"),
+            ("is_owner_too", "is a member of the role that owns the tables"),
+        )
+        if row[column]
+    ]
+    if reasons:
+        raise SetupRefused(
+            f"The role {row['rolname']!r} in DATABASE_URL {' and '.join(reasons)}, so accounts would not be kept apart. "
+            f"Create a plain one (CREATE ROLE {APPLICATION} LOGIN PASSWORD '...'), put it into DATABASE_URL, "
+            "put the owner's URL into TUTTI_OWNER_DATABASE_URL and run: tutti migrate"
+        )
+
+
+def application_role(database: Database) -> str:
+    """Return the name of the application's role, for the grants that follow a migration."""
+    if "user" in database.application:
+        return str(database.application["user"])
+    return urlsplit(str(database.application["dsn"])).username or APPLICATION

@@ -1,0 +1,90 @@
+"""The only opener of a transaction on account-owned rows.
+
+Every transaction begins by saying whose rows it may see: `rows_of(account)` for work that the service itself does,
+`rows_entered(...)` for callers, whose first statement proves who they are and sets the tenant in one round trip.
+Without a tenant row-level security shows nothing.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator
+from contextvars import ContextVar
+from typing import Any, cast
+from uuid import UUID
+
+import asyncpg
+from anyio import CancelScope
+from asyncpg.pool import PoolConnectionProxy
+
+from tenancy.errors import SetupRefused
+from tenancy.postgres import engine
+
+
+class Transaction:
+    """One open transaction; Piccolo's queries in the same task run on its connection."""
+
+    __slots__ = ("connection",)
+
+    def __init__(self, connection: PoolConnectionProxy) -> None:
+        self.connection = connection
+
+
+@contextlib.asynccontextmanager
+async def rows_of(account_id: UUID) -> AsyncIterator[PoolConnectionProxy]:
+    """Open a transaction that sees the rows of one account: committed at the end, rolled back by an exception.
+
+    Raises:
+        RuntimeError: inside another transaction. Operations never call operations.
+    """
+    # The id is a UUID's own text, so it may stand in the statement: both statements then cost one round trip.
+    async with transaction(f"BEGIN; SELECT set_config('app.account_id', '{account_id}', true)") as connection:
+        yield connection
+
+
+@contextlib.asynccontextmanager
+async def rows_entered(statement: str, *arguments: object) -> AsyncIterator[asyncpg.Record | None]:
+    """Open a transaction whose first statement checks the caller and sets the tenant; yield that statement's row."""
+    async with transaction("BEGIN") as connection:
+        yield cast("asyncpg.Record | None", await connection.fetchrow(statement, *arguments))
+
+
+@contextlib.asynccontextmanager
+async def transaction(begin: str = "BEGIN") -> AsyncIterator[PoolConnectionProxy]:
+    """Open a transaction without a tenant: for identity tables, which belong to no account, and for the two above.
+
+    Piccolo's own transaction loses its connection when the task is cancelled at the wrong await. Here the end is
+    shielded from cancellation, and a connection that could not be ended cleanly is closed rather than returned.
+    """
+    database = engine()
+    current = cast("ContextVar[Any]", database.current_transaction)
+    if current.get() is not None:
+        raise RuntimeError("A transaction is already open here, and transactions do not nest.")
+    if database.pool is None:
+        raise SetupRefused("The database pool is not open.")
+    pool = database.pool
+    connection = cast(PoolConnectionProxy, await pool.acquire())
+    end = "ROLLBACK"
+    token = current.set(Transaction(connection))
+    try:
+        await connection.execute(begin)
+        yield connection
+        end = "COMMIT"
+    finally:
+        current.reset(token)
+        with CancelScope(shield=True):
+            try:
+                if not connection.is_closed():
+                    await connection.execute(end)
+            except BaseException:
+                connection.terminate()
+                raise
+            finally:
+                await pool.release(connection)
+
+
+async def read(statement: str, *arguments: object) -> list[asyncpg.Record]:
+    """Run one statement that sets its own tenant, in one round trip: for the hot reads."""
+    database = engine()
+    if database.pool is None:
+        raise SetupRefused("The database pool is not open.")
+    async with database.pool.acquire() as connection:
+        return cast("list[asyncpg.Record]", await connection.fetch(statement, *arguments))

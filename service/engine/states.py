@@ -1,0 +1,61 @@
+"""How an instance's status may change: the one table, asked by every verb (contract 4.2).
+
+`wait` and `wake` are the engine's own verbs, `cancel`, `suspend` and `resume` a person's. Expiry is a `fault`.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """The phase of an instance; the standard's seven words."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    WAITING = "waiting"
+    SUSPENDED = "suspended"
+    COMPLETED = "completed"
+    FAULTED = "faulted"
+    CANCELLED = "cancelled"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether no verb leads out of it."""
+        return self in {Status.COMPLETED, Status.FAULTED, Status.CANCELLED}
+
+
+class TransitionRefused(Exception):  # noqa: N818 - named after the situation
+    """The verb does not apply to an instance of this status."""
+
+    def __init__(self, verb: str, status: Status) -> None:
+        """Keep both, for whoever words the refusal."""
+        super().__init__(f"An instance that is {status} cannot {verb}.")
+        self.verb = verb
+        self.status = status
+
+
+# A suspended instance does not fault: its timers keep running, but what they wake up is held until it is resumed.
+# Resuming leads to running, for a worker then looks whether anything was held.
+TRANSITIONS: Mapping[str, Mapping[Status, Status]] = {
+    "start": {Status.PENDING: Status.RUNNING},
+    "wait": {Status.RUNNING: Status.WAITING},
+    "wake": {Status.WAITING: Status.RUNNING},
+    "complete": {Status.RUNNING: Status.COMPLETED},
+    "fault": {Status.RUNNING: Status.FAULTED, Status.WAITING: Status.FAULTED},
+    "suspend": {Status.RUNNING: Status.SUSPENDED, Status.WAITING: Status.SUSPENDED},
+    "resume": {Status.SUSPENDED: Status.RUNNING},
+    "cancel": {
+        Status.PENDING: Status.CANCELLED,
+        Status.RUNNING: Status.CANCELLED,
+        Status.WAITING: Status.CANCELLED,
+        Status.SUSPENDED: Status.CANCELLED,
+    },
+}
+
+
+def after(verb: str, status: Status) -> Status:
+    """What `status` becomes by `verb`, or `TransitionRefused`."""
+    following = TRANSITIONS[verb].get(status)
+    if following is None:
+        raise TransitionRefused(verb, status)
+    return following

@@ -88,7 +88,7 @@ def advance(
         if outcome is not None:
             output = yield from _concluded(under_way, outcome)
     except Raised as error:
-        outcome, raised = None, error.fault
+        outcome, raised, under_way.changed = None, error.fault, True
     if not under_way.changed:
         return _unchanged(state)
     following.status = _status(under_way, outcome, raised)
@@ -145,7 +145,6 @@ def _performed(under_way: Run, *, first: bool) -> Steps[Outcome | None]:
         under_way.changed = True
         yield from _opened(under_way)
     if isinstance(under_way.stimulus, Expire):
-        under_way.changed = True
         detail = "The workflow did not complete within its timeout."
         raise Raised(fault("timeout", "Workflow timeout", detail, "/"))
     return (yield from under_way.perform_all(under_way.definition.tasks, state.root))

@@ -449,11 +449,11 @@ _NO_TIME = duration({"seconds": 0})
 class Compiler(Protocol):
     """What `check` needs of the sandbox."""
 
-    async def compile(self, account_id: UUID, expressions: Sequence[Expression]) -> list[str | None]:
+    async def compile(self, account_id: UUID, expressions: Sequence[Expression], /) -> list[str | None]:
         """What is wrong with each expression, with its line and column, or None."""
         ...
 
-    async def check_schema(self, account_id: UUID, schema: Any) -> str | None:
+    async def check_schema(self, account_id: UUID, schema: Any, /) -> str | None:
         """What is wrong with a JSON Schema, or None."""
         ...
 
@@ -1016,6 +1016,8 @@ def _condition(reading: _Reading, attribute: str, value: Any, pointer: str) -> c
         reading.refuse("wrong_type", f"`{attribute}` of an event is a string.", pointer)
     elif attribute != "data" and not isinstance(value, str | bool | int):
         reading.refuse("wrong_type", "This attribute is a string, an integer or a boolean.", pointer)
+    elif isinstance(value, str) and len(value.encode()) > EXPRESSION_LIMIT:
+        reading.refuse("too_large", f"A pattern has at most {EXPRESSION_LIMIT // 1024} KiB.", pointer)
     reading.template(value, pointer, BODY)
     return cloudevents.condition(attribute, value, BODY)
 

@@ -1,0 +1,776 @@
+"""What a definition does when it runs: the language by example, then what holds for every definition.
+
+Each example drives the pure interpreter with real jq, without a database or a clock.
+"""
+
+import base64
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+import jq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.engine.interpreter import (
+    Advance,
+    Continue,
+    Events,
+    Expire,
+    Facts,
+    Forget,
+    InboxEvent,
+    Limits,
+    Listen,
+    Sleep,
+    Start,
+    State,
+    Stimulus,
+    WakeUp,
+    advance,
+    decode_state,
+    drive,
+    encode_state,
+    run,
+)
+from service.engine.states import Status
+from service.language.document import parse_yaml, read
+from service.language.errors import STANDARD
+from service.language.expressions import Evaluation, NotLocal, answer_locally, assembled
+from service.language.expressions import document as program_input
+
+NOON = datetime(2025, 1, 31, 12, tzinfo=UTC)
+RUNTIME = {"name": "tutti", "version": "1", "metadata": {"instanceName": "first"}}
+HEADER = {"dsl": "1.0.3", "namespace": "demo", "name": "sample", "version": "1.2.0"}
+
+compiled = lru_cache(maxsize=None)(jq.compile)
+
+
+def answer(evaluations: Sequence[Evaluation]) -> list[Any]:
+    """Evaluate as the sandbox does, in this process."""
+    answers = []
+    for evaluation in evaluations:
+        found = answer_locally(evaluation)
+        if isinstance(found, NotLocal):
+            program = compiled(evaluation.expression.program)
+            entries = json.loads(program.input_text(program_input(evaluation).decode()).first())
+            found = assembled(evaluation, entries)
+        answers.append(found)
+    return answers
+
+
+class Instance:
+    """An instance in a test: it keeps the state as bytes, as a database would, and its own clock."""
+
+    def __init__(self, definition: str | dict[str, Any], **limits: int) -> None:
+        if isinstance(definition, str):
+            definition = {"document": HEADER, **parse_yaml(definition.encode())}
+        self.definition = read(definition)
+        self.limits = Limits(**limits)
+        self.encoded: bytes | None = None
+        self.now = NOON
+        self.inbox: list[InboxEvent] = []
+        self.received = 0
+        self.asked: list[int] = []
+
+    @property
+    def state(self) -> State | None:
+        return None if self.encoded is None else decode_state(self.encoded)
+
+    def take(self, stimulus: Stimulus) -> Advance:
+        facts = Facts("instance-1", RUNTIME, tuple(self.inbox), self.limits)
+        reached = drive(advance(self.definition, self.state, stimulus, facts), self.answer)
+        if reached.changed:
+            assert reached.state is not None
+            self.encoded = encode_state(reached.state)
+            assert self.state == reached.state
+            self.inbox = [one for one in self.inbox if one.id not in reached.consumed]
+        return reached
+
+    def answer(self, evaluations: list[Evaluation]) -> list[Any]:
+        self.asked.append(len(evaluations))
+        return answer(evaluations)
+
+    def start(self, given: Any = None) -> Advance:
+        return self.take(Start(self.now, {} if given is None else given))
+
+    def wake(self, wait: int = 1, *, after: timedelta = timedelta()) -> Advance:
+        self.now += after
+        return self.take(WakeUp(self.now, wait))
+
+    def send(self, **event: Any) -> Advance:
+        self.receive(**event)
+        return self.take(Events(self.now))
+
+    def receive(self, **event: Any) -> None:
+        self.received += 1
+        self.inbox.append(InboxEvent(self.received, {"type": "thing.done", **event}))
+
+
+def outcome(definition: str, given: Any = None) -> Any:
+    """The output of a workflow that never waits."""
+    reached = Instance(definition).start(given)
+    assert reached.fault is None
+    assert reached.status is Status.COMPLETED
+    return reached.output
+
+
+def fault_of(definition: str, given: Any = None) -> tuple[str, int, str | None]:
+    """The type's last word, the status and the instance of a workflow's fault."""
+    reached = Instance(definition).start(given)
+    assert reached.status is Status.FAULTED
+    assert reached.fault is not None
+    return reached.fault.type.removeprefix(STANDARD), reached.fault.status, reached.fault.instance
+
+
+# --- Lists and data -------------------------------------------------------------------------------------------------
+
+
+def test_a_workflow_without_tasks_outputs_its_input() -> None:
+    assert outcome("do: []", {"a": 1}) == {"a": 1}
+
+
+def test_each_task_gets_the_output_of_the_one_before() -> None:
+    definition = """
+    do:
+      - one: {set: {n: '${ .n + 1 }'}}
+      - two: {do: [{three: {set: {n: '${ .n * 10 }'}}}, {four: {set: {n: '${ .n + 5 }'}}}]}
+      - five: {set: '{sum: .n}'}
+    """
+    assert outcome(definition, {"n": 1}) == {"sum": 25}
+
+
+def test_set_replaces_the_data_and_evaluates_only_whole_strings() -> None:
+    definition = """
+    do:
+      - a:
+          set:
+            text: Hello ${ .name }
+            bare: .name
+            list: [1, '${ .name }', {deep: '${ .name | length }'}]
+            '${ .name }': key
+    """
+    assert outcome(definition, {"name": "Ada", "other": 1}) == {
+        "text": "Hello ${ .name }",
+        "bare": ".name",
+        "list": [1, "Ada", {"deep": 3}],
+        "${ .name }": "key",
+    }
+
+
+def test_what_an_expression_gives_is_never_evaluated_again() -> None:
+    assert outcome("do: [{a: {set: {x: '${ .evil }'}}}]", {"evil": "${ 1 + 1 }"}) == {"x": "${ 1 + 1 }"}
+
+
+def test_a_workflow_outputs_any_value() -> None:
+    assert outcome("do: [{a: {set: '${ .n }'}}]", {"n": 1}) == 1
+    assert outcome("do: [{a: {set: '${ null }'}}]") is None
+    assert outcome("do: [{a: {set: '${ first(1, 2) }'}}]") == 1
+    assert outcome("do: [{a: {set: '${ 1, error(\"late\") }'}}]") == 1
+
+
+def test_integers_beyond_64_bits_survive() -> None:
+    assert outcome("do: [{a: {set: {x: '${ .n }'}}}]", {"n": 2**100}) == {"x": 2**100}
+
+
+def test_data_is_transformed_step_by_step() -> None:
+    definition = """
+    input: {from: .order}
+    do:
+      - total:
+          input: {from: '{list: .lines}'}
+          set: {sum: '${ .list | add }', seen: '${ $input }'}
+          output: {as: '{total: .sum, raw: $task.output.seen.list, given: $task.input.lines}'}
+          export: {as: '$context + {before: $context, total: .total, same: ($output == .)}'}
+      - next: {set: {data: '${ . }', context: '${ $context }'}}
+    output: {as: {result: '${ . }', total: '${ $context.total }', input: '${ $workflow.input }'}}
+    """
+    given = {"order": {"lines": [1, 2]}}
+    total = {"total": 3, "raw": [1, 2], "given": [1, 2]}
+    assert outcome(definition, given) == {
+        "result": {"data": total, "context": {"before": {}, "total": 3, "same": True}},
+        "total": 3,
+        "input": given,
+    }
+
+
+def test_the_context_changes_only_when_the_task_has_ended() -> None:
+    definition = """
+    do:
+      - outer:
+          do:
+            - inner: {set: '$context', export: {as: '{x: 1}'}}
+            - later: {set: '${ [., $context] }'}
+          export: {as: '$context + {y: .}'}
+    output: {as: $context}
+    """
+    assert outcome(definition) == {"x": 1, "y": [{}, {"x": 1}]}
+
+
+def test_expressions_know_the_task_the_workflow_and_the_runtime() -> None:
+    definition = """
+    do:
+      - about:
+          metadata: {unit: m}
+          set:
+            task: '${ $task | [.name, .reference, .input, .definition.metadata.unit, (has("output") | not)] }'
+            workflow: '${ $workflow | [.id, .input, .definition.document.name] }'
+            runtime: ${ $runtime }
+            started: ${ $task.startedAt }
+            again: '${ $workflow.startedAt.iso8601 | fromdate == $workflow.startedAt.epoch.seconds }'
+    """
+    instance = Instance(definition)
+    instance.now = NOON + timedelta(milliseconds=1500)
+    assert instance.start({"n": 1}).output == {
+        "task": ["about", "/do/0/about", {"n": 1}, "m", True],
+        "workflow": ["instance-1", {"n": 1}, "sample"],
+        "runtime": RUNTIME,
+        "started": {
+            "iso8601": "2025-01-31T12:00:01Z",
+            "epoch": {"seconds": 1738324801, "milliseconds": 1738324801500},
+        },
+        "again": True,
+    }
+
+
+def test_identities_and_constants_are_never_asked_for() -> None:
+    instance = Instance("do: [{a: {do: [], input: {from: .}, output: {as: '${ . }'}}}]")
+    instance.start()
+    assert instance.asked == []
+
+
+# --- Conditions -----------------------------------------------------------------------------------------------------
+
+
+def test_a_task_whose_condition_fails_is_skipped_with_all_its_steps() -> None:
+    definition = """
+    do:
+      - guarded:
+          if: .go
+          input: {from: '{}'}
+          set: {did: run}
+          output: {as: error}
+          export: {as: error}
+          then: end
+      - last: {set: '. + {last: true}'}
+    """
+    reached = Instance(definition).start({"go": None})
+    assert reached.output == {"go": None, "last": True}
+    assert [(entry.phase, entry.pointer) for entry in reached.journal] == [
+        ("skipped", "/do/0/guarded"),
+        ("started", "/do/1/last"),
+        ("completed", "/do/1/last"),
+    ]
+    assert (reached.steps_executed, reached.last_completed_step) == (1, (2, "last"))
+
+
+@pytest.mark.parametrize(
+    ("value", "runs"), [(0, True), ("", True), ([], True), (False, False), (None, False)]
+)
+def test_truth_is_jqs(value: Any, runs: bool) -> None:  # noqa: FBT001 - a column of the table
+    assert (outcome("do: [{a: {if: .x, set: {ran: true}}}]", {"x": value}) == {"ran": True}) is runs
+
+
+# --- Flow -----------------------------------------------------------------------------------------------------------
+
+COLOURS = """
+do:
+  - choose:
+      switch:
+        - other: {then: fallback}
+        - red: {when: .colour == "red", then: stop}
+        - green: {when: '${ .colour == "green" }', then: go}
+        - never: {when: .colour.x, then: end}
+      then: exit
+  - stop: {set: {did: stop}, then: end}
+  - go: {set: {did: go}, then: exit}
+  - fallback: {set: {did: fallback}}
+  - after: {set: '. + {after: true}'}
+"""
+
+
+@pytest.mark.parametrize(
+    ("colour", "expected"),
+    [("red", {"did": "stop"}), ("green", {"did": "go"}), (None, {"did": "fallback", "after": True})],
+)
+def test_switch_takes_the_first_case_that_holds_or_the_default(colour: str | None, expected: Any) -> None:
+    assert outcome(COLOURS, {"colour": colour}) == expected
+
+
+def test_cases_after_the_one_that_holds_do_not_count_and_all_are_asked_at_once() -> None:
+    instance = Instance(COLOURS)
+    instance.start({"colour": "red"})
+    assert instance.asked[0] == 3
+    assert fault_of(COLOURS, {"colour": "blue"}) == ("expression", 400, "/do/0/choose")
+
+
+def test_without_a_matching_case_the_tasks_own_then_applies() -> None:
+    case = "do: [{a: {switch: [{x: {when: .x, then: c}}], then: THEN}}, {b: {set: {b: 1}}}, {c: {set: '. + {c: 1}'}}]"
+    assert outcome(case.replace("THEN", "exit"), {"n": 1}) == {"n": 1}
+    assert outcome(case.replace("THEN", "continue")) == {"b": 1, "c": 1}
+    assert outcome(case.replace("THEN", "exit"), {"x": 1}) == {"x": 1, "c": 1}
+    assert outcome("do: [{a: {switch: [{x: {then: continue}}], then: end}}, {b: {set: {b: 1}}}]") == {"b": 1}
+
+
+NESTED = """
+do:
+  - outer:
+      do:
+        - inner: {set: {inner: 1}, then: THEN, output: {as: '. + {own: 1}'}}
+        - skipped: {set: {skipped: 1}}
+      output: {as: '. + {closed: 1}'}
+      export: {as: '{exported: 1}'}
+      then: last
+  - between: {set: {between: 1}}
+  - last: {set: '. + {last: 1}'}
+output: {as: '. + $context'}
+"""
+
+
+def test_exit_completes_the_list_and_the_enclosing_task_goes_on() -> None:
+    expected = {"inner": 1, "own": 1, "closed": 1, "last": 1, "exported": 1}
+    assert outcome(NESTED.replace("THEN", "exit")) == expected
+
+
+def test_end_completes_the_workflow_from_any_depth() -> None:
+    reached = Instance(NESTED.replace("THEN", "end")).start()
+    assert reached.output == {"inner": 1, "own": 1}
+    assert reached.last_completed_step == (1, "outer")
+
+
+def test_jumps_lead_backwards_and_forwards_within_a_list() -> None:
+    definition = """
+    do:
+      - count: {set: '. + {n: (.n + 1)}'}
+      - more: {switch: [{less: {when: .n < 5, then: count}}], then: finish}
+      - never: {set: {never: 1}}
+      - finish: {set: {n: '${ .n }'}}
+    """
+    reached = Instance(definition).start({"n": 0})
+    assert (reached.output, reached.steps_executed) == ({"n": 5}, 11)
+
+
+def test_progress_is_the_root_task_that_ended_last() -> None:
+    definition = """
+    do:
+      - a: {do: [{deep: {set: {}}}, {hold: {wait: PT1S}}], if: 'true'}
+      - b: {wait: PT1S, then: d}
+      - c: {set: {x: 1}}
+      - d: {wait: PT1S}
+    """.replace("set: {}", "set: .")
+    instance = Instance(definition)
+    assert instance.start().last_completed_step is None
+    assert instance.wake(1).last_completed_step == (1, "a")
+    assert instance.wake(2).last_completed_step == (2, "b")
+    assert instance.wake(3).last_completed_step == (4, "d")
+
+
+# --- Waiting --------------------------------------------------------------------------------------------------------
+
+
+def test_wait_sleeps_until_its_timer_fires_and_keeps_the_data() -> None:
+    instance = Instance("do: [{a: {wait: {hours: 2}, output: {as: '{n: .n, waited: true}'}}}]")
+    reached = instance.start({"n": 1})
+    assert (reached.status, reached.changed) == (Status.WAITING, True)
+    assert reached.effects == (Sleep(1, NOON + timedelta(hours=2)),)
+    reached = instance.wake(1, after=timedelta(hours=2))
+    assert (reached.status, reached.effects) == (Status.COMPLETED, (Forget(1),))
+    assert reached.output == {"n": 1, "waited": True}
+
+
+def test_a_waiting_task_remembers_when_it_started_and_what_it_was_given() -> None:
+    definition = """
+    do:
+      - a:
+          input: {from: .x}
+          wait: '${ {days: .days} }'
+          output: {as: '[., $input, $task.input, $task.startedAt.iso8601]'}
+    """
+    instance = Instance(definition)
+    assert instance.start({"x": {"days": 1}}).effects == (Sleep(1, NOON + timedelta(days=1)),)
+    given = {"days": 1}
+    assert instance.wake(after=timedelta(days=1)).output == [
+        given,
+        given,
+        {"x": given},
+        "2025-01-31T12:00:00Z",
+    ]
+
+
+def test_a_wait_of_nothing_does_not_wait() -> None:
+    assert outcome("do: [{a: {wait: PT0S}}, {b: {wait: '${ .t }'}}]", {"t": {"seconds": 0}}) == {
+        "t": {"seconds": 0}
+    }
+
+
+@pytest.mark.parametrize("value", ["soon", {"days": -1}, 5, None])
+def test_a_wait_that_evaluates_to_no_duration_is_a_validation_error(value: Any) -> None:
+    assert fault_of("do: [{a: {wait: '${ .t }'}}]", {"t": value}) == ("validation", 400, "/do/0/a")
+
+
+def test_a_stimulus_that_does_not_apply_changes_nothing() -> None:
+    instance = Instance("do: [{a: {wait: PT1S}}, {b: {listen: {to: {one: {with: {type: x}}}}}}]")
+    assert instance.take(WakeUp(NOON, 1)).changed is False
+    assert instance.take(Expire(NOON)).status is Status.PENDING
+    instance.start()
+    stale: list[Stimulus] = [Start(NOON, {}), WakeUp(NOON, 2), Events(NOON)]
+    for stimulus in stale:
+        reached = instance.take(stimulus)
+        assert (reached.changed, reached.effects, reached.status) == (False, (), Status.WAITING)
+    instance.wake(1)
+    assert instance.wake(1).changed is False
+    assert instance.wake(2).changed is False  # wait 2 is a listener, which no timer wakes
+    assert instance.send(type="x").status is Status.COMPLETED
+    for stimulus in [*stale, WakeUp(NOON, 1), Expire(NOON)]:
+        assert instance.take(stimulus).changed is False
+
+
+def test_the_sequence_counts_the_advances_that_changed_something() -> None:
+    instance = Instance("do: [{a: {wait: PT1S}}, {b: {wait: PT1S}}]")
+    sequences = []
+    for stimulus in (Start(NOON, {}), WakeUp(NOON, 1), WakeUp(NOON, 1), WakeUp(NOON, 2)):
+        instance.take(stimulus)
+        assert instance.state is not None
+        sequences.append(instance.state.sequence)
+    assert sequences == [1, 2, 2, 3]
+
+
+# --- Listening ------------------------------------------------------------------------------------------------------
+
+
+def listening(wanted: str, read_as: str = "data") -> Instance:
+    return Instance(
+        "do: [{a: {listen: {to: {one: {with: WANTED}}, read: READ}}}]".replace("WANTED", wanted).replace(
+            "READ", read_as
+        )
+    )
+
+
+def test_listen_waits_for_its_event_and_outputs_a_list_of_its_data() -> None:
+    instance = listening("{type: thing.done}")
+    assert instance.start().effects == (Listen(1),)
+    other = instance.send(type="thing.begun")
+    assert (other.changed, other.consumed) == (False, ())
+    reached = instance.send(data={"n": 1})
+    assert (reached.output, reached.consumed, reached.effects) == ([{"n": 1}], (2,), (Forget(1),))
+
+
+def test_an_event_that_came_before_is_taken_at_once_oldest_first() -> None:
+    instance = Instance(
+        "do: [{a: {listen: {to: {one: {with: {type: thing.done}}}}}}, {b: {set: {got: '${ .[0] }'}}}]"
+    )
+    instance.receive(type="other")
+    instance.receive(data="first")
+    instance.receive(data="second")
+    reached = instance.start()
+    assert (reached.output, reached.consumed, reached.effects) == ({"got": "first"}, (2,), ())
+
+
+def test_one_advance_may_feed_several_listening_tasks_each_event_once() -> None:
+    task = "{listen: {to: {one: {with: {type: thing.done}}}}, export: {as: '{seen: (($context.seen // []) + .)}'}}"
+    instance = Instance(f"do: [{{a: {task}}}, {{b: {task}}}, {{c: {task}}}]\noutput: {{as: $context.seen}}")
+    instance.receive(data=1)
+    assert instance.start().effects == (Listen(1),)
+    instance.receive(data=2)
+    reached = instance.send(data=3)
+    assert (reached.output, reached.consumed) == ([1, 2, 3], (2, 3))
+
+
+@pytest.mark.parametrize(
+    ("read_as", "event", "expected"),
+    [
+        ("data", {}, None),
+        ("data", {"data_base64": "AAE="}, "AAE="),
+        ("envelope", {"data": 1}, {"type": "thing.done", "data": 1}),
+        ("raw", {"data": {"a": "é"}}, base64.b64encode('{"a":"é"}'.encode()).decode()),
+        ("raw", {"data": "text"}, base64.b64encode(b'"text"').decode()),
+        (
+            "raw",
+            {"data": "text", "datacontenttype": "text/plain; charset=utf-8"},
+            base64.b64encode(b"text").decode(),
+        ),
+        ("raw", {"data_base64": "AAE="}, "AAE="),
+        ("raw", {}, ""),
+    ],
+)
+def test_listen_reads_data_the_envelope_or_the_raw_payload(read_as: str, event: Any, expected: Any) -> None:
+    instance = listening("{type: thing.done}", read_as)
+    instance.start()
+    assert instance.send(**event).output == [expected]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "event", "taken"),
+    [
+        ("{type: thing.done, subject: x}", {"subject": "x"}, True),
+        ("{type: thing.done, subject: x}", {}, False),
+        ("{type: 'thing\\..*'}", {}, True),
+        ("{type: 'thing'}", {}, False),
+        ("{type: 'hing.done|thing'}", {}, False),
+        ("{type: 'thing.done$'}", {}, True),
+        ("{subject: 'a(b'}", {"subject": "a(b"}, True),
+        ("{subject: 'a(b'}", {"subject": "a"}, False),
+        ("{subject: '\\(.x)'}", {"subject": "(ax)"}, False),
+        ("{attempt: 2}", {"attempt": 2}, True),
+        ("{attempt: 1}", {"attempt": True}, False),
+        ("{attempt: '[0-9]'}", {"attempt": 1}, False),
+        ("{data: '${ .n > 3 }'}", {"data": {"n": 4}}, True),
+        ("{data: '${ .n > 3 }'}", {"data": {"n": 3}}, False),
+        ("{data: '${ .n > 3 }'}", {"data": "no object"}, False),
+        ("{subject: '${ $input.wanted }'}", {"subject": "mine"}, True),
+        ("{subject: '${ $input.wanted }'}", {"subject": "yours"}, False),
+        ("{data: {a: {b: 1}}}", {"data": {"a": {"b": 1.0, "c": 2}, "d": 3}}, True),
+        ("{data: {a: {b: 1}}}", {"data": {"a": {"c": 2}}}, False),
+        ("{data: {a: {b: 1}}}", {"data": {"a": 1}}, False),
+        ("{data: {a: 1}}", {"data": 1}, False),
+        ("{data: {a: '${ .b }'}}", {"data": {"a": 5, "b": 5}}, True),
+        ("{data: {a: '${ .b.c }'}}", {"data": {"a": 5, "b": 5}}, False),
+        ("{data: [1, {x: 2}]}", {"data": [1, {"x": 2}]}, True),
+        ("{data: [1, {x: 2}]}", {"data": [1, {"x": 2, "y": 3}]}, False),
+        ("{data: [1, 2]}", {"data": [1]}, False),
+        ("{data: null}", {"data": None}, True),
+        ("{data: null}", {}, False),
+    ],
+)
+def test_a_filter_takes_an_event_when_every_attribute_matches(wanted: str, event: Any, taken: bool) -> None:  # noqa: FBT001 - a column of the table
+    instance = listening(wanted)
+    instance.start({"wanted": "mine"})
+    assert (instance.send(**event).status is Status.COMPLETED) is taken
+
+
+def test_all_candidates_are_judged_in_one_round_trip() -> None:
+    instance = listening("{type: thing.done, data: '${ .n > 3 }'}")
+    instance.receive(type="other", data={"n": 9})
+    for number in (1, 4, 5):
+        instance.receive(data={"n": number})
+    assert instance.start().output == [{"n": 4}]
+    assert instance.asked == [3]
+
+
+# --- Errors ---------------------------------------------------------------------------------------------------------
+
+
+def test_raise_faults_with_the_authors_error_at_its_own_pointer() -> None:
+    definition = """
+    do:
+      - outer:
+          do:
+            - refuse:
+                raise:
+                  error:
+                    type: https://serverlessworkflow.io/errors/types/compliance
+                    status: 451
+                    title: ${ "No \\(.what)" }
+                    detail: ${ .missing }
+    """
+    reached = Instance(definition).start({"what": "sale"})
+    assert reached.fault is not None
+    assert (reached.fault.type, reached.fault.status) == (
+        "https://serverlessworkflow.io/errors/types/compliance",
+        451,
+    )
+    assert (reached.fault.title, reached.fault.detail) == ("No sale", None)
+    assert reached.fault.instance == "/do/0/outer/do/0/refuse"
+    assert [(entry.phase, entry.name) for entry in reached.journal][-2:] == [
+        ("faulted", "refuse"),
+        ("faulted", "outer"),
+    ]
+
+
+def test_a_named_error_is_raised_with_the_data_of_the_place() -> None:
+    definition = """
+    use: {errors: {refused: {type: 'urn:refused', status: 403, detail: '${ .why }', instance: /elsewhere}}}
+    do: [{a: {raise: {error: refused}}}]
+    """
+    reached = Instance(definition).start({"why": "because"})
+    assert reached.fault is not None
+    assert (reached.fault.detail, reached.fault.instance) == ("because", "/elsewhere")
+
+
+def test_an_error_whose_fields_evaluate_to_the_wrong_type_is_an_expression_error() -> None:
+    definition = "do: [{a: {raise: {error: {type: '${ .t }', status: 400}}}}]"
+    assert fault_of(definition, {"t": 5}) == ("expression", 400, "/do/0/a")
+    assert fault_of(definition, {"t": None}) == ("expression", 400, "/do/0/a")
+
+
+@pytest.mark.parametrize(
+    "field", ["if: '{F}'", "input: {from: '{F}'}", "output: {as: '{F}'}", "export: {as: '{F}'}"]
+)
+@pytest.mark.parametrize("failing", ["error", ".a.b", "empty"])
+def test_an_expression_that_fails_faults_its_task(field: str, failing: str) -> None:
+    definition = "do: [{a: {set: {a: 1}, FIELD}}]".replace("FIELD", field.replace("{F}", failing))
+    assert fault_of(definition, {"a": 1}) == ("expression", 400, "/do/0/a")
+
+
+def test_the_workflows_own_expressions_fault_at_their_place() -> None:
+    assert fault_of("input: {from: error}\ndo: []") == ("expression", 400, "/input")
+    assert fault_of("do: []\noutput: {as: error}") == ("expression", 400, "/output")
+    assert fault_of("do: []\ntimeout: {after: '${ error }'}") == ("expression", 400, "/timeout")
+    assert fault_of("do: []\ntimeout: {after: '${ 5 }'}") == ("validation", 400, "/timeout")
+
+
+def test_a_fault_after_a_wait_ends_the_instance_and_forgets_the_timer() -> None:
+    instance = Instance("do: [{a: {wait: PT1S, output: {as: error}}}]")
+    instance.start()
+    reached = instance.wake()
+    assert (reached.status, reached.changed, reached.effects) == (Status.FAULTED, True, (Forget(1),))
+
+
+# --- Limits ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_workflows_timeout_is_an_absolute_time_and_faults_the_instance() -> None:
+    instance = Instance("do: [{a: {do: [{b: {wait: PT2H}}]}}]\ntimeout: {after: '${ .limit }'}")
+    assert instance.start({"limit": "PT1H"}).expires_at == NOON + timedelta(hours=1)
+    reached = instance.take(Expire(NOON + timedelta(hours=1)))
+    assert (reached.status, reached.effects) == (Status.FAULTED, (Forget(1),))
+    assert reached.fault is not None
+    assert (reached.fault.type, reached.fault.status, reached.fault.instance) == (
+        STANDARD + "timeout",
+        408,
+        "/",
+    )
+    assert [(entry.phase, entry.name) for entry in reached.journal] == [
+        ("cancelled", "b"),
+        ("cancelled", "a"),
+    ]
+
+
+def test_deadline_and_input_are_evaluated_in_one_round_trip() -> None:
+    instance = Instance("do: []\ninput: {from: .x}\ntimeout: {after: '${ .limit }'}")
+    assert instance.start({"x": 1, "limit": "P1D"}).output == 1
+    assert instance.asked == [2]
+
+
+COUNTING = """
+do:
+  - count: {set: {n: '${ .n + 1 }'}}
+  - more: {if: .n < 4, set: ., then: count}
+"""
+
+
+def test_a_long_advance_hands_over_to_another_job() -> None:
+    instance = Instance(COUNTING, tasks_per_advance=3)
+    reached = instance.start({"n": 0})
+    advances = 1
+    while reached.status is Status.RUNNING:
+        assert reached.effects == (Continue(),)
+        reached = instance.take(Events(NOON))
+        advances += 1
+    assert (reached.status, reached.output, advances) == (Status.COMPLETED, {"n": 4}, 3)
+
+
+def test_an_instance_that_executes_too_many_tasks_faults() -> None:
+    endless = "do: [{a: {set: ., then: a}}]"
+    instance = Instance(endless, tasks_per_advance=4, tasks_per_instance=8)
+    reached = instance.start()
+    while reached.status is Status.RUNNING:
+        reached = instance.take(Events(NOON))
+    assert reached.fault is not None
+    assert (reached.fault.type, reached.fault.instance) == (STANDARD + "runtime", "/do/0/a")
+    assert reached.steps_executed == 8
+
+
+async def test_the_worker_answers_later() -> None:
+    instance = Instance("do: [{a: {set: '${ .n + 1 }'}}, {b: {set: {x: '${ . }'}}}]")
+
+    async def evaluate(evaluations: list[Evaluation]) -> list[Any]:
+        return answer(evaluations)
+
+    start = Start(NOON, {"n": 1})
+    reached = await run(advance(instance.definition, None, start, Facts("i", RUNTIME)), evaluate)
+    assert reached.output == {"x": 2}
+
+
+# --- Every definition -----------------------------------------------------------------------------------------------
+
+PIECES = st.sampled_from(
+    [
+        {"set": {"n": "${ (.n? // 0) + 1 }"}},
+        {"set": "${ {n: 2, c: $context} }", "export": {"as": "$context + {n: .n}"}},
+        {"set": ".", "then": "exit"},
+        {"set": {"deep": {"n": 1}}, "then": "end", "if": "(.n? // 0) > 2"},
+        {"wait": "PT5S"},
+        {"wait": {"minutes": 1}, "input": {"from": "{n: .n?}"}, "if": "(.n? // 0) < 3"},
+        {"wait": "PT1S", "output": {"as": "error"}, "if": ".n? == 2"},
+        {"listen": {"to": {"one": {"with": {"type": "x"}}}}, "output": {"as": "{n: .[0]}"}},
+        {"listen": {"to": {"one": {"with": {"type": "[xy]", "data": "${ . > 1 }"}}}, "read": "envelope"}},
+        {"switch": [{"a": {"when": ".n? == 1", "then": "exit"}}, {"b": {"then": "continue"}}]},
+        {"switch": [{"a": {"when": ".n? == 3", "then": "t0"}}]},
+        {"raise": {"error": {"type": "urn:x", "status": 400}}, "if": ".n? == 4"},
+    ]
+)
+
+
+def listed(tasks: Sequence[Any]) -> list[dict[str, Any]]:
+    return [{f"t{index}": task} for index, task in enumerate(tasks)]
+
+
+TASKS = st.recursive(
+    PIECES, lambda inner: st.lists(inner, max_size=3).map(lambda tasks: {"do": listed(tasks)}), max_leaves=6
+)
+DEFINITIONS = st.lists(TASKS, min_size=1, max_size=4).map(
+    lambda tasks: {"document": HEADER, "do": listed(tasks)}
+)
+MOVES = st.lists(
+    st.integers(1, 6) | st.tuples(st.sampled_from("xyz"), st.integers(0, 3)) | st.just("expire"), max_size=12
+)
+
+
+def stimulus_of(move: Any, instance: Instance) -> Stimulus:
+    instance.now += timedelta(seconds=1)
+    if isinstance(move, int):
+        return WakeUp(instance.now, move)
+    if move == "expire":
+        return Expire(instance.now)
+    instance.receive(type=move[0], data=move[1])
+    return Events(instance.now)
+
+
+@given(DEFINITIONS, MOVES)
+@settings(max_examples=120, deadline=None)
+def test_advancing_is_deterministic_durable_and_harmless_when_repeated(
+    definition: Any, moves: list[Any]
+) -> None:
+    instance = Instance(definition, tasks_per_advance=7, tasks_per_instance=40)
+    stimuli = [Start(NOON, {"n": 0}), *moves]
+    opened: set[int] = set()
+    for move in stimuli:
+        stimulus = move if isinstance(move, Start) else stimulus_of(move, instance)
+        before, facts = instance.encoded, Facts("i", RUNTIME, tuple(instance.inbox), instance.limits)
+        first = drive(advance(instance.definition, instance.state, stimulus, facts), answer)
+        second = drive(advance(instance.definition, instance.state, stimulus, facts), answer)
+        assert first == second
+        assert instance.encoded == before
+
+        reached = instance.take(stimulus)
+        assert (reached.status is Status.RUNNING) == (Continue() in reached.effects) or not reached.changed
+        for effect in reached.effects:
+            if isinstance(effect, Sleep | Listen):
+                assert effect.wait not in opened
+                opened.add(effect.wait)
+            elif isinstance(effect, Forget):
+                opened.remove(effect.wait)
+        assert not (reached.status.terminal and opened)
+        if reached.status is not Status.RUNNING:
+            assert instance.take(stimulus).changed is False
+
+
+@given(DEFINITIONS)
+@settings(max_examples=60, deadline=None)
+def test_where_an_advance_stops_makes_no_difference(definition: Any) -> None:
+    """One task per job, or all in one: the same journal and the same end."""
+    results = []
+    for limit in (1, 1_000):
+        instance = Instance(definition, tasks_per_advance=limit, tasks_per_instance=30)
+        instance.receive(type="x", data=5)
+        reached = instance.start({"n": 0})
+        journal = list(reached.journal)
+        while reached.status is Status.RUNNING:
+            reached = instance.take(Events(NOON))
+            journal += reached.journal
+        results.append((journal, reached.status, reached.output, reached.fault, instance.inbox))
+    assert results[0] == results[1]

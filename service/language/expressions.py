@@ -2,12 +2,66 @@
 
 An `Expression` is made once, when a definition is read; an `Evaluation` asks for its value with the data of one moment.
 Constants, identity and plain paths are answered in this process, everything else goes to the sandbox.
+
+A program never holds anything of a template but its expressions: literal parts stay here and the values are put between
+them afterwards, so no literal text can be taken for jq, and no number of it passes through jq's arithmetic.
 """
 
-from collections.abc import Mapping
-from typing import Any
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, Protocol, TypeGuard
+from uuid import UUID
 
 import msgspec
+
+NO_RESULT: Final = "no result"
+FAILED: Final = "expression failed"
+
+IDENTIFIER = r"[A-Za-z_][A-Za-z0-9_]*"
+VARIABLE_NAME = re.compile(IDENTIFIER)
+KEY = rf"\.(?:{IDENTIFIER}|\"[^\"\\\x00-\x1f\x7f]*\")"
+PLAIN_PATH = re.compile(rf"(?:\$(?P<name>{IDENTIFIER}))?(?P<keys>(?:{KEY})*)")
+EACH_KEY = re.compile(KEY)
+CONSTANT = re.compile(r"true|false|null|-?(?:0|[1-9][0-9]{0,14})|\"[^\"\\\x00-\x1f\x7f]*\"")
+BLANK = " \t\r\n"  # what jq skips; str.strip() alone would also remove no-break spaces, which jq refuses
+
+SHADOWED = (
+    "def env: {}; def input: null; def inputs: empty; def debug: .; def debug(f): .; def stderr: .; "
+    "def input_filename: null; def input_line_number: 0; def get_search_list: []; "
+    'def modulemeta: error("modulemeta is not available here"); def halt: error("halt is not available here"); '
+    'def halt_error: error("halt_error is not available here"); def halt_error(f): halt_error; {} as $ENV | '
+)
+"""What jq offers and a workflow must not have: the process, its environment, its files, its input, its end."""
+
+
+class Constant(msgspec.Struct, frozen=True):
+    """A value known without any data."""
+
+    value: Any
+
+
+class Path(msgspec.Struct, frozen=True):
+    """A value read by keys alone, from `.` or from a variable."""
+
+    variable: str | None
+    keys: tuple[str, ...]
+
+
+class Leaf(msgspec.Struct, frozen=True):
+    """One piece of jq: its JSON Pointer below the value it stands in, its text, and what it is when it is simple.
+
+    `text` keeps the author's columns: the `${` before it has become two blanks.
+    """
+
+    pointer: str
+    text: str
+    plain: Constant | Path | None
+
+
+class Slot(msgspec.Struct, frozen=True):
+    """The place of a leaf's value in a template."""
+
+    leaf: int
 
 
 class Expression(msgspec.Struct, frozen=True):
@@ -15,15 +69,23 @@ class Expression(msgspec.Struct, frozen=True):
 
     `source` is the author's text or template, `names` the variables visible there (without `$`), `program` the
     complete jq program for the sandbox, or None when the value is known without jq (a constant, `.` or a plain path).
+    `leaves` are its pieces of jq, `shape` the template with slots in their places, `used` those of the names that its
+    program may read.
     """
 
     source: Any
     names: tuple[str, ...]
     program: str | None
+    leaves: tuple[Leaf, ...] = ()
+    shape: Any = None
+    used: tuple[str, ...] = ()
 
 
 class Evaluation(msgspec.Struct, frozen=True):
-    """A request for the value of `expression` with `dot` as `.` and `variables` (names without `$`) bound."""
+    """A request for the value of `expression` with `dot` as `.` and `variables` (names without `$`) bound.
+
+    Values are read, never changed; an answer may share parts with them.
+    """
 
     expression: Expression
     dot: Any
@@ -35,3 +97,258 @@ class ExpressionFailure(msgspec.Struct, frozen=True):
 
     title: str
     detail: str
+
+
+class NotLocal(msgspec.Struct, frozen=True):
+    """The answer of `answer_locally` when only jq can tell."""
+
+
+class Evaluator(Protocol):
+    """Whoever runs programs: the sandbox, or a table in a test."""
+
+    async def evaluate(self, account_id: UUID, evaluations: Sequence[Evaluation]) -> list[Any]:
+        """Answer each evaluation with its value or an `ExpressionFailure`."""
+        ...
+
+
+NOT_LOCAL: Final = NotLocal()
+
+
+# --- Reading a definition -------------------------------------------------------------------------------------------
+
+
+def is_expression(value: Any) -> TypeGuard[str]:
+    """Whether a value of a definition is a string that is wholly `${ … }`.
+
+    Blanks around it do not count: YAML block scalars end in a line break that nobody sees.
+    """
+    if not isinstance(value, str):
+        return False
+    text = value.strip(BLANK)
+    return text.startswith("${") and text.endswith("}")
+
+
+def is_variable_name(text: str) -> bool:
+    """Whether jq can bind `$text`. `ENV` and `__loc__` are jq's own."""
+    return VARIABLE_NAME.fullmatch(text) is not None and text not in {"ENV", "__loc__"}
+
+
+def expression(source: str, names: Iterable[str]) -> Expression:
+    """Read a field that is an expression: bare jq, or jq in `${ … }`."""
+    return compose(source, Slot(0), (leaf(source, ""),), names)
+
+
+def template(value: Any, names: Iterable[str]) -> Expression:
+    """Read a field that is data, in which strings that are wholly `${ … }` are expressions."""
+    leaves: list[Leaf] = []
+    shape = shaped(value, "", leaves)
+    return compose(value, shape, tuple(leaves), names)
+
+
+def shaped(value: Any, pointer: str, leaves: list[Leaf]) -> Any:
+    """A template with slots for its expressions, which are appended to `leaves`; other values are kept as they are."""
+    if is_expression(value):
+        leaves.append(leaf(value, pointer))
+        return Slot(len(leaves) - 1)
+    known = len(leaves)
+    if isinstance(value, dict):
+        copy: Any = {key: shaped(child, f"{pointer}/{escaped(key)}", leaves) for key, child in value.items()}
+    elif isinstance(value, list):
+        copy = [shaped(child, f"{pointer}/{index}", leaves) for index, child in enumerate(value)]
+    else:
+        return value
+    return copy if len(leaves) > known else Constant(value)
+
+
+def escaped(key: Any) -> str:
+    """A key as a part of a JSON Pointer (RFC 6901)."""
+    return str(key).replace("~", "~0").replace("/", "~1")
+
+
+def leaf(source: str, pointer: str) -> Leaf:
+    """One piece of jq, its columns kept."""
+    text = source
+    if is_expression(source):
+        text = source.rstrip(BLANK)[:-1].replace("${", "  ", 1)
+    return Leaf(pointer, text, plainly(text.strip(BLANK)))
+
+
+def plainly(text: str) -> Constant | Path | None:
+    """What a text means when that can be told without jq."""
+    if CONSTANT.fullmatch(text):
+        return Constant(msgspec.json.decode(text.encode(errors="surrogatepass")))
+    if text == ".":
+        return Path(None, ())
+    found = PLAIN_PATH.fullmatch(text)
+    if found is None or not text or found["name"] in {"ENV", "__loc__"}:
+        return None
+    return Path(found["name"], tuple(key[1:].strip('"') for key in EACH_KEY.findall(found["keys"])))
+
+
+def compose(source: Any, shape: Any, leaves: tuple[Leaf, ...], names: Iterable[str]) -> Expression:
+    """Put an expression together: all of its leaves that need jq become one program."""
+    visible = tuple(dict.fromkeys(names))
+    wrong = [name for name in visible if not is_variable_name(name)]
+    if wrong:
+        raise ValueError(f"not a variable name: {wrong[0]!r}")
+    texts = [each.text for each in leaves if each.plain is None]
+    used = tuple(name for name in visible if any(name in text for text in texts))
+    program = wrapped(texts, visible) if texts else None
+    return Expression(source, visible, program, leaves, shape, used)
+
+
+# --- The program ----------------------------------------------------------------------------------------------------
+
+
+def prologue(names: Sequence[str]) -> str:
+    """The first line of every program: nothing of the process in sight, the names of the place bound."""
+    bound = f".[1] as {{{', '.join(f'${name}' for name in names)}}} | " if names else ""
+    return f"{SHADOWED}{bound}.[0] | "
+
+
+def wrapped(texts: Sequence[str], names: Sequence[str]) -> str:
+    """The program whose answer is a list with one entry for each text: `[value]`, `[]` for none, or `{"e": error}`.
+
+    A value is always inside a list, so no text can pose as an error or as another text. Two line breaks follow each
+    text because a comment that ends in a backslash swallows one.
+    """
+    entries = ",".join(f"(try [first((\n{text}\n\n))] catch {{e: .}})" for text in texts)
+    return f"{prologue(names)}[{entries}]|tojson"
+
+
+def bare(text: str, names: Sequence[str]) -> str:
+    """The program that compiles only if `text` is a complete expression by itself, its first line being line 2.
+
+    Without it `1) , (2` would pass, being balanced once it is wrapped.
+    """
+    return f"{prologue(names)}\n{text}"
+
+
+def document(evaluation: Evaluation) -> bytes:
+    """What a program gets as its input: `.`, and the variables that it may read.
+
+    Raises what msgspec raises: UnicodeEncodeError for a lone surrogate, RecursionError for endless depth.
+    """
+    variables = evaluation.variables
+    bound = {name: variables[name] for name in evaluation.expression.used if name in variables}
+    return msgspec.json.encode([evaluation.dot, bound])
+
+
+# --- Answers --------------------------------------------------------------------------------------------------------
+
+
+def is_true(value: Any) -> bool:
+    """Truth as jq has it: null and false are false, everything else (0, "", []) is true."""
+    return value is not None and value is not False
+
+
+def answer_locally(evaluation: Evaluation) -> Any | NotLocal:
+    """The value or failure of an evaluation that needs no jq, exactly as jq would give it."""
+    if evaluation.expression.program is not None:
+        return NOT_LOCAL
+    return assembled(evaluation, ())
+
+
+def assembled(evaluation: Evaluation, entries: Sequence[Any]) -> Any:
+    """The value of an evaluation out of its program's answer: one entry for each leaf that needed jq."""
+    expected = sum(1 for each in evaluation.expression.leaves if each.plain is None)
+    if len(entries) != expected:
+        return ExpressionFailure(FAILED, "the evaluator's answer has not one entry for each expression")
+    values = []
+    remaining = iter(entries)
+    for each in evaluation.expression.leaves:
+        plain = each.plain
+        found = read_entry(next(remaining)) if plain is None else read_plain(plain, evaluation)
+        if isinstance(found, ExpressionFailure):
+            return located(found, each)
+        values.append(found)
+    return filled(evaluation.expression.shape, values)
+
+
+def located(failure: ExpressionFailure, place: Leaf) -> ExpressionFailure:
+    """A failure that names the leaf of the template it happened in."""
+    if not place.pointer:
+        return failure
+    return ExpressionFailure(failure.title, f"{place.pointer}: {failure.detail}")
+
+
+def read_entry(entry: Any) -> Any:
+    """One entry of a program's answer."""
+    match entry:
+        case [value]:
+            return value
+        case []:
+            return ExpressionFailure(NO_RESULT, "the expression gives no result")
+        case {"e": str(message)}:
+            return ExpressionFailure(FAILED, message)
+        case {"e": other}:
+            return ExpressionFailure(FAILED, msgspec.json.encode(other).decode())
+    return ExpressionFailure(FAILED, "the evaluator's answer is not one of its own")
+
+
+def read_plain(plain: Constant | Path, evaluation: Evaluation) -> Any:
+    """The value of a constant or of a plain path; null all the way down from null, a failure on anything without keys."""
+    if isinstance(plain, Constant):
+        return plain.value
+    if plain.variable is None:
+        value = evaluation.dot
+    elif plain.variable in evaluation.expression.names:
+        value = evaluation.variables.get(plain.variable)
+    else:
+        return ExpressionFailure(FAILED, undefined(plain.variable, evaluation.expression.names))
+    for key in plain.keys:
+        if isinstance(value, dict):
+            value = value.get(key)
+        elif value is not None:
+            return ExpressionFailure(FAILED, f"Cannot index {kind_of(value)} with string ({quoted(key)})")
+    return value
+
+
+def undefined(name: str, names: Sequence[str]) -> str:
+    """The message for a variable that is not visible where it is used."""
+    available = ", ".join(f"${each}" for each in names) or "no variables"
+    return f"${name} is not defined here; available: {available}"
+
+
+def kind_of(value: Any) -> str:
+    """The type of a JSON value in jq's words."""
+    if isinstance(value, bool):
+        return "boolean"
+    return "string" if isinstance(value, str) else "array" if isinstance(value, list) else "number"
+
+
+def quoted(key: str) -> str:
+    """A key as jq's messages show it: 29 bytes at most, the rest being dots."""
+    text = msgspec.json.encode(key)
+    if len(text) > 29:
+        text = text[:25].decode(errors="ignore").encode() + b'..."'
+    return text.decode()
+
+
+def filled(shape: Any, values: Sequence[Any]) -> Any:
+    """A template with the values in their places."""
+    if isinstance(shape, Slot):
+        return values[shape.leaf]
+    if isinstance(shape, Constant):
+        return shape.value
+    if isinstance(shape, dict):
+        return {key: filled(child, values) for key, child in shape.items()}
+    if isinstance(shape, list):
+        return [filled(child, values) for child in shape]
+    return shape
+
+
+async def evaluate(sandbox: Evaluator, account_id: UUID, evaluations: Sequence[Evaluation]) -> list[Any]:
+    """The value or `ExpressionFailure` of each evaluation: the simple ones at once, the rest in one round trip."""
+    answers = [answer_locally(evaluation) for evaluation in evaluations]
+    remote = [index for index, found in enumerate(answers) if isinstance(found, NotLocal)]
+    if remote:
+        found = await sandbox.evaluate(account_id, [evaluations[index] for index in remote])
+        for index, value in zip(remote, found, strict=True):
+            answers[index] = value
+    return answers
+
+
+def bare_programs(subject: Expression) -> Iterator[tuple[Leaf, str]]:
+    """The programs that tell whether each leaf is a complete expression by itself."""
+    return ((each, bare(each.text, subject.names)) for each in subject.leaves if each.plain is None)

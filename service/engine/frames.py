@@ -4,7 +4,7 @@ Frames are changed in place while an advance runs, on a copy that `copied` makes
 context) are shared and never changed. The bytes are JSON, which unlike MessagePack holds integers of any size.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -69,30 +69,57 @@ class State(msgspec.Struct, kw_only=True):
     expires_at: datetime | None = None
 
 
-_DECODER = msgspec.json.Decoder(State)
+_DECODER = msgspec.json.Decoder(tuple[State, list[Any]])
 
 
 def encode_state(state: State) -> bytes:
-    """The state as bytes for the instance's row."""
-    return msgspec.json.encode(state)
+    """The state as bytes for the instance's row.
+
+    Most values stand in several places, a task's output being the next one's input and a list's input that of its first
+    task. Each is written once, and its places hold its number.
+    """
+    values: list[Any] = []
+    numbers: dict[int, int] = {}
+
+    def number(value: Any) -> int:
+        if id(value) not in numbers:
+            numbers[id(value)] = len(values)
+            values.append(value)
+        return numbers[id(value)]
+
+    return msgspec.json.encode((rebuilt(state, number), values))
 
 
 def decode_state(encoded: bytes) -> State:
     """The state that `encode_state` was given."""
-    return _DECODER.decode(encoded)
+    state, values = _DECODER.decode(encoded)
+    return rebuilt(state, values.__getitem__)
 
 
 def copied(state: State) -> State:
     """The state with frames of its own, to be changed while the original stays."""
-    return msgspec.structs.replace(state, root=_copied(state.root))
+    return rebuilt(state, lambda value: value)
 
 
-def _copied(scope: Scope) -> Scope:
-    frame = scope.current
-    if frame is None:
-        return msgspec.structs.replace(scope)
-    progress = _copied(frame.progress) if isinstance(frame.progress, Scope) else frame.progress
-    return msgspec.structs.replace(scope, current=msgspec.structs.replace(frame, progress=progress))
+def rebuilt(state: State, change: Callable[[Any], Any]) -> State:
+    """A state of the same shape, each value of the workflow's data being what `change` makes of it."""
+    return msgspec.structs.replace(
+        state, input=change(state.input), context=change(state.context), root=_scope(state.root, change)
+    )
+
+
+def _scope(scope: Scope, change: Callable[[Any], Any]) -> Scope:
+    current = None if scope.current is None else _frame(scope.current, change)
+    return Scope(scope.index, change(scope.data), current)
+
+
+def _frame(frame: Frame, change: Callable[[Any], Any]) -> Frame:
+    return msgspec.structs.replace(
+        frame,
+        raw=change(frame.raw),
+        transformed=msgspec.UNSET if frame.transformed is msgspec.UNSET else change(frame.transformed),
+        progress=_scope(frame.progress, change) if isinstance(frame.progress, Scope) else frame.progress,
+    )
 
 
 def frames(scope: Scope) -> Iterator[Frame]:

@@ -438,6 +438,14 @@ def test_the_sequence_counts_the_advances_that_changed_something() -> None:
     assert sequences == [1, 2, 2, 3]
 
 
+def test_a_value_is_stored_once_however_deep_it_is_passed() -> None:
+    instance = Instance("do: [{a: {do: [{b: {do: [{c: {do: [{d: {wait: PT1S}}]}}]}}]}}]")
+    instance.start({"text": "x" * 10_000})
+    assert instance.encoded is not None
+    assert len(instance.encoded) < 12_000
+    assert instance.wake(1).output == {"text": "x" * 10_000}
+
+
 # --- Listening ------------------------------------------------------------------------------------------------------
 
 

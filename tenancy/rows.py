@@ -88,3 +88,15 @@ async def read(statement: str, *arguments: object) -> list[asyncpg.Record]:
         raise SetupRefused("The database pool is not open.")
     async with database.pool.acquire() as connection:
         return cast("list[asyncpg.Record]", await connection.fetch(statement, *arguments))
+
+
+def current_connection() -> PoolConnectionProxy:
+    """Return the connection of the open transaction: for statements that are too hot for Piccolo's builder.
+
+    Raises:
+        RuntimeError: no transaction is open in this task.
+    """
+    transaction_ = cast("Transaction | None", engine().current_transaction.get())
+    if transaction_ is None:
+        raise RuntimeError("No transaction is open; open rows_of(account) around this.")
+    return transaction_.connection

@@ -1,0 +1,119 @@
+"""From a bearer token and the account it is used on to a `Caller`, in the statement that sets the tenant.
+
+A credential is only a claim until `rows()` opens: then one statement checks token, grant, client, user, membership and
+account, and sets the tenant that row-level security goes by, inside the transaction that does the work. So revoking a
+token, removing a member or suspending an account acts on the very next request.
+"""
+
+import contextlib
+import hashlib
+import secrets
+from collections.abc import AsyncIterator
+from typing import Protocol
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from tenancy.errors import Forbidden, NotFound, Unauthenticated
+from tenancy.rows import rows_entered, rows_of
+
+TOKEN_BYTES = 32  # 256 bits
+LONGEST_HEADER = 1024
+ENTER = "SELECT account_id, principal_id, principal_name, role, scopes FROM enter_account($1, $2)"
+SERVICE = UUID(int=0)  # stands for the operator at the command line, who is no user
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Who calls, on which account, as what: `role` is admin, member, machine (a client) or operator (command line)."""
+
+    account_id: UUID
+    id: UUID
+    name: str
+    role: str
+    scopes: frozenset[str]
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether the caller may list what others started; a member sees their own."""
+        return self.role != "member"
+
+
+class Access(Protocol):
+    """Anything that opens an account's rows and says for whom."""
+
+    account_id: UUID
+
+    def rows(self) -> contextlib.AbstractAsyncContextManager[Caller]:
+        """Open the one transaction of an operation."""
+        ...
+
+
+class Credential(msgspec.Struct, frozen=True):
+    """A bearer token's hash, the account it is used on, and the scopes that the route asks for."""
+
+    token_hash: bytes
+    account_id: UUID
+    scopes: tuple[str, ...]
+
+    @contextlib.asynccontextmanager
+    async def rows(self) -> AsyncIterator[Caller]:
+        """Open a transaction on the account's rows for whoever holds the token.
+
+        Raises:
+            Unauthenticated: the token is unknown, expired or revoked, or its user or client is locked.
+            NotFound: no such account, or not one of the caller's; nobody can tell which.
+            Forbidden: a scope is missing.
+        """
+        async with rows_entered(ENTER, self.token_hash, self.account_id) as row:
+            yield self.checked(row)
+
+    def checked(self, row: asyncpg.Record | None) -> Caller:
+        """Turn the row of `enter_account` into a caller, or refuse (see `rows`)."""
+        if row is None:
+            raise Unauthenticated
+        if row["account_id"] is None:
+            raise NotFound
+        missing = tuple(scope for scope in self.scopes if scope not in row["scopes"])
+        if missing:
+            raise Forbidden(f"The access token lacks the scope {' and '.join(missing)}.", scopes=self.scopes)
+        return Caller(
+            row["account_id"], row["principal_id"], row["principal_name"], row["role"] or "member", frozenset(row["scopes"])
+        )
+
+
+class Operator(msgspec.Struct, frozen=True):
+    """The person at the command line, who already holds the database; acts on one account."""
+
+    account_id: UUID
+
+    @contextlib.asynccontextmanager
+    async def rows(self) -> AsyncIterator[Caller]:
+        """Open a transaction on the account's rows."""
+        async with rows_of(self.account_id):
+            yield Caller(self.account_id, SERVICE, "operator", "operator", frozenset())
+
+
+def hash_of(token: str) -> bytes:
+    """Return what is stored and looked up in place of a token."""
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+
+
+def new_secret() -> str:
+    """Make an unguessable text of 256 bits from URL-safe characters."""
+    return secrets.token_urlsafe(TOKEN_BYTES)
+
+
+def token_hash(header: str | None) -> bytes:
+    """Read the token out of an `Authorization` header (RFC 6750, 2.1) and hash it.
+
+    Raises:
+        Unauthenticated: no header, another scheme, no token, or an absurdly long one.
+    """
+    scheme, _, token = (header or "").partition(" ")
+    token = token.strip()
+    if scheme.lower() != "bearer" or not token or len(token) > LONGEST_HEADER:
+        raise Unauthenticated("No bearer token: send the header Authorization: Bearer followed by an access token.")
+    return hash_of(token)
+
+

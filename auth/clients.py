@@ -1,0 +1,141 @@
+"""Registers clients (integration keys) and issues tokens at the operator's word."""
+
+import hashlib
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
+from uuid import UUID, uuid4
+
+import msgspec
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from auth.bearer import hash_of, new_secret
+from auth.scopes import SCOPES
+from auth.tables import CLIENT_KINDS, AccessToken, Client, Grant
+from tenancy.errors import BadRequest, NotFound
+from tenancy.rows import rows_of
+from tenancy.tables import Account, Membership
+
+LONGEST_LIFE = 366 * 86_400  # seconds
+SHORTEST_KEY = 2048  # bits
+
+
+class Registration(msgspec.Struct, frozen=True, kw_only=True):
+    """What a new client is to be."""
+
+    account_id: UUID
+    kind: str
+    name: str
+    redirect_uris: Sequence[str] = ()
+    scopes: Sequence[str] = ()
+    public_keys: Sequence[str] = ()
+
+
+async def create_client(wanted: Registration, client_id: UUID | None = None) -> tuple[UUID, str | None]:
+    """Register a client; return its id and its secret, which is shown this once (a public client has none).
+
+    Raises:
+        BadRequest: unknown kind or scope, a redirect URI that is not absolute, a key that is not an RSA public key.
+        NotFound: no such account.
+    """
+    check_registration(wanted)
+    secret = None if wanted.kind == "public" else new_secret()
+    client = Client(
+        id=client_id or uuid4(),
+        account_id=wanted.account_id,
+        name=wanted.name,
+        kind=wanted.kind,
+        secret_hash=None if secret is None else hashlib.sha256(secret.encode()).digest(),
+        redirect_uris=list(wanted.redirect_uris),
+        scopes=list(wanted.scopes),
+        public_keys=list(wanted.public_keys),
+    )
+    async with rows_of(wanted.account_id):
+        await require_account(wanted.account_id)
+        await Client.insert(client).run()
+    return client.id, secret
+
+
+def check_registration(wanted: Registration) -> None:
+    """Refuse what a client cannot be (see `create_client`)."""
+    if wanted.kind not in CLIENT_KINDS:
+        raise BadRequest(f"Unknown kind {wanted.kind!r}; known: {', '.join(CLIENT_KINDS)}.")
+    check_scopes(wanted.scopes)
+    for uri in wanted.redirect_uris:
+        parts = urlsplit(uri)
+        if not parts.scheme or not (parts.netloc or parts.path) or parts.fragment or "*" in uri:
+            raise BadRequest(f"The redirect URI {uri!r} is not absolute, or has a fragment or a wildcard.")
+    for pem in wanted.public_keys:
+        check_key(pem)
+
+
+def check_scopes(scopes: Sequence[str]) -> None:
+    """Refuse unknown scopes."""
+    unknown = sorted(set(scopes) - set(SCOPES))
+    if unknown:
+        raise BadRequest(f"Unknown scope {', '.join(unknown)}; known: {', '.join(SCOPES)}.")
+
+
+def check_key(pem: str) -> None:
+    """Refuse what is not the PEM of an RSA public key of at least 2048 bits."""
+    try:
+        key = load_pem_public_key(pem.encode())
+    except (ValueError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, RSAPublicKey) or key.key_size < SHORTEST_KEY:
+        raise BadRequest(f"The public key is not the PEM of an RSA public key of at least {SHORTEST_KEY} bits.")
+
+
+async def issue_token(
+    account_id: UUID, holder: tuple[str, UUID], scopes: Sequence[str], expires_in: int
+) -> str:
+    """Issue an access token for one account to `("user", id)` or `("client", id)`; return it, shown this once.
+
+    Raises:
+        BadRequest: an unknown scope, or a lifetime outside 1 second to 366 days.
+        NotFound: no such account, member or machine client of it.
+    """
+    check_scopes(scopes)
+    if not 1 <= expires_in <= LONGEST_LIFE:
+        raise BadRequest(f"A token lives 1 to {LONGEST_LIFE} seconds.")
+    kind, holder_id = holder
+    token = new_secret()
+    async with rows_of(account_id):
+        await require_account(account_id)
+        await require_holder(account_id, kind, holder_id)
+        grant = Grant(
+            id=uuid4(),
+            user_id=holder_id if kind == "user" else None,
+            client_id=holder_id if kind == "client" else None,
+            narrowed_to=account_id,
+        )
+        await Grant.insert(grant).run()
+        now = datetime.now(UTC)
+        access_token = AccessToken(
+            id=uuid4(),
+            token_hash=hash_of(token),
+            grant_id=grant.id,
+            scopes=list(dict.fromkeys(scopes)),
+            issued_at=now,
+            expires_at=now + timedelta(seconds=expires_in),
+        )
+        await AccessToken.insert(access_token).run()
+    return token
+
+
+async def require_account(account_id: UUID) -> None:
+    """Refuse an account that is not there."""
+    if not await Account.exists().where(Account.id == account_id).run():
+        raise NotFound(f"There is no account {account_id}; make it with: tutti account create NAME")
+
+
+async def require_holder(account_id: UUID, kind: str, holder_id: UUID) -> None:
+    """Refuse a token's holder who is no member, or no machine client, of the account."""
+    if kind == "user":
+        member = (Membership.user_id == holder_id) & (Membership.status == "active")
+        if not await Membership.exists().where(member).run():
+            raise NotFound(f"User {holder_id} is not a member of account {account_id}.")
+    elif not await Client.exists().where((Client.id == holder_id) & (Client.kind == "machine")).run():
+        raise NotFound(f"Client {holder_id} is not a machine client of account {account_id}.")

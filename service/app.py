@@ -1,0 +1,97 @@
+"""The application on one page: routers, handlers, background work."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+from litestar import Litestar, Response, Router, get
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.types import ASGIApp
+
+from service.engine.worker import Worker
+from service.exchange import with_exchange
+from service.language.sandbox import Sandbox
+from service.maestro import controllers as maestro
+from service.maestro.errors import EXCEPTION_HANDLERS
+from service.settings import settings
+from tenancy.postgres import pool
+from tenancy.rows import read
+from tenancy.schema import is_current
+
+LARGEST_BODY = 1_048_576
+
+
+@get("/healthz", include_in_schema=False, opt={"public": True})
+async def healthz() -> dict[str, str]:
+    """Say that the process answers."""
+    return {"status": "ok"}
+
+
+@get("/readyz", include_in_schema=False, opt={"public": True})
+async def readyz() -> Response[dict[str, str]]:
+    """Say whether requests can be served: the database is reachable and its migrations are current."""
+    try:
+        async with asyncio.timeout(5):
+            await read("SELECT 1")
+            current = await is_current()
+    except Exception:  # noqa: BLE001 - whatever the reason, the answer is the same
+        return Response({"status": "unavailable", "reason": "The database is not reachable."}, status_code=503)
+    if not current:
+        return Response({"status": "unavailable", "reason": "Migrations are missing: run tutti migrate."}, status_code=503)
+    return Response({"status": "ready"})
+
+
+def working(sandbox: Sandbox) -> contextlib.AbstractAsyncContextManager[None]:
+    """Run a worker as the settings say: half of the pool's connections are left to requests."""
+    hours = settings().instance_lifetime_hours
+    lifetime = timedelta(hours=hours) if hours else None
+    return Worker(sandbox, concurrency=max(1, settings().pool_size // 2), lifetime=lifetime).running()
+
+
+def provide_sandbox(state: State) -> Sandbox:
+    """Give handlers the process's sandbox."""
+    sandbox: Sandbox = state["sandbox"]
+    return sandbox
+
+
+def maestro_router() -> Router:
+    """Put Maestro's routes together with its way of refusing."""
+    return Router(
+        path="/",
+        route_handlers=list(maestro.CONTROLLERS),
+        guards=list(maestro.GUARDS),
+        exception_handlers=EXCEPTION_HANDLERS,
+        dependencies={"sandbox": Provide(provide_sandbox, sync_to_thread=False)},
+    )
+
+
+def create_litestar(*, worker: bool) -> Litestar:
+    """Make the application's inside; `worker` says whether this process also runs instances."""
+
+    @contextlib.asynccontextmanager
+    async def running(app: Litestar) -> AsyncIterator[None]:
+        async with pool(settings().pool_size), Sandbox(settings().sandbox_processes) as sandbox:
+            app.state["sandbox"] = sandbox
+            async with working(sandbox) if worker else contextlib.nullcontext():
+                yield
+
+    return Litestar(
+        [healthz, readyz, maestro_router()],
+        lifespan=[running],
+        openapi_config=None,
+        exception_handlers=EXCEPTION_HANDLERS,  # unknown routes and methods, which belong to no router
+        request_max_body_size=LARGEST_BODY,
+        logging_config=None,
+    )
+
+
+def create_app(inside: Litestar | None = None) -> ASGIApp:
+    """Make the ASGI application that `tutti serve` runs."""
+    return with_exchange(inside or create_litestar(worker=True))
+
+
+def create_app_without_worker() -> ASGIApp:
+    """Make the application for `tutti serve --no-worker`."""
+    return create_app(create_litestar(worker=False))

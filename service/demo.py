@@ -1,0 +1,150 @@
+"""Demo data: two accounts that have nothing to do with one another, a few people, and workflows to try.
+
+Loading it again changes nothing but issues a new token; the accounts' and clients' ids stay the same everywhere, so
+that examples can name them.
+"""
+
+from uuid import UUID
+
+import msgspec
+
+from auth.bearer import Operator
+from auth.clients import Registration, create_client, issue_token
+from auth.scopes import MAESTRO
+from auth.tables import Client
+from service.language.sandbox import Sandbox
+from service.operations import workflows
+from tenancy.accounts import account_exists, add_user, create_account, user_named
+from tenancy.errors import Conflict
+from tenancy.rows import rows_of
+
+ACME = UUID("ae232f1f-8efc-4b8c-bb08-626847fad8bb")
+GLOBEX = UUID("7d1c4be2-0f0a-4c0e-9d0e-5f6f5c1f7a11")
+TOKEN_LIFE = 8 * 3600  # seconds; what the vendor gives
+
+QUOTE = """\
+document: {dsl: '1.0.3', namespace: demo, name: quote, version: '1.0.0', title: Price a quote}
+input:
+  schema:
+    document:
+      type: object
+      required: [customer, lines]
+      additionalProperties: false
+      properties:
+        customer: {type: string, minLength: 1}
+        lines:
+          type: array
+          items:
+            type: object
+            required: [price]
+            properties: {price: {type: number}, quantity: {type: integer, default: 1}}
+        currency: {type: string, default: EUR}
+do:
+  - total:
+      set:
+        customer: ${ .customer }
+        currency: ${ .currency }
+        sum: ${ [.lines[] | .price * (.quantity // 1)] | add // 0 }
+  - size:
+      switch:
+        - large: {when: .sum > 1000, then: discount}
+        - small: {then: end}
+  - discount:
+      set: '${ . + {sum: (.sum * 0.95), discount: "5 %"} }'
+"""
+
+APPROVAL = """\
+document: {dsl: '1.0.3', namespace: demo, name: purchase-approval, version: '1.0.0', title: Approve a purchase}
+timeout: {after: P14D}
+input:
+  schema:
+    document:
+      type: object
+      required: [item, amount]
+      properties:
+        item: {type: string}
+        amount: {type: number, minimum: 0}
+        approver: {type: string, default: finance@acme.example}
+do:
+  - prepare:
+      set: '${ . + {status: "open"} }'
+  - decision:
+      listen: {to: {one: {with: {type: purchase.decided}}}}
+      output: {as: '$input + {decision: .[0].outcome}'}
+  - route:
+      switch:
+        - approved: {when: .decision == "approve", then: order}
+        - refused: {then: refuse}
+  - order:
+      set: '${ . + {status: "ordered"} }'
+      then: end
+  - refuse:
+      raise:
+        error: {type: 'https://demo.example/errors/refused', status: 403, title: Purchase refused}
+"""
+
+WORKFLOWS = (QUOTE, APPROVAL)
+PEOPLE = (
+    ("ada@acme.example", "Ada Lovelace", ACME, "admin"),
+    ("grace@acme.example", "Grace Hopper", ACME, "member"),
+    ("ada@acme.example", "Ada Lovelace", GLOBEX, "member"),
+    ("edsger@globex.example", "Edsger Dijkstra", GLOBEX, "admin"),
+)
+
+
+class Demo(msgspec.Struct, frozen=True):
+    """What was made: account ids by name, workflow ids by title, and tokens of each account's administrator."""
+
+    accounts: dict[str, str]
+    workflows: dict[str, str]
+    access_token: str
+    other_access_token: str
+    expires_in: int
+    machine_client_id: str
+
+
+async def load(sandbox: Sandbox) -> Demo:
+    """Make what is missing of the demo data, publish its workflows and issue tokens."""
+    accounts = {"Acme": ACME, "Globex": GLOBEX}
+    for name, account_id in accounts.items():
+        if not await account_exists(account_id):
+            await create_account(name, account_id)
+    for email, name, account_id, role in PEOPLE:
+        try:
+            await add_user(email, name, None, account_id, role)
+        except Conflict:
+            continue
+    published: dict[str, str] = {}
+    for account_id in accounts.values():
+        for text in WORKFLOWS:
+            operator = Operator(account_id)
+            stored = await workflows.put(operator, await workflows.draft(operator, sandbox, text.encode(), "yaml"))
+            if account_id == ACME:
+                published[stored.row["title"]] = str(stored.row["id"])
+    return Demo(
+        accounts={name: str(account_id) for name, account_id in accounts.items()},
+        workflows=published,
+        access_token=await token_of("ada@acme.example", ACME),
+        other_access_token=await token_of("edsger@globex.example", GLOBEX),
+        expires_in=TOKEN_LIFE,
+        machine_client_id=str(await machine_client()),
+    )
+
+
+async def token_of(email: str, account_id: UUID) -> str:
+    """Issue a token for a demo person."""
+    user_id = await user_named(email)
+    if user_id is None:
+        raise Conflict(f"The demo user {email} is missing.")
+    return await issue_token(account_id, ("user", user_id), MAESTRO, TOKEN_LIFE)
+
+
+async def machine_client() -> UUID:
+    """Make Acme's machine client, once."""
+    async with rows_of(ACME):
+        found = await Client.select(Client.id).where(Client.name == "Acme's robot").first().run()
+    if found is not None:
+        existing: UUID = found["id"]
+        return existing
+    wanted = Registration(account_id=ACME, kind="machine", name="Acme's robot", scopes=MAESTRO)
+    return (await create_client(wanted))[0]

@@ -1,0 +1,32 @@
+"""Definitions by version, read once and kept: a stored version never changes, so the cache cannot go stale."""
+
+from collections import OrderedDict
+from uuid import UUID
+
+import msgspec
+
+from service.language.document import Definition, read
+from service.tables import WorkflowVersion
+
+KEPT = 500  # at most 256 KiB of text each, commonly 2
+
+_kept: OrderedDict[UUID, Definition] = OrderedDict()
+
+
+def remembered(version_id: UUID) -> Definition | None:
+    """Return a definition that this process has read before."""
+    found = _kept.get(version_id)
+    if found is not None:
+        _kept.move_to_end(version_id)
+    return found
+
+
+async def definition_of(version_id: UUID) -> Definition:
+    """Return a version's definition, inside a transaction on its account's rows."""
+    found = remembered(version_id)
+    if found is None:
+        rows = await WorkflowVersion.raw("SELECT document FROM workflow_version WHERE id = {}", version_id).run()
+        found = _kept[version_id] = read(msgspec.json.decode(rows[0]["document"]))
+        while len(_kept) > KEPT:
+            _kept.popitem(last=False)
+    return found

@@ -1,0 +1,68 @@
+"""One request and its answer: its id and when it began, for answers that tell both and for the log.
+
+A plain ASGI wrapper around the whole application, so that errors and unknown routes carry the id as well.
+"""
+
+import time
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import msgspec
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+HEADER = b"x-request-id"
+
+
+class Exchange(msgspec.Struct, frozen=True):
+    """The id of a request and when it began, as `time.perf_counter`."""
+
+    request_id: str
+    began: float
+
+    @property
+    def duration_ms(self) -> int:
+        """Whole milliseconds since the request began."""
+        return int((time.perf_counter() - self.began) * 1000)
+
+    @property
+    def now(self) -> datetime:
+        """The moment of the answer."""
+        return datetime.now(UTC)
+
+
+def exchange_of(scope: Scope) -> Exchange:
+    """Return the exchange that a request belongs to."""
+    found: Exchange = scope["state"]["exchange"]
+    return found
+
+
+def with_exchange(application: ASGIApp) -> ASGIApp:
+    """Give every HTTP request an `Exchange` and every answer its `X-Request-Id`; a caller's own UUID is kept."""
+
+    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await application(scope, receive, send)
+            return
+        exchange = Exchange(given_id(scope) or str(uuid4()), time.perf_counter())
+        scope.setdefault("state", {})["exchange"] = exchange
+        header = (HEADER, exchange.request_id.encode())
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], header]
+            await send(message)
+
+        await application(scope, receive, send_with_id)
+
+    return wrapped
+
+
+def given_id(scope: Scope) -> str | None:
+    """Return the caller's `X-Request-Id` if it is a UUID: ids are UUIDs in every answer."""
+    for name, value in scope["headers"]:
+        if name == HEADER:
+            try:
+                return str(UUID(value.decode("ascii")))
+            except ValueError:
+                return None
+    return None

@@ -1,0 +1,413 @@
+"""Maestro's routes. Each parses, calls one operation and words its result; what a request may do is decided below.
+
+Handlers carry the vendor's operation ids. Native ones (authoring, signals) stand under the same prefix, in the same
+conventions.
+"""
+
+from typing import Annotated, Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+import msgspec
+from litestar import Controller, Request, Response, get, post, put
+from litestar.connection import ASGIConnection
+from litestar.di import NamedDependency
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.handlers.base import BaseRouteHandler
+from litestar.params import FromPath, JSONBody, QueryParameter, RawBody
+from msgspec import UNSET
+
+from service.exchange import exchange_of
+from service.language.sandbox import Sandbox
+from service.maestro import models
+from service.maestro.errors import credential, dialect_of
+from service.maestro.models import ResponseMetadata
+from service.operations import instances, workflows
+from service.operations.instances import Filters
+from service.operations.pages import Page
+from service.operations.workflows import Draft, Stored
+from service.settings import settings
+
+PAGE_SIZE = 50
+LARGEST_PAGE = 1000
+JSON = "application/json"
+YAML = "application/yaml"
+
+# A list's words for an instance's status, as the filter understands them.
+STATUS_FILTERS = {
+    "In Progress": Filters(in_progress=True),
+    "Completed": Filters(status=models.Status.COMPLETED),
+    "Failed": Filters(status=models.Status.FAULTED),
+    "Canceled": Filters(status=models.Status.CANCELLED),
+}
+
+ContinuationToken = Annotated[
+    str | None, QueryParameter(max_length=512, description="where to go on: the token of the page before; absent for the first")
+]
+PageSize = Annotated[int | None, QueryParameter(ge=1, le=LARGEST_PAGE, description="most entries of a page")]
+InstanceStatus = Annotated[
+    str | None,
+    QueryParameter(description="In Progress, Completed, Failed or Canceled", schema_extra={"enum": list(STATUS_FILTERS)}),
+]
+StartedBy = Annotated[UUID | None, QueryParameter(description="id of the user or client that started the instances")]
+
+
+def only_known_parameters(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Refuse query parameters that the route does not have: a misspelt filter must not return everything.
+
+    Raises:
+        ValidationException: with one entry per unknown parameter.
+    """
+    if not connection.scope["query_string"]:
+        return
+    known = handler.opt.get("query", ())
+    unknown = sorted(set(connection.query_params) - set(known))
+    if unknown:
+        allowed = ", ".join(known) or "none"
+        raise ValidationException(
+            "Unknown query parameter.", extra=[{"message": f"is not a parameter here; allowed: {allowed}", "key": key} for key in unknown]
+        )
+
+
+def only_media_type(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Refuse a body of a type that the route does not read; none at all is taken for the right one.
+
+    Raises:
+        HTTPException: 415.
+    """
+    wanted = handler.opt.get("media_type")
+    given = connection.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if wanted and given and given != wanted:
+        raise HTTPException(f"Send the body as {wanted}, not {given}.", status_code=415)
+
+
+def metadata(request: Request[Any, Any, Any], page: Page | None = None) -> ResponseMetadata:
+    """Write the answer's metadata, and a page's size and next token."""
+    exchange = exchange_of(request.scope)
+    written = ResponseMetadata(
+        request_id=exchange.request_id,
+        response_timestamp=models.timestamp(exchange.now),
+        response_duration_ms=exchange.duration_ms,
+    )
+    if page is not None:
+        written.page_limit = page.size
+        written.page_token_next = page.next or UNSET
+    return written
+
+
+def paged(request: Request[Any, Any, Any], content: Any, page: Page) -> Response[Any]:
+    """Answer a page, with the next one as a link (RFC 8288)."""
+    headers = {}
+    if page.next:
+        query = [(key, value) for key, value in request.query_params.multi_items() if key != "ctoken"]
+        target = f"{settings().public_url}{request.url.path}?{urlencode([*query, ('ctoken', page.next)])}"
+        headers["Link"] = f'<{target}>; rel="next"'
+    return Response(content, headers=headers)
+
+
+def status_filters(status: str | None) -> Filters:
+    """Read a status filter, in the vendor's words and any case.
+
+    Raises:
+        ValidationException: none of the known statuses.
+    """
+    if status is None:
+        return Filters()
+    for word, filters in STATUS_FILTERS.items():
+        if word.lower() == status.lower():
+            return filters
+    known = ", ".join(STATUS_FILTERS)
+    raise ValidationException("Unknown status.", extra=[{"message": f"must be one of: {known}", "key": "status"}])
+
+
+class WorkflowController(Controller):
+    """Workflows as the vendor's SDKs see them."""
+
+    path = "/v1/accounts/{accountId:str}/workflows"
+    tags = ["Workflows"]
+
+    @get("/", operation_id="GetWorkflowsList", opt={"query": ("status", "page_size", "ctoken")})
+    async def get_workflows_list(
+        self,
+        request: Request[Any, Any, Any],
+        accountId: FromPath[UUID],
+        status: Annotated[models.WorkflowState | None, QueryParameter(description="only workflows of this status")] = None,
+        page_size: PageSize = None,
+        ctoken: ContinuationToken = None,
+    ) -> Response[models.WorkflowsListSuccess]:
+        """List the account's workflows, newest first: up to 1,000 where no page_size is given."""
+        page = await workflows.get_list(credential(request, accountId), status, page_size, ctoken)
+        data = [models.workflow(row) for row in page.rows]
+        return paged(request, models.WorkflowsListSuccess(data=data, response_metadata=metadata(request, page)), page)
+
+    @get("/{workflowId:str}/trigger-requirements", operation_id="GetWorkflowTriggerRequirements")
+    async def get_workflow_trigger_requirements(
+        self, request: Request[Any, Any, Any], accountId: FromPath[UUID], workflowId: FromPath[UUID]
+    ) -> models.WorkflowTriggerRequirementsSuccess:
+        """Tell how to trigger a workflow: where, and with which inputs."""
+        row, fields = await workflows.trigger_requirements(credential(request, accountId), workflowId)
+        told = metadata(request)
+        url = f"{settings().public_url}/v1/accounts/{accountId}/workflows/{workflowId}/actions/trigger"
+        return models.WorkflowTriggerRequirementsSuccess(
+            trigger_id=str(row["trigger_id"]),
+            trigger_event_type="HTTP",
+            trigger_http_config=models.TriggerHttpConfig(method="POST", url=url),
+            trigger_input_schema=[models.trigger_input(field) for field in fields],
+            metadata=models.resource_metadata(row),
+            request_id=told.request_id,
+            response_timestamp=told.response_timestamp,
+            response_duration_ms=told.response_duration_ms,
+        )
+
+    @post(
+        "/{workflowId:str}/actions/trigger",
+        operation_id="TriggerWorkflow",
+        opt={"media_type": JSON},
+        status_code=201,
+    )
+    async def trigger_workflow(
+        self,
+        request: Request[Any, Any, Any],
+        accountId: FromPath[UUID],
+        workflowId: FromPath[UUID],
+        data: JSONBody[models.TriggerWorkflow],
+        sandbox: NamedDependency[Sandbox],
+    ) -> Response[models.TriggerWorkflowSuccess]:
+        """Start a new instance of the workflow's published version.
+
+        The status of success is the one that the calling SDK's generation knows: 200 or 201.
+        """
+        access = credential(request, accountId)
+        started = await instances.trigger(access, sandbox, workflowId, data.instance_name, data.trigger_inputs)
+        told = metadata(request)
+        page = f"{settings().public_url}/v1/accounts/{accountId}/instances/{started.id}/execution"
+        content = models.TriggerWorkflowSuccess(
+            instance_id=str(started.id),
+            instance_url=f"{page}?mtid={started.access_id}&mtsec={started.access_secret}",
+            request_id=told.request_id,
+            response_timestamp=told.response_timestamp,
+            response_duration_ms=told.response_duration_ms,
+        )
+        location = f"/v1/accounts/{accountId}/workflows/{workflowId}/instances/{started.id}"
+        status = dialect_of(request).trigger_status
+        return Response(content, status_code=status, headers={"Location": location})
+
+    @post("/{workflowId:str}/actions/pause", operation_id="pauseNewWorkflowInstances", status_code=200)
+    async def pause_new_workflow_instances(
+        self, request: Request[Any, Any, Any], accountId: FromPath[UUID], workflowId: FromPath[UUID]
+    ) -> models.WorkflowStatusSuccess:
+        """Stop the creation of new instances; running ones go on."""
+        await workflows.pause(credential(request, accountId), workflowId)
+        return models.WorkflowStatusSuccess(status="paused")
+
+    @post("/{workflowId:str}/actions/resume", operation_id="resumePausedWorkflow", status_code=200)
+    async def resume_paused_workflow(
+        self, request: Request[Any, Any, Any], accountId: FromPath[UUID], workflowId: FromPath[UUID]
+    ) -> models.WorkflowStatusSuccess:
+        """Allow new instances again."""
+        await workflows.resume(credential(request, accountId), workflowId)
+        return models.WorkflowStatusSuccess(status="active")
+
+
+class AuthoringController(Controller):
+    """What the vendor's API lacks: writing workflows as Serverless Workflow definitions."""
+
+    path = "/v1/accounts/{accountId:str}"
+    tags = ["Authoring"]
+
+    @post("/workflows", operation_id="createWorkflow", opt={"media_type": JSON, "document": JSON}, status_code=201)
+    async def create_workflow(
+        self, request: Request[Any, Any, Any], accountId: FromPath[UUID], body: RawBody, sandbox: NamedDependency[Sandbox]
+    ) -> Response[models.WorkflowDefinition]:
+        """Store a new workflow, not yet published; the body is a Serverless Workflow DSL document."""
+        return await self._created(request, accountId, body, "json", sandbox)
+
+    @post("/yaml-workflows", operation_id="createWorkflowFromYaml", opt={"media_type": YAML, "document": YAML}, status_code=201)
+    async def create_workflow_from_yaml(
+        self, request: Request[Any, Any, Any], accountId: FromPath[UUID], body: RawBody, sandbox: NamedDependency[Sandbox]
+    ) -> Response[models.WorkflowDefinition]:
+        """Store a new workflow from YAML 1.2, not yet published."""
+        return await self._created(request, accountId, body, "yaml", sandbox)
+
+    @put("/workflows/{workflowId:str}", operation_id="replaceWorkflow", opt={"media_type": JSON, "document": JSON})
+    async def replace_workflow(
+        self, request: Request[Any, Any, Any], accountId: FromPath[UUID], workflowId: FromPath[UUID], body: RawBody, sandbox: NamedDependency[Sandbox]
+    ) -> models.WorkflowDefinition:
+        """Store a new version of a workflow, not yet published; running instances keep theirs."""
+        return await self._replaced(request, accountId, workflowId, body, "json", sandbox)
+
+    @put("/yaml-workflows/{workflowId:str}", operation_id="replaceWorkflowFromYaml", opt={"media_type": YAML, "document": YAML})
+    async def replace_workflow_from_yaml(
+        self, request: Request[Any, Any, Any], accountId: FromPath[UUID], workflowId: FromPath[UUID], body: RawBody, sandbox: NamedDependency[Sandbox]
+    ) -> models.WorkflowDefinition:
+        """Store a new version of a workflow from YAML 1.2, not yet published."""
+        return await self._replaced(request, accountId, workflowId, body, "yaml", sandbox)
+
+    @get("/workflows/{workflowId:str}", operation_id="getWorkflow")
+    async def get_workflow(
+        self, request: Request[Any, Any, Any], accountId: FromPath[UUID], workflowId: FromPath[UUID]
+    ) -> models.WorkflowDefinition:
+        """Read a workflow with its newest version."""
+        stored = await workflows.get(credential(request, accountId), workflowId)
+        return models.workflow_definition(stored, metadata(request))
+
+    @get("/workflows/{workflowId:str}/versions", operation_id="getWorkflowVersions")
+    async def get_workflow_versions(
+        self, request: Request[Any, Any, Any], accountId: FromPath[UUID], workflowId: FromPath[UUID]
+    ) -> models.WorkflowVersionsList:
+        """List a workflow's versions, newest first, at most 1,000."""
+        row, found = await workflows.versions(credential(request, accountId), workflowId)
+        data = [models.workflow_version(version, row["active_version_id"]) for version in found]
+        return models.WorkflowVersionsList(data=data, response_metadata=metadata(request))
+
+    @post("/workflows/{workflowId:str}/actions/publish", operation_id="publishWorkflow", status_code=200)
+    async def publish_workflow(
+        self, request: Request[Any, Any, Any], accountId: FromPath[UUID], workflowId: FromPath[UUID]
+    ) -> models.WorkflowDefinition:
+        """Make the newest version the one that triggers start."""
+        stored = await workflows.publish(credential(request, accountId), workflowId)
+        return models.workflow_definition(stored, metadata(request))
+
+    @post("/workflows/{workflowId:str}/actions/archive", operation_id="archiveWorkflow", status_code=200)
+    async def archive_workflow(
+        self, request: Request[Any, Any, Any], accountId: FromPath[UUID], workflowId: FromPath[UUID]
+    ) -> models.WorkflowStatusSuccess:
+        """Retire a workflow for good; its instances go on and stay readable."""
+        await workflows.archive(credential(request, accountId), workflowId)
+        return models.WorkflowStatusSuccess(status="archived")
+
+    async def _created(
+        self, request: Request[Any, Any, Any], account_id: UUID, body: bytes, text_format: str, sandbox: Sandbox
+    ) -> Response[models.WorkflowDefinition]:
+        access = credential(request, account_id)
+        new: Draft = await workflows.draft(access, sandbox, body, text_format)
+        stored: Stored = await workflows.create(access, new)
+        location = f"/v1/accounts/{account_id}/workflows/{stored.row['id']}"
+        return Response(models.workflow_definition(stored, metadata(request)), headers={"Location": location})
+
+    async def _replaced(
+        self, request: Request[Any, Any, Any], account_id: UUID, workflow_id: UUID, body: bytes, text_format: str, sandbox: Sandbox
+    ) -> models.WorkflowDefinition:
+        access = credential(request, account_id)
+        new = await workflows.draft(access, sandbox, body, text_format)
+        stored = await workflows.replace(access, workflow_id, new)
+        return models.workflow_definition(stored, metadata(request))
+
+
+class InstanceController(Controller):
+    """Instances of one workflow."""
+
+    path = "/v1/accounts/{accountId:str}/workflows/{workflowId:str}/instances"
+    tags = ["Workflow Instances"]
+
+    @get(
+        "/",
+        operation_id="getWorkflowInstancesList",
+        opt={"query": ("status", "started_by_id", "page_size", "ctoken")},
+    )
+    async def get_workflow_instances_list(
+        self,
+        request: Request[Any, Any, Any],
+        accountId: FromPath[UUID],
+        workflowId: FromPath[UUID],
+        status: InstanceStatus = None,
+        started_by_id: StartedBy = None,
+        page_size: PageSize = None,
+        ctoken: ContinuationToken = None,
+    ) -> Response[models.WorkflowInstanceCollection]:
+        """List a workflow's instances, newest first.
+
+        SDKs cannot page, so without page_size the newest 1,000 come at once; `page_token_next` tells that there are more.
+        """
+        filters = msgspec.structs.replace(status_filters(status), started_by=started_by_id)
+        access = credential(request, accountId)
+        page = await instances.get_list(access, filters, page_size or LARGEST_PAGE, ctoken, of_workflow=workflowId)
+        data = [models.instance(row) for row in page.rows]
+        content = models.WorkflowInstanceCollection(data=data, response_metadata=metadata(request, page))
+        return paged(request, content, page)
+
+    @get("/{instanceId:str}", operation_id="getWorkflowInstance")
+    async def get_workflow_instance(
+        self,
+        request: Request[Any, Any, Any],
+        accountId: FromPath[UUID],
+        workflowId: FromPath[UUID],
+        instanceId: FromPath[UUID],
+    ) -> models.WorkflowInstance:
+        """Read one instance."""
+        return models.instance(await instances.get(credential(request, accountId), workflowId, instanceId))
+
+    @post("/{instanceId:str}/actions/cancel", operation_id="cancelWorkflowInstance", status_code=200)
+    async def cancel_workflow_instance(
+        self,
+        request: Request[Any, Any, Any],
+        accountId: FromPath[UUID],
+        workflowId: FromPath[UUID],
+        instanceId: FromPath[UUID],
+    ) -> models.CancelWorkflowInstanceResponse:
+        """End an instance now; 409 when it has ended already."""
+        await instances.cancel(credential(request, accountId), workflowId, instanceId)
+        message = f"Successfully canceled the workflow instance {instanceId} in {workflowId}"
+        return models.CancelWorkflowInstanceResponse(message=message)
+
+    @post(
+        "/{instanceId:str}/actions/signal",
+        operation_id="signalWorkflowInstance",
+        opt={"media_type": JSON},
+        status_code=202,
+    )
+    async def signal_workflow_instance(
+        self,
+        request: Request[Any, Any, Any],
+        accountId: FromPath[UUID],
+        workflowId: FromPath[UUID],
+        instanceId: FromPath[UUID],
+        data: JSONBody[dict[str, Any]],
+    ) -> models.InstanceEventAccepted:
+        """Send an event to one instance; a `listen` task takes it now or later."""
+        event = await instances.signal(credential(request, accountId), workflowId, instanceId, data)
+        return models.InstanceEventAccepted(event_id=event["id"], response_metadata=metadata(request))
+
+
+class AccountController(Controller):
+    """Instances of the whole account."""
+
+    path = "/v1/accounts/{accountId:str}/workflow-instances"
+    tags = ["Workflow Instances"]
+
+    @get(
+        "/",
+        operation_id="getWorkflowInstancesForAccount",
+        opt={"query": ("status", "started_by_id", "workflow_definition_id", "page_size", "ctoken")},
+    )
+    async def get_workflow_instances_for_account(
+        self,
+        request: Request[Any, Any, Any],
+        accountId: FromPath[UUID],
+        status: InstanceStatus = None,
+        started_by_id: StartedBy = None,
+        workflow_definition_id: Annotated[
+            list[UUID] | None, QueryParameter(max_items=100, description="only instances of these workflows; may be repeated")
+        ] = None,
+        page_size: PageSize = None,
+        ctoken: ContinuationToken = None,
+    ) -> Response[models.AccountWorkflowInstances]:
+        """List the account's instances, newest first, 50 to a page; who is not an administrator sees their own."""
+        filters = msgspec.structs.replace(
+            status_filters(status), started_by=started_by_id, workflow_ids=tuple(workflow_definition_id or ())
+        )
+        page = await instances.get_list(
+            credential(request, accountId), filters, page_size or PAGE_SIZE, ctoken, counted=True
+        )
+        content = models.AccountWorkflowInstances(
+            instances=[models.instance(row) for row in page.rows],
+            total_set_size=page.total or 0,
+            result_set_size=len(page.rows),
+            ctoken=page.next or UNSET,
+            response_metadata=metadata(request, page),
+        )
+        return paged(request, content, page)
+
+
+CONTROLLERS = [WorkflowController, AuthoringController, InstanceController, AccountController]
+GUARDS = [only_known_parameters, only_media_type]

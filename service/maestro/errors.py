@@ -1,0 +1,231 @@
+"""Maestro's error bodies. One body serves every generation of the vendor's SDKs; only the content type is chosen.
+
+SDKs of one generation want `application/json` with `{error, code, timestamp}`, the next want
+`application/problem+json` (RFC 9457); the content type alone decides whether their typed error is raised, and the
+success status of a trigger changes with them (contract, 0.1 and 0.2). The `User-Agent` tells the generation.
+"""
+
+import http
+import logging
+import re
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from litestar import Request, Response
+from litestar.enums import MediaType
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.types import Receive, Scope, Send
+
+from auth.bearer import Credential, token_hash
+from auth.scopes import MAESTRO
+from service.exchange import exchange_of
+from service.maestro.models import timestamp
+from service.settings import settings
+from tenancy.errors import BadRequest, FieldError, Forbidden, Refusal, TooLarge, Unauthenticated
+
+logger = logging.getLogger("tutti.maestro")
+
+PROBLEM_JSON = "application/problem+json"
+# docusign-sdk/{api}/{sdk version}/{language}/{runtime…}; the vendor's hook writes it in every SDK since the first beta.
+USER_AGENT = re.compile(r"docusign-sdk/v1/1\.0\.0-beta\.(\d+)/(typescript|csharp|java)/")
+TYPES = {
+    400: "https://developers.docusign.com/errors/invalid-request",
+    401: "https://developers.docusign.com/errors/unauthorized",
+    403: "https://developers.docusign.com/errors/forbidden",
+    404: "https://developers.docusign.com/errors/not-found",
+    409: "https://developers.docusign.com/errors/conflict",
+}
+
+
+class Dialect(msgspec.Struct, frozen=True):
+    """What one generation of SDKs expects: the status of a successful trigger, the content type of an error."""
+
+    trigger_status: int
+    error_type: str
+
+
+LEGACY = Dialect(200, MediaType.JSON)
+FIRST = Dialect(201, MediaType.JSON)
+NEW = Dialect(201, PROBLEM_JSON)
+FORCED = {"legacy": LEGACY, "first": FIRST, "new": NEW}
+
+
+class ErrorDetail(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One thing wrong with the request."""
+
+    code: str
+    message: str
+    target: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class ErrorBody(msgspec.Struct, kw_only=True):
+    """The union of the vendor's two error bodies: `error`, `code` and `timestamp` of the older, the rest of RFC 9457."""
+
+    error: str
+    code: str
+    timestamp: str
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    request_id: str
+    errors: list[ErrorDetail] | msgspec.UnsetType = msgspec.UNSET
+
+
+def dialect_for(user_agent: str | None, forced: str) -> Dialect:
+    """Choose the dialect (contract 4.4): by SDK generation, `new` for everyone else, or what a setting forces."""
+    if forced in FORCED:
+        return FORCED[forced]
+    found = USER_AGENT.match(user_agent or "")
+    if found is None:
+        return NEW
+    beta, language = int(found[1]), found[2]
+    if beta <= 2:
+        return FIRST
+    return LEGACY if beta <= (8 if language == "java" else 7) else NEW
+
+
+def dialect_of(request: Request[Any, Any, Any]) -> Dialect:
+    """Return the dialect that a request is answered in."""
+    return dialect_for(request.headers.get("user-agent"), settings().maestro_dialect)
+
+
+def refused(request: Request[Any, Any, Any], refusal: Refusal) -> Response[ErrorBody]:
+    """Answer a refusal of the service itself."""
+    return answer(request, refusal)
+
+
+def misunderstood(request: Request[Any, Any, Any], error: HTTPException) -> Response[ErrorBody]:
+    """Answer what Litestar refused: a malformed id, parameter or body, an unknown route or method.
+
+    A malformed request on a known route is first held against the caller's credential, which no operation has seen
+    yet: who may not know about the route's data learns nothing from the shape of an error.
+    """
+    refusal = as_refusal(error)
+    known_route = "accountId" in request.path_params and refusal.status not in (404, 405)
+    return answer(request, refusal, dict(error.headers or {}), unproven=known_route)
+
+
+def failed(request: Request[Any, Any, Any], error: Exception) -> Response[ErrorBody]:
+    """Answer a fault of ours; the log has the cause under the request id, the answer does not."""
+    logger.error("request %s failed", exchange_of(request.scope).request_id, exc_info=error)
+    return answer(request, InternalError())
+
+
+class InternalError(Refusal):
+    """An unexpected error occurred on the server."""
+
+    status = 500
+    title = "Internal Server Error"
+
+
+def as_refusal(error: HTTPException) -> Refusal:
+    """Translate Litestar's exception: status, a message that says what to do, one entry per wrong field."""
+    kinds: dict[int, type[Refusal]] = {400: BadRequest, 401: Unauthenticated, 413: TooLarge}
+    kind = kinds.get(error.status_code, Refusal)
+    refusal = kind(error.detail if kind is Refusal else None, errors=tuple(field_errors(error)))
+    if kind is Refusal:
+        refusal.status = error.status_code
+        refusal.title = http.HTTPStatus(error.status_code).phrase
+    elif kind is BadRequest and not refusal.errors:
+        refusal.detail = error.detail
+    return refusal
+
+
+def field_errors(error: HTTPException) -> list[FieldError]:
+    """List the fields that Litestar found wrong."""
+    if not isinstance(error, ValidationException) or not isinstance(error.extra, list):
+        return []
+    return [
+        FieldError("FIELD_INVALID", str(one.get("message", "")), one.get("key"))
+        for one in error.extra
+        if isinstance(one, dict)
+    ]
+
+
+def answer(
+    request: Request[Any, Any, Any],
+    refusal: Refusal,
+    headers: dict[str, str] | None = None,
+    *,
+    unproven: bool = False,
+) -> Response[ErrorBody]:
+    """Write a refusal as the vendor's error body."""
+    exchange = exchange_of(request.scope)
+    body = ErrorBody(
+        error=refusal.detail,
+        code=str(refusal.status),
+        timestamp=timestamp(exchange.now),
+        type=TYPES.get(refusal.status, "about:blank"),
+        title=refusal.title,
+        status=refusal.status,
+        detail=refusal.detail,
+        instance=request.url.path,
+        request_id=exchange.request_id,
+    )
+    if refusal.errors:
+        body.errors = [
+            ErrorDetail(code=one.code, message=one.message, target=one.target or msgspec.UNSET) for one in refusal.errors
+        ]
+    kind: type[Response[ErrorBody]] = Unproven if unproven else Response
+    return kind(
+        body,
+        status_code=refusal.status,
+        media_type=dialect_of(request).error_type,
+        headers=(headers or {}) | challenge(request, refusal),
+    )
+
+
+def challenge(request: Request[Any, Any, Any], refusal: Refusal) -> dict[str, str]:
+    """Write the `WWW-Authenticate` header of a 401 or 403 (RFC 6750, 3): no error word where no token was sent."""
+    if isinstance(refusal, Unauthenticated):
+        sent = "authorization" in request.headers
+        return {"WWW-Authenticate": 'Bearer realm="tutti"' + (', error="invalid_token"' if sent else "")}
+    if isinstance(refusal, Forbidden):
+        scopes = f', scope="{" ".join(refusal.scopes)}"' if refusal.scopes else ""
+        return {"WWW-Authenticate": f'Bearer realm="tutti", error="insufficient_scope"{scopes}'}
+    return {}
+
+
+def credential(request: Request[Any, Any, Any], account_id: UUID) -> Credential:
+    """Read the caller's claim: a bearer token used on an account. The operation's first statement checks it."""
+    return Credential(token_hash(request.headers.get("authorization")), account_id, MAESTRO)
+
+
+class Unproven(Response[ErrorBody]):
+    """An error that is told to callers who may know it; anyone else is told what their credential is refused for."""
+
+    def to_asgi_response(self, *args: Any, request: Request[Any, Any, Any], **kwargs: Any) -> Any:
+        """Put the check of the credential in front of the answer."""
+        told = super().to_asgi_response(*args, request=request, **kwargs)
+
+        async def checked(scope: Scope, receive: Receive, send: Send) -> None:
+            refusal = await stronger_refusal(request)
+            final = told if refusal is None else answer(request, refusal).to_asgi_response(*args, request=request, **kwargs)
+            await final(scope, receive, send)
+
+        return checked
+
+
+async def stronger_refusal(request: Request[Any, Any, Any]) -> Refusal | None:
+    """Say what the caller's credential is refused for on the account in the path, or None if it holds.
+
+    With a malformed account id only the token counts: no account of that id exists to be hidden.
+    """
+    try:
+        account_id, well_formed = UUID(request.path_params["accountId"]), True
+    except ValueError:
+        account_id, well_formed = UUID(int=0), False
+    try:
+        async with credential(request, account_id).rows():
+            return None
+    except Unauthenticated as refusal:
+        return refusal
+    except Refusal as refusal:
+        return refusal if well_formed else None
+
+
+EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {Refusal: refused, HTTPException: misunderstood, Exception: failed}
+

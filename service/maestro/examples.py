@@ -1,0 +1,155 @@
+"""Examples for the OpenAPI document; a test holds each against its schema."""
+
+import http
+from typing import Any
+
+ACCOUNT = "ae232f1f-8efc-4b8c-bb08-626847fad8bb"
+WORKFLOW = "0190f3b4-6a0c-7c3e-9a55-3f8f2d6b1c01"
+INSTANCE = "0190f3b5-1d7e-7b9a-8a53-91c5a0e4d202"
+VERSION = "0190f3b4-6a0d-7a1b-b2f1-6f0f8a7d3303"
+USER = "5f1c7f3e-2d63-4a7e-9c38-2a8d4f0b6404"
+NOW = "2026-05-04T09:30:00.000Z"
+REQUEST = "3f7c9e4b-851c-4f9b-89e7-123456789abc"
+
+METADATA = {"request_id": REQUEST, "response_timestamp": NOW, "response_duration_ms": 3}
+RESOURCE = {"created_at": NOW, "created_by": USER, "modified_at": NOW, "modified_by": USER}
+SHORT = {"id": WORKFLOW, "name": "Price a quote", "account_id": ACCOUNT, "status": "active", "metadata": RESOURCE}
+
+DOCUMENT = {
+    "document": {"dsl": "1.0.3", "namespace": "demo", "name": "quote", "version": "1.0.0", "title": "Price a quote"},
+    "input": {
+        "schema": {
+            "document": {
+                "type": "object",
+                "required": ["lines"],
+                "properties": {"lines": {"type": "array"}, "currency": {"type": "string", "default": "EUR"}},
+            }
+        }
+    },
+    "do": [{"total": {"set": {"sum": "${ [.lines[].price] | add // 0 }", "currency": "${ .currency }"}}}],
+}
+
+YAML = """\
+document: {dsl: '1.0.3', namespace: demo, name: quote, version: '1.0.0', title: Price a quote}
+do:
+  - total:
+      set:
+        sum: ${ [.lines[].price] | add // 0 }
+"""
+
+WORKFLOW_DEFINITION = SHORT | {
+    "namespace": "demo",
+    "version": "1.0.0",
+    "active_version": "1.0.0",
+    "definition": DOCUMENT,
+    "warnings": [],
+    "response_metadata": METADATA,
+}
+
+WORKFLOW_INSTANCE = {
+    "id": INSTANCE,
+    "name": "Quote 42",
+    "workflow_status": "Completed",
+    "template_id": WORKFLOW,
+    "account_id": ACCOUNT,
+    "started_at": NOW,
+    "started_by": USER,
+    "started_by_name": "Ada Lovelace",
+    "started_by_role": "Preparer",
+    "ended_at": NOW,
+    "expires_at": None,
+    "last_modified_at": NOW,
+    "canceled_at": None,
+    "canceled_by": None,
+    "trigger_inputs": {"lines": [{"price": 7}], "currency": "EUR"},
+    "total_steps": 1,
+    "last_completed_step": 1,
+    "last_completed_step_name": "total",
+    "tags": [],
+    "metadata": {
+        "workflow_created_by": USER,
+        "workflow_version": "1.0.0",
+        "workflow_metadata_id": VERSION.replace("-", "")[:24],
+    },
+    "output": {"sum": 7, "currency": "EUR"},
+}
+
+INSTANCE_URL = (
+    f"http://127.0.0.1:8000/v1/accounts/{ACCOUNT}/instances/{INSTANCE}/execution?mtid={USER}&mtsec=a-secret-of-this-instance"
+)
+
+REQUESTS: dict[str, Any] = {
+    "TriggerWorkflow": {"instance_name": "Quote 42", "trigger_inputs": {"lines": [{"price": 7}]}},
+    "createWorkflow": DOCUMENT,
+    "replaceWorkflow": DOCUMENT,
+    "createWorkflowFromYaml": YAML,
+    "replaceWorkflowFromYaml": YAML,
+    "signalWorkflowInstance": {"type": "shop.goods.arrived", "data": {"order": "A-17"}},
+}
+
+RESPONSES: dict[str, Any] = {
+    "GetWorkflowsList": {"data": [SHORT], "response_metadata": METADATA | {"page_limit": 1000}},
+    "GetWorkflowTriggerRequirements": {
+        "trigger_id": VERSION,
+        "trigger_event_type": "HTTP",
+        "trigger_http_config": {
+            "method": "POST",
+            "url": f"http://127.0.0.1:8000/v1/accounts/{ACCOUNT}/workflows/{WORKFLOW}/actions/trigger",
+        },
+        "trigger_input_schema": [
+            {"field_name": "lines", "field_data_type": "array", "required": True},
+            {"field_name": "currency", "field_data_type": "string", "default_value": "EUR", "required": False},
+        ],
+        "metadata": RESOURCE,
+    }
+    | METADATA,
+    "TriggerWorkflow": {"instance_id": INSTANCE, "instance_url": INSTANCE_URL} | METADATA,
+    "pauseNewWorkflowInstances": {"status": "paused"},
+    "resumePausedWorkflow": {"status": "active"},
+    "createWorkflow": WORKFLOW_DEFINITION,
+    "createWorkflowFromYaml": WORKFLOW_DEFINITION,
+    "replaceWorkflow": WORKFLOW_DEFINITION,
+    "replaceWorkflowFromYaml": WORKFLOW_DEFINITION,
+    "getWorkflow": WORKFLOW_DEFINITION,
+    "publishWorkflow": WORKFLOW_DEFINITION,
+    "archiveWorkflow": {"status": "archived"},
+    "getWorkflowVersions": {
+        "data": [
+            {
+                "id": VERSION,
+                "version": "1.0.0",
+                "active": True,
+                "created_at": NOW,
+                "created_by": USER,
+                "published_at": NOW,
+            }
+        ],
+        "response_metadata": METADATA,
+    },
+    "getWorkflowInstancesList": {"data": [WORKFLOW_INSTANCE], "response_metadata": METADATA | {"page_limit": 1000}},
+    "getWorkflowInstance": WORKFLOW_INSTANCE,
+    "cancelWorkflowInstance": {"message": f"Successfully canceled the workflow instance {INSTANCE} in {WORKFLOW}"},
+    "signalWorkflowInstance": {"event_id": "8a6f6a3e-0b5c-4c5f-9b0e-2f5f5c1f7a11", "response_metadata": METADATA},
+    "getWorkflowInstancesForAccount": {
+        "instances": [WORKFLOW_INSTANCE],
+        "total_set_size": 1,
+        "result_set_size": 1,
+        "response_metadata": METADATA | {"page_limit": 50},
+    },
+}
+
+
+def error(status: int, kind: str) -> dict[str, Any]:
+    """Make an example of an error body."""
+    title = http.HTTPStatus(status).phrase
+    return {
+        "error": f"{title}: what to do about it.",
+        "code": str(status),
+        "timestamp": NOW,
+        "type": kind,
+        "title": title,
+        "status": status,
+        "detail": f"{title}: what to do about it.",
+        "instance": f"/v1/accounts/{ACCOUNT}/workflows/{WORKFLOW}",
+        "request_id": REQUEST,
+    }

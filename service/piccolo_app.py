@@ -1,0 +1,14 @@
+"""Tells Piccolo which tables and migrations belong to this package."""
+
+from pathlib import Path
+
+from piccolo.conf.apps import AppConfig
+
+from service.tables import Event, Instance, Signal, Timer, Workflow, WorkflowVersion
+
+APP_CONFIG = AppConfig(
+    app_name="service",
+    migrations_folder_path=str(Path(__file__).parent / "migrations"),
+    table_classes=[Workflow, WorkflowVersion, Instance, Timer, Signal, Event],
+    migration_dependencies=["auth.piccolo_app"],
+)

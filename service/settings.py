@@ -1,0 +1,89 @@
+"""Settings, read once from the environment. README.md shows them as a table, held to this file by a test."""
+
+import os
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from tenancy.errors import SetupRefused
+from tenancy.postgres import Database, located
+
+PREFIX = "TUTTI_"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator can set: field `x` is read from `TUTTI_X`, `database_url` from `DATABASE_URL`."""
+
+    database_url: Annotated[
+        str | None, msgspec.Meta(description="PostgreSQL 15 or newer, as the application's role; unset: the embedded server")
+    ] = None
+    owner_database_url: Annotated[
+        str | None, msgspec.Meta(description="the same database as the role that owns the tables; `tutti migrate` alone uses it")
+    ] = None
+    data_dir: Annotated[
+        str,
+        msgspec.Meta(description="folder of the embedded server (for root it is a name only: the data is in /var/lib/tutti)"),
+    ] = ".tutti"
+    public_url: Annotated[
+        str, msgspec.Meta(description="where clients reach this service; it stands in URLs that answers carry")
+    ] = "http://127.0.0.1:8000"
+    maestro_dialect: Annotated[
+        Literal["auto", "legacy", "first", "new"],
+        msgspec.Meta(
+            description="trigger status and error type: `auto` by the SDK's User-Agent, `legacy` 200 and application/json, "
+            "`first` 201 and application/json, `new` 201 and application/problem+json"
+        ),
+    ] = "auto"
+    paused_trigger_status: Annotated[
+        Literal[400, 409], msgspec.Meta(description="status for a trigger on a paused workflow; SDKs know a typed error for 400 alone")
+    ] = 400
+    pool_size: Annotated[int, msgspec.Meta(ge=2, le=500, description="database connections of one process")] = 16
+    sandbox_processes: Annotated[
+        int, msgspec.Meta(ge=1, le=64, description="processes that evaluate expressions, for each process of the service")
+    ] = 2
+    instance_lifetime_hours: Annotated[
+        int, msgspec.Meta(ge=0, le=43_800, description="lifetime of an instance whose definition has no timeout; 0: none")
+    ] = 0
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], msgspec.Meta(description="least severe log lines that are written")
+    ] = "info"
+
+    @property
+    def database(self) -> Database:
+        """How to reach the database as each role."""
+        return located(self.database_url, self.owner_database_url, Path(self.data_dir))
+
+
+def variable(field: str) -> str:
+    """Return the name of the environment variable that a field is read from."""
+    return "DATABASE_URL" if field == "database_url" else PREFIX + field.upper()
+
+
+@cache
+def settings() -> Settings:
+    """Read the settings, once for the process."""
+    return read(os.environ)
+
+
+def read(environment: Mapping[str, str]) -> Settings:
+    """Read the settings from an environment.
+
+    Raises:
+        SetupRefused: a value of the wrong kind, or a `TUTTI_` variable that nobody reads (a misspelt one, most likely).
+    """
+    names = {variable(field): field for field in Settings.__struct_fields__}
+    unknown = sorted(name for name in environment if name.startswith(PREFIX) and name not in names)
+    if unknown:
+        known = ", ".join(sorted(name for name in names if name.startswith(PREFIX)))
+        raise SetupRefused(f"Unknown setting {', '.join(unknown)}. Known: {known}.")
+    values: dict[str, str | int] = {field: environment[name] for name, field in names.items() if environment.get(name)}
+    if str(values.get("paused_trigger_status", "")).isdigit():
+        values["paused_trigger_status"] = int(values["paused_trigger_status"])
+    try:
+        return msgspec.convert(values, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        field = str(error).rpartition("$.")[2].strip("`")
+        raise SetupRefused(f"{variable(field)}: {str(error).partition(' - at')[0]}.") from None

@@ -1,0 +1,138 @@
+"""Brings the database's schema up to date, and says whether it is.
+
+Migrations run as the owner, one process at a time, in one transaction with limits on waiting: a migration that cannot
+get its lock within 4 seconds gives up, instead of making every request of a running service queue up behind it.
+"""
+
+import contextlib
+import io
+from collections.abc import AsyncIterator
+
+import asyncpg
+from piccolo.apps.migrations.commands.forwards import ForwardsMigrationManager
+from piccolo.apps.migrations.tables import Migration
+from piccolo.conf.apps import AppConfig, Finder
+from pgqueuer.adapters.persistence.qb import QueryBuilderEnvironment
+from pgqueuer.domain.settings import DBSettings, Durability
+from pgqueuer.queries import Queries
+
+from tenancy.errors import SetupRefused
+from tenancy.postgres import Database, application_role, connected, engine
+from tenancy.rows import Transaction, read
+
+LOCK_SECONDS = 4
+STATEMENT_SECONDS = 30
+ONE_AT_A_TIME = 0x7475747469  # the advisory lock's key: "tutti"
+
+
+async def migrate(database: Database) -> list[str]:
+    """Apply what is missing, then give the application's role its rights; return the ids that were applied.
+
+    Raises:
+        SetupRefused: the database cannot be reached, or the owner's role may not do it; the message says what to do.
+    """
+    async with connected(database.owner) as connection:
+        try:
+            await connection.execute(
+                f"SET lock_timeout = '{LOCK_SECONDS}s'; SET statement_timeout = '{STATEMENT_SECONDS}s'"
+            )
+            await connection.execute("SELECT pg_advisory_lock($1)", ONE_AT_A_TIME)
+            applied = await apply_missing(connection)
+            await provide_queue(connection)
+            await grant_rights(connection, application_role(database))
+        except asyncpg.InsufficientPrivilegeError as error:
+            raise SetupRefused(
+                f"The role in TUTTI_OWNER_DATABASE_URL may not change the schema ({error}). "
+                "Make it the database's owner: ALTER DATABASE ... OWNER TO ..."
+            ) from None
+        except (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError):
+            raise SetupRefused("Another process holds the tables or is migrating; try again in a moment.") from None
+    return applied
+
+
+async def apply_missing(connection: asyncpg.Connection) -> list[str]:
+    """Run every migration that has not run, all in one transaction: they apply together or not at all."""
+    async with as_owner(connection):
+        with contextlib.redirect_stdout(io.StringIO()):  # Piccolo prints its progress; ours is the caller's to show
+            first = ForwardsMigrationManager(app_name="tenancy")
+            await first.create_migration_table()
+            missing = await missing_migrations()
+            for app in app_configs():
+                await ForwardsMigrationManager(app_name=app.app_name).run_migrations(app)
+    return missing
+
+
+@contextlib.asynccontextmanager
+async def as_owner(connection: asyncpg.Connection) -> AsyncIterator[None]:
+    """Let Piccolo's queries in this block run on the owner's connection, in one transaction."""
+    current = engine().current_transaction
+    token = current.set(Transaction(connection))
+    try:
+        async with connection.transaction():
+            yield
+    finally:
+        current.reset(token)
+
+
+async def run_sql(sql: str) -> None:
+    """Run raw statements inside a migration: for what Piccolo has no words for (policies, functions, composite keys)."""
+    await engine().current_transaction.get().connection.execute(sql)
+
+
+async def missing_migrations() -> list[str]:
+    """Name the migrations that have not been applied, inside an open transaction."""
+    done = {
+        (row["app_name"], row["name"]) for row in await Migration.select(Migration.app_name, Migration.name).run()
+    }
+    return [name for app, name in known_migrations() if (app, name) not in done]
+
+
+def known_migrations() -> list[tuple[str, str]]:
+    """List every migration in the code as (package, id), in the order in which they apply."""
+    manager = ForwardsMigrationManager(app_name="tenancy")
+    return [
+        (app.app_name, name)
+        for app in app_configs()
+        for name in manager.get_migration_ids(manager.get_migration_modules(app.resolved_migrations_folder_path))
+    ]
+
+
+async def is_current() -> bool:
+    """Say whether the database has every migration of this code; a newer database is fine."""
+    try:
+        rows = await read("SELECT app_name, name FROM migration")
+    except asyncpg.UndefinedTableError:
+        return False
+    return set(known_migrations()) <= {(row["app_name"], row["name"]) for row in rows}
+
+
+def app_configs() -> list[AppConfig]:
+    """Return the three packages in the order of their dependence."""
+    return Finder().get_app_registry().app_configs.values()  # type: ignore[return-value]
+
+
+async def provide_queue(connection: asyncpg.Connection) -> None:
+    """Install PgQueuer's tables, or bring them to the installed version's shape.
+
+    Its log and statistics are unlogged tables: losing them in a crash loses no job.
+    """
+    queries = Queries.from_asyncpg_connection(connection)
+    queries.qbe = QueryBuilderEnvironment(DBSettings(durability=Durability.balanced))
+    if await queries.schema_is_installed():
+        await queries.upgrade()
+    else:
+        await queries.install()
+
+
+async def grant_rights(connection: asyncpg.Connection, role: str) -> None:
+    """Let the application's role use the tables; it owns none of them, and cannot touch the record of migrations."""
+    quoted = '"' + role.replace('"', '""') + '"'
+    await connection.execute(
+        f"""
+        GRANT USAGE ON SCHEMA public TO {quoted};
+        GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {quoted};
+        GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {quoted};
+        GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO {quoted};
+        REVOKE INSERT, UPDATE, DELETE ON migration FROM {quoted};
+        """
+    )

@@ -1,0 +1,61 @@
+"""Holds every answer in every test against the committed OpenAPI document."""
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jsonschema_rs
+import msgspec
+
+FOLDER = Path(__file__).parent.parent / "openapi"
+
+
+class Contract:
+    """One document: which operation an exchange belongs to, and whether its answer is one of the documented ones."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self.document = document
+        self.paths = [
+            (re.compile("^" + re.sub(r"\{\w+\}", "[^/]+", path) + "/?$"), operations)
+            for path, operations in document["paths"].items()
+        ]
+
+    @classmethod
+    @cache
+    def of(cls, name: str) -> "Contract":
+        """Read a committed document."""
+        return cls(msgspec.json.decode((FOLDER / name).read_bytes()))
+
+    async def check(self, response: httpx.Response) -> None:
+        """Fail unless the answer's status, media type and body are documented for its operation."""
+        assert response.status_code < 500 or response.request.url.path == "/readyz", "the service failed"
+        assert response.headers["x-request-id"]
+        operation = self.operation(response.request.method, response.request.url.path)
+        if operation is None:
+            return
+        answer = operation["responses"].get(str(response.status_code))
+        assert answer is not None, f"{response.status_code} is not documented for {operation['operationId']}"
+        media_type = response.headers["content-type"].partition(";")[0]
+        content = self.resolved(answer)["content"]
+        assert media_type in content, f"{media_type} is not documented for {operation['operationId']}"
+        await response.aread()
+        schema = content[media_type]["schema"] | {"components": self.document["components"]}
+        jsonschema_rs.validate(schema, response.json())
+
+    def operation(self, method: str, path: str) -> dict[str, Any] | None:
+        """Find the operation of a request."""
+        for pattern, operations in self.paths:
+            if pattern.match(path):
+                found: dict[str, Any] | None = operations.get(method.lower())
+                return found
+        return None
+
+    def resolved(self, node: dict[str, Any]) -> dict[str, Any]:
+        """Follow a reference to a shared answer."""
+        if "$ref" not in node:
+            return node
+        for part in node["$ref"].removeprefix("#/").split("/"):
+            found = self.document[part] if part in self.document else found[part]  # noqa: F821 - set by the part before
+        return found

@@ -27,6 +27,9 @@ DEPTH_LIMIT = 128  # levels of objects and lists; 20 nested tasks with data in t
 NESTING_LIMIT = 20  # tasks inside tasks
 TASK_LIMIT = 500
 EXPRESSION_LIMIT = 8 * 1024  # bytes
+EXPRESSION_COUNT = 2_000  # compiling one takes about a millisecond
+PLACE_LIMIT = 2_000  # characters of a JSON Pointer: every place below a long key would carry it again
+PROBLEM_LIMIT = 100  # problems and warnings each; nobody reads more, and each costs more than what caused it
 NUMBER_LIMIT = 1_000  # digits; longer ones cost quadratic time to read
 
 # What an expression may see, by place (contract 3.2).
@@ -153,6 +156,10 @@ class Checked(msgspec.Struct, frozen=True):
 # --- Text ---------------------------------------------------------------------------------------------------------
 
 
+# Characters that Postgres and other JSON readers refuse.
+_HARMFUL = re.compile("[\\0\\ud800-\\udfff]")
+
+
 class _Repeating(dict[str, Any]):
     """An object whose text gave some of its keys twice."""
 
@@ -253,37 +260,46 @@ def _no_constant(name: str) -> Any:
 def _inspected(value: Any, code: str) -> Any:
     """The value, once nothing in it can harm whoever walks, stores or prints it."""
     problems: list[Problem] = []
-    pending = [("", value, 1)]
-    while pending:
-        pointer, one, depth = pending.pop()
-        if depth > DEPTH_LIMIT:
-            raise _too_deep("/".join(pointer.split("/")[:4]))
-        if isinstance(one, _Repeating):
-            problems += [
-                Problem("duplicate_key", f"The key {key!r} stands here twice.", below(pointer, key))
-                for key in one.repeated
-            ]
-        problems += _characters(one, pointer, code)
-        pending += [(below(pointer, key), inner, depth + 1) for key, inner in _members(one)]
+    _inspect(value, "", code, problems)
     if problems:
-        raise DocumentRefused(problems)
+        raise DocumentRefused(problems[:PROBLEM_LIMIT])
     return value
+
+
+def _inspect(value: Any, pointer: str, code: str, problems: list[Problem], depth: int = 0) -> None:
+    """Look at a value and all inside it; pointers of plain values are only made for what is wrong."""
+    if depth >= DEPTH_LIMIT and not isinstance(value, str):
+        raise _too_deep("/".join(pointer.split("/")[:4]))
+    if len(pointer) > PLACE_LIMIT:
+        message = f"The names that lead to a value have at most {PLACE_LIMIT} characters together."
+        raise _refused("too_large", message, "/".join(pointer[:PLACE_LIMIT].split("/")[:-1]))
+    texts = [value] if isinstance(value, str) else value if isinstance(value, dict) else ()
+    message = "NUL characters and lone surrogates are not allowed."
+    problems += [Problem(code, message, pointer) for text in texts if _HARMFUL.search(text)]
+    if isinstance(value, _Repeating):
+        problems += [
+            Problem("duplicate_key", f"The key {key!r} stands here twice.", _place_of(pointer, key))
+            for key in value.repeated[:PROBLEM_LIMIT]
+        ]
+    for key, inner in _members(value):
+        if isinstance(inner, dict | list) or (isinstance(inner, str) and _HARMFUL.search(inner)):
+            _inspect(inner, _place_of(pointer, key), code, problems, depth + 1)
+
+
+def _place_of(pointer: str, key: str | int) -> str:
+    """The pointer of a member as text that can be sent, which a key that is refused may not be."""
+    return _HARMFUL.sub("?", below(pointer, key))
+
+
+def _below(pointer: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Each member of a collection with its pointer, one at a time."""
+    return ((below(pointer, key), inner) for key, inner in _members(value))
 
 
 def _members(value: Any) -> Iterable[tuple[str | int, Any]]:
     if isinstance(value, dict):
         return value.items()
     return enumerate(value) if isinstance(value, list) else ()
-
-
-def _characters(value: Any, pointer: str, code: str) -> list[Problem]:
-    """Characters that Postgres and other JSON readers refuse, in a string or in the keys of an object."""
-    texts = [value] if isinstance(value, str) else value if isinstance(value, dict) else ()
-    bad = [
-        text for text in texts if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text)
-    ]
-    place = pointer.encode("utf-8", "replace").decode()
-    return [Problem(code, "NUL characters and lone surrogates are not allowed.", place) for _ in bad]
 
 
 # --- YAML ---------------------------------------------------------------------------------------------------------
@@ -472,18 +488,18 @@ async def check(document: Any, sandbox: Compiler, account_id: UUID) -> Checked:
         reading = _Reading(_inspected(document, "bad_format"))
     except DocumentRefused as refused:
         return Checked(None, refused.problems, [])
-    problems = reading.problems
-    compiled = await sandbox.compile(account_id, [one for _, one in reading.expressions])
-    for (pointer, _), message in zip(reading.expressions, compiled, strict=True):
+    expressions = reading.expressions[:EXPRESSION_COUNT]
+    compiled = await sandbox.compile(account_id, [one for _, one in expressions])
+    for (pointer, _), message in zip(expressions, compiled, strict=True):
         if message is not None:
-            problems.append(Problem("bad_expression", message, pointer))
+            reading.refuse("bad_expression", message, pointer)
     if reading.definition.input_schema is not None:
         message = await sandbox.check_schema(account_id, reading.definition.input_schema)
         if message is not None:
-            problems.append(Problem("bad_schema", message, "/input/schema/document"))
+            reading.refuse("bad_schema", message, "/input/schema/document")
     return Checked(
-        None if problems else reading.definition,
-        sorted(problems, key=_place),
+        None if reading.problems else reading.definition,
+        sorted(reading.problems, key=_place),
         sorted(reading.warnings, key=_place),
     )
 
@@ -505,10 +521,12 @@ class _Reading:
         self._resolve_jumps()
 
     def refuse(self, code: str, message: str, pointer: str) -> None:
-        self.problems.append(Problem(code, message, pointer))
+        if len(self.problems) < PROBLEM_LIMIT:
+            self.problems.append(Problem(code, message, pointer))
 
     def warn(self, code: str, message: str, pointer: str) -> None:
-        self.warnings.append(Problem(code, message, pointer))
+        if len(self.warnings) < PROBLEM_LIMIT:
+            self.warnings.append(Problem(code, message, pointer))
 
     # Shapes
 
@@ -575,20 +593,23 @@ class _Reading:
         else:
             made = expression(value, names)
             self.expressions.append((pointer, made))
+            if len(self.expressions) == EXPRESSION_COUNT + 1:
+                self.refuse("too_large", f"A definition has at most {EXPRESSION_COUNT} expressions.", pointer)
             return made
         return _NOTHING
 
     def template(self, value: Any, pointer: str, names: tuple[str, ...]) -> Expression:
         """A field that is data, in which strings may be `${ }`; each such string is checked at its own place."""
-        pending = [(pointer, value)]
-        while pending:
-            place, one = pending.pop()
-            if is_expression(one):
-                self.expression(one, place, names)
-            elif isinstance(one, str):
-                self.literal(one, place)
-            pending += [(below(place, key), inner) for key, inner in _members(one)]
+        self._leaves(value, pointer, names)
         return template(value, names)
+
+    def _leaves(self, value: Any, pointer: str, names: tuple[str, ...]) -> None:
+        if is_expression(value):
+            self.expression(value, pointer, names)
+        elif isinstance(value, str):
+            self.literal(value, pointer)
+        for place, inner in _below(pointer, value):
+            self._leaves(inner, place, names)
 
     def literal(self, text: str, pointer: str) -> None:
         """Warn where a text was probably meant to be evaluated (contract 1.6)."""
@@ -899,7 +920,9 @@ class _Reading:
 
 
 def _listed(names: Iterable[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names)
+    """The names for a message, the first 20 of them, since a definition may hold hundreds."""
+    every = [f"`{name[:64]}`" for name in names]
+    return ", ".join(every[:20]) + (f" and {len(every) - 20} more" if len(every) > 20 else "")
 
 
 def _inner(text: str) -> str:

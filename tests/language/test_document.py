@@ -171,6 +171,13 @@ def test_yaml_that_cannot_be_read_is_refused(text: bytes, code: str, words: str)
     assert [problem.code for problem in refused.value.problems] == [code]
 
 
+def test_the_place_of_a_key_that_no_answer_could_carry_is_made_sendable() -> None:
+    with pytest.raises(DocumentRefused) as refused:
+        parse_json(b'{"\\ud800": ["\\u0000", {"\\ud800": 1, "\\ud800": 2}]}')
+    msgspec.json.encode(refused.value.problems)
+    assert [problem.pointer for problem in refused.value.problems] == ["", "/?/0", "/?/1", "/?/1/?"]
+
+
 def test_every_repeated_key_is_told_with_its_place() -> None:
     with pytest.raises(DocumentRefused) as refused:
         parse_json(b'{"a": [{"b/c": 1, "b/c": 2}], "d": 1, "d": 2}')
@@ -530,6 +537,27 @@ def test_a_value_that_no_text_could_give_is_refused_too() -> None:
     assert [code for code, _ in found(problems_of(deep))] == ["too_deep"]
 
 
+def test_a_definition_cannot_make_much_out_of_little() -> None:
+    long_key = {"k" * 2_000: [0] * 10}
+    assert found(problems_of(workflow({"a": {"set": long_key}}))) == [("too_large", "/do/0/a/set")]
+    many = [{f"t{number}": {"set": ".", "then": "nowhere"}} for number in range(300)]
+    problems = problems_of(workflow(*many))
+    assert len(problems) == 100
+    assert problems[0].message.endswith("`t16` and 283 more.")
+    repeated = "{" + ",".join(['"a": 1'] * 300) + "}"
+    with pytest.raises(DocumentRefused) as refused:
+        parse_json(repeated.encode())
+    assert len(refused.value.problems) == 100
+
+
+async def test_so_many_expressions_are_not_even_compiled() -> None:
+    compiler = Recorded()
+    value = workflow({"a": {"set": {"x": ["${ .x }"] * 3_000, "y": ["Hello ${ .x }"] * 200}}})
+    checked = await check(value, compiler, ACCOUNT)
+    assert found(checked.problems) == [("too_large", "/do/0/a/set/x/2000")]
+    assert (len(compiler.seen), len(checked.warnings)) == (2_000, 100)
+
+
 # --- Checking -------------------------------------------------------------------------------------------------------
 
 
@@ -722,7 +750,7 @@ def test_any_bytes_are_a_definition_or_refused(text: bytes) -> None:
         try:
             definition = read(parse(text))
         except DocumentRefused as refused:
-            assert refused.problems  # noqa: PT017 - either outcome is right
+            assert msgspec.json.encode(refused.problems) != b"[]"  # noqa: PT017 - either outcome is right
         else:
             assert isinstance(definition, Definition)
 

@@ -17,7 +17,9 @@ ENVIRONMENT = ROOT / ".venv"
 
 def main() -> None:
     if sys.version_info < (3, 11):
-        sys.exit(f"Tutti needs Python 3.11 or newer; this is {sys.version.split()[0]}. Try: make PYTHON=python3.11")
+        sys.exit(
+            f"Tutti needs Python 3.11 or newer; this is {sys.version.split()[0]}. Try: make PYTHON=python3.11"
+        )
     with (ROOT / ".venv.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         install()
@@ -26,7 +28,8 @@ def main() -> None:
 def install() -> None:
     """Bring the environment in line with the lock file, if it is not."""
     wanted = hashlib.sha256(
-        b"".join((ROOT / name).read_bytes() for name in ("requirements.lock", "pyproject.toml")) + str(ROOT).encode()
+        b"".join((ROOT / name).read_bytes() for name in ("requirements.lock", "pyproject.toml"))
+        + str(ROOT).encode()
     ).hexdigest()
     stamp = ENVIRONMENT / "installed"
     if stamp.exists() and stamp.read_text() == wanted:
@@ -41,7 +44,14 @@ def install() -> None:
 
 def pip(*arguments: str) -> None:
     """Run pip in the environment; its own message is the best one when it fails."""
-    command = [str(ENVIRONMENT / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    command = [
+        str(ENVIRONMENT / "bin" / "python"),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+    ]
     if subprocess.run([*command, *arguments], check=False).returncode:
         sys.exit("make install: pip could not install the packages; its message is above.")
 

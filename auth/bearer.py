@@ -42,7 +42,10 @@ class Caller(msgspec.Struct, frozen=True):
 class Access(Protocol):
     """Anything that opens an account's rows and says for whom."""
 
-    account_id: UUID
+    @property
+    def account_id(self) -> UUID:
+        """The account whose rows it opens."""
+        ...
 
     def rows(self) -> contextlib.AbstractAsyncContextManager[Caller]:
         """Open the one transaction of an operation."""
@@ -78,7 +81,11 @@ class Credential(msgspec.Struct, frozen=True):
         if missing:
             raise Forbidden(f"The access token lacks the scope {' and '.join(missing)}.", scopes=self.scopes)
         return Caller(
-            row["account_id"], row["principal_id"], row["principal_name"], row["role"] or "member", frozenset(row["scopes"])
+            row["account_id"],
+            row["principal_id"],
+            row["principal_name"],
+            row["role"] or "member",
+            frozenset(row["scopes"]),
         )
 
 
@@ -113,7 +120,7 @@ def token_hash(header: str | None) -> bytes:
     scheme, _, token = (header or "").partition(" ")
     token = token.strip()
     if scheme.lower() != "bearer" or not token or len(token) > LONGEST_HEADER:
-        raise Unauthenticated("No bearer token: send the header Authorization: Bearer followed by an access token.")
+        raise Unauthenticated(
+            "No bearer token: send the header Authorization: Bearer followed by an access token."
+        )
     return hash_of(token)
-
-

@@ -85,7 +85,9 @@ def check_key(pem: str) -> None:
     except (ValueError, UnsupportedAlgorithm):
         key = None
     if not isinstance(key, RSAPublicKey) or key.key_size < SHORTEST_KEY:
-        raise BadRequest(f"The public key is not the PEM of an RSA public key of at least {SHORTEST_KEY} bits.")
+        raise BadRequest(
+            f"The public key is not the PEM of an RSA public key of at least {SHORTEST_KEY} bits."
+        )
 
 
 async def issue_token(

@@ -21,7 +21,9 @@ class Client(Table):
     secret_hash = Bytea(null=True, default=None, secret=True, help_text="SHA-256 of 256 random bits")
     redirect_uris = Array(base_column=Text(), default=list)
     scopes = Array(base_column=Text(), default=list)
-    public_keys = Array(base_column=Text(), default=list, help_text="PEM, for private_key_jwt and the JWT grant")
+    public_keys = Array(
+        base_column=Text(), default=list, help_text="PEM, for private_key_jwt and the JWT grant"
+    )
     status = Text(default="active", help_text="active or disabled")
     created_at = Timestamptz(default=TimestamptzNow())
 

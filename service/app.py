@@ -37,9 +37,13 @@ async def readyz() -> Response[dict[str, str]]:
             await read("SELECT 1")
             current = await is_current()
     except Exception:  # noqa: BLE001 - whatever the reason, the answer is the same
-        return Response({"status": "unavailable", "reason": "The database is not reachable."}, status_code=503)
+        return Response(
+            {"status": "unavailable", "reason": "The database is not reachable."}, status_code=503
+        )
     if not current:
-        return Response({"status": "unavailable", "reason": "Migrations are missing: run tutti migrate."}, status_code=503)
+        return Response(
+            {"status": "unavailable", "reason": "Migrations are missing: run tutti migrate."}, status_code=503
+        )
     return Response({"status": "ready"})
 
 

@@ -45,7 +45,7 @@ def main() -> None:
         complain(str(error))
     except click.ClickException as error:
         complain(error.format_message())
-    except click.exceptions.Abort:
+    except click.Abort:
         complain("Stopped.")
     except UnicodeDecodeError:
         complain("The input is not UTF-8.")
@@ -57,7 +57,9 @@ def main() -> None:
 
 def complain(message: str) -> None:
     """Print one line of complaint and end the process."""
-    told.print(f"[bold red]tutti:[/] {' '.join(message.split())}", soft_wrap=True, highlight=False, markup=True)
+    told.print(
+        f"[bold red]tutti:[/] {' '.join(message.split())}", soft_wrap=True, highlight=False, markup=True
+    )
     sys.exit(1)
 
 
@@ -78,7 +80,9 @@ def server() -> Iterator[None]:
         yield
         return
     embedded = EmbeddedServer(Path(settings().data_dir))
-    with told.status("Starting the embedded PostgreSQL ...") if told.is_terminal else contextlib.nullcontext():
+    with (
+        told.status("Starting the embedded PostgreSQL ...") if told.is_terminal else contextlib.nullcontext()
+    ):
         embedded.start()
         asyncio.run(provide_embedded(embedded))
     try:
@@ -112,7 +116,9 @@ def perform(work: Callable[[], Awaitable[Result]]) -> Result:
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
-account_option = click.option("--account", "account_id", type=click.UUID, required=True, help="The account's id.")
+account_option = click.option(
+    "--account", "account_id", type=click.UUID, required=True, help="The account's id."
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -133,8 +139,12 @@ def migrate_command(*, as_json: bool) -> None:
 
 @tutti.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="Port to listen on.")
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes that serve.")
+@click.option(
+    "--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="Port to listen on."
+)
+@click.option(
+    "--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes that serve."
+)
 @click.option("--no-worker", is_flag=True, help="Only serve requests; run instances with: tutti worker")
 def serve(host: str, port: int, workers: int, *, no_worker: bool) -> None:
     """Serve the API; instances run in the same processes."""
@@ -198,7 +208,9 @@ def account() -> None:
 
 @account.command("create")
 @click.argument("name")
-@click.option("--id", "account_id", type=click.UUID, help="The id to give it; a new one where it is left out.")
+@click.option(
+    "--id", "account_id", type=click.UUID, help="The id to give it; a new one where it is left out."
+)
 @json_option
 def account_create(name: str, account_id: UUID | None, *, as_json: bool) -> None:
     """Make an account called NAME."""
@@ -214,16 +226,28 @@ def user() -> None:
 @user.command("create")
 @click.argument("email")
 @click.option("--name", required=True, help="The person's name.")
-@click.option("--password-stdin", is_flag=True, help="Read a password from standard input; without it there is none.")
+@click.option(
+    "--password-stdin", is_flag=True, help="Read a password from standard input; without it there is none."
+)
 @account_option
-@click.option("--role", type=click.Choice(["admin", "member"]), default="member", show_default=True, help="What they may do.")
+@click.option(
+    "--role",
+    type=click.Choice(["admin", "member"]),
+    default="member",
+    show_default=True,
+    help="What they may do.",
+)
 @json_option
-def user_create(email: str, name: str, account_id: UUID, role: str, *, password_stdin: bool, as_json: bool) -> None:
+def user_create(
+    email: str, name: str, account_id: UUID, role: str, *, password_stdin: bool, as_json: bool
+) -> None:
     """Make the user EMAIL a member of an account; a user that exists joins it."""
     password = sys.stdin.readline().rstrip("\r\n") if password_stdin else None
     hashed = None if password is None else hash_password(password)
     made = perform(lambda: add_user(email, name, hashed, account_id, role))
-    show({"user_id": str(made)}, [f"User {made} ({email}) is {role} of account {account_id}."], as_json=as_json)
+    show(
+        {"user_id": str(made)}, [f"User {made} ({email}) is {role} of account {account_id}."], as_json=as_json
+    )
 
 
 @tutti.group()
@@ -233,16 +257,34 @@ def client() -> None:
 
 @client.command("create")
 @account_option
-@click.option("--kind", type=click.Choice(["confidential", "public", "machine"]), required=True, help="What it can keep secret.")
-@click.option("--redirect-uri", "redirect_uris", multiple=True, help="Where logins return to; may be repeated.")
+@click.option(
+    "--kind",
+    type=click.Choice(["confidential", "public", "machine"]),
+    required=True,
+    help="What it can keep secret.",
+)
+@click.option(
+    "--redirect-uri", "redirect_uris", multiple=True, help="Where logins return to; may be repeated."
+)
 @click.option("--scope", "scopes", multiple=True, help="A scope it may ask for; may be repeated.")
 @click.option(
-    "--public-key", "keys", multiple=True, type=click.Path(exists=True, dir_okay=False, path_type=Path), help="PEM file; may be repeated."
+    "--public-key",
+    "keys",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="PEM file; may be repeated.",
 )
 @click.option("--name", default="client", show_default=True, help="What people see.")
 @json_option
 def client_create(
-    account_id: UUID, kind: str, redirect_uris: tuple[str, ...], scopes: tuple[str, ...], keys: tuple[Path, ...], name: str, *, as_json: bool
+    account_id: UUID,
+    kind: str,
+    redirect_uris: tuple[str, ...],
+    scopes: tuple[str, ...],
+    keys: tuple[Path, ...],
+    name: str,
+    *,
+    as_json: bool,
 ) -> None:
     """Register a client; its secret is shown this once."""
     wanted = Registration(
@@ -267,11 +309,19 @@ def token() -> None:
 @account_option
 @click.option("--user", "user_id", type=click.UUID, help="The member it stands for.")
 @click.option("--client", "client_id", type=click.UUID, help="The machine client it stands for.")
-@click.option("--scope", default="aow_manage signature", show_default=True, help="Scopes, with blanks between them.")
+@click.option(
+    "--scope", default="aow_manage signature", show_default=True, help="Scopes, with blanks between them."
+)
 @click.option("--expires-in", default=28_800, show_default=True, help="Seconds that it lives.")
 @json_option
 def token_issue(
-    account_id: UUID, user_id: UUID | None, client_id: UUID | None, scope: str, expires_in: int, *, as_json: bool
+    account_id: UUID,
+    user_id: UUID | None,
+    client_id: UUID | None,
+    scope: str,
+    expires_in: int,
+    *,
+    as_json: bool,
 ) -> None:
     """Issue an access token for one account, for a user or a machine client."""
     if (user_id is None) == (client_id is None):
@@ -292,12 +342,13 @@ def workflow() -> None:
 @json_option
 def workflow_publish(file: Path, account_id: UUID, *, as_json: bool) -> None:
     """Store the definition in FILE (.json, .yaml or .yml) and publish it; doing it again changes nothing."""
+    text = file.read_bytes()
+    text_format = "json" if file.suffix.lower() == ".json" else "yaml"
 
     async def work() -> workflows.Stored:
         operator = Operator(account_id)
-        text_format = "json" if file.suffix.lower() == ".json" else "yaml"
         async with Sandbox(1) as sandbox:
-            new = await workflows.draft(operator, sandbox, file.read_bytes(), text_format)
+            new = await workflows.draft(operator, sandbox, text, text_format)
         return await workflows.put(operator, new)
 
     try:
@@ -306,7 +357,9 @@ def workflow_publish(file: Path, account_id: UUID, *, as_json: bool) -> None:
         problems = "; ".join(f"{one.target or '/'}: {one.message}" for one in error.errors)
         raise SetupRefused(f"{file}: {error.detail} {problems}") from None
     for warning in stored.warnings:
-        told.print(f"[yellow]warning[/] {warning.pointer}: {warning.message}", soft_wrap=True, highlight=False)
+        told.print(
+            f"[yellow]warning[/] {warning.pointer}: {warning.message}", soft_wrap=True, highlight=False
+        )
     row = stored.row
     lines = [f"Workflow {row['id']} ({row['title']}), version {row['version']}, is published."]
     show({"workflow_id": str(row["id"]), "version": row["version"]}, lines, as_json=as_json)

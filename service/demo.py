@@ -118,7 +118,9 @@ async def load(sandbox: Sandbox) -> Demo:
     for account_id in accounts.values():
         for text in WORKFLOWS:
             operator = Operator(account_id)
-            stored = await workflows.put(operator, await workflows.draft(operator, sandbox, text.encode(), "yaml"))
+            stored = await workflows.put(
+                operator, await workflows.draft(operator, sandbox, text.encode(), "yaml")
+            )
             if account_id == ACME:
                 published[stored.row["title"]] = str(stored.row["id"])
     return Demo(

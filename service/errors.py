@@ -1,13 +1,13 @@
 """The refusals of workflows and instances, below those of `tenancy.errors`, which draws the upper tree.
 
-    BadRequest
-    ├── DefinitionRefused     a document is not a valid definition: one entry per problem, each with a JSON Pointer
-    ├── InputsRefused         trigger inputs do not fit the definition's input schema: one entry per field
-    ├── NotTriggerable        the workflow is paused, not published or archived
-    └── PageTokenRefused      a ctoken that is not ours, or of another account or filter
-    Conflict
-    ├── WorkflowConflict      publish, pause, resume, archive, replace in a state that does not allow it
-    └── InstanceConflict      cancel or signal on an instance that has ended
+BadRequest
+├── DefinitionRefused     a document is not a valid definition: one entry per problem, each with a JSON Pointer
+├── InputsRefused         trigger inputs do not fit the definition's input schema: one entry per field
+├── NotTriggerable        the workflow is paused, not published or archived
+└── PageTokenRefused      a ctoken that is not ours, or of another account or filter
+Conflict
+├── WorkflowConflict      publish, pause, resume, archive, replace in a state that does not allow it
+└── InstanceConflict      cancel or signal on an instance that has ended
 """
 
 from collections.abc import Iterable

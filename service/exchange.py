@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import msgspec
+from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 HEADER = b"x-request-id"
@@ -40,7 +41,7 @@ def with_exchange(application: ASGIApp) -> ASGIApp:
     """Give every HTTP request an `Exchange` and every answer its `X-Request-Id`; a caller's own UUID is kept."""
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != ScopeType.HTTP:
             await application(scope, receive, send)
             return
         exchange = Exchange(given_id(scope) or str(uuid4()), time.perf_counter())

@@ -105,7 +105,11 @@ def maestro_document() -> dict[str, Any]:
     schemas = document["components"]["schemas"]
     add_schemas(schemas, ErrorBody)
     document["components"]["securitySchemes"] = {
-        "accessToken": {"type": "http", "scheme": "bearer", "description": "An opaque access token of a user or machine client."}
+        "accessToken": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "An opaque access token of a user or machine client.",
+        }
     }
     document["components"]["responses"] = {
         str(status): error_response(status) for status in sorted({*EVERYWHERE, *WITH_BODY, 409})
@@ -119,7 +123,11 @@ def maestro_document() -> dict[str, Any]:
 def generated(router: Router) -> dict[str, Any]:
     """Let Litestar write what it knows of a dialect's routes."""
     app = Litestar([router], openapi_config=OpenAPIConfig(title="", version="", use_handler_docstrings=True))
-    handlers = {handler.operation_id: handler for route in app.routes for handler in getattr(route, "route_handlers", ())}
+    handlers = {
+        handler.operation_id: handler
+        for route in app.routes
+        for handler in getattr(route, "route_handlers", ())
+    }
     document: dict[str, Any] = deepcopy(app.openapi_schema.to_schema())
     for operation in operations(document):
         operation["x-body"] = handlers[operation["operationId"]].opt.get("document")
@@ -140,15 +148,25 @@ def complete(operation: dict[str, Any]) -> None:
     operation["security"] = [{"accessToken": list(MAESTRO)}]
     media_type = operation.pop("x-body")
     if media_type is not None:
-        schema = {"$ref": SCHEMAS + "WorkflowDocument"} if media_type.endswith("/json") else {"type": "string"}
+        schema = (
+            {"$ref": SCHEMAS + "WorkflowDocument"} if media_type.endswith("/json") else {"type": "string"}
+        )
         operation["requestBody"] = {"required": True, "content": {media_type: {"schema": schema}}}
-    errors = [*EVERYWHERE, *(WITH_BODY if "requestBody" in operation else ()), *((409,) if name in CONFLICTING else ())]
+    errors = [
+        *EVERYWHERE,
+        *(WITH_BODY if "requestBody" in operation else ()),
+        *((409,) if name in CONFLICTING else ()),
+    ]
     success = {status: answer for status, answer in operation["responses"].items() if int(status) < 400}
     if name == "TriggerWorkflow":
         success["200"] = deepcopy(success["201"])
         success["200"]["description"] = "Triggered; the status that SDK generations of beta 3 to 7 know"
     operation["responses"] = dict(
-        sorted((success | {str(status): {"$ref": f"#/components/responses/{status}"} for status in errors}).items())
+        sorted(
+            (
+                success | {str(status): {"$ref": f"#/components/responses/{status}"} for status in errors}
+            ).items()
+        )
     )
     add_examples(operation, name)
 
@@ -208,5 +226,3 @@ def tidy(document: dict[str, Any]) -> None:
     for kind in ("schemas", "responses", "securitySchemes"):
         components[kind] = dict(sorted(components[kind].items()))
     document["paths"] = dict(sorted(document["paths"].items()))
-
-

@@ -18,17 +18,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What an operator can set: field `x` is read from `TUTTI_X`, `database_url` from `DATABASE_URL`."""
 
     database_url: Annotated[
-        str | None, msgspec.Meta(description="PostgreSQL 15 or newer, as the application's role; unset: the embedded server")
+        str | None,
+        msgspec.Meta(
+            description="PostgreSQL 15 or newer, as the application's role; unset: the embedded server"
+        ),
     ] = None
     owner_database_url: Annotated[
-        str | None, msgspec.Meta(description="the same database as the role that owns the tables; `tutti migrate` alone uses it")
+        str | None,
+        msgspec.Meta(
+            description="the same database as the role that owns the tables; `tutti migrate` alone uses it"
+        ),
     ] = None
     data_dir: Annotated[
         str,
-        msgspec.Meta(description="folder of the embedded server (for root it is a name only: the data is in /var/lib/tutti)"),
+        msgspec.Meta(
+            description="folder of the embedded server (for root it is a name only: the data is in /var/lib/tutti)"
+        ),
     ] = ".tutti"
     public_url: Annotated[
-        str, msgspec.Meta(description="where clients reach this service; it stands in URLs that answers carry")
+        str,
+        msgspec.Meta(description="where clients reach this service; it stands in URLs that answers carry"),
     ] = "http://127.0.0.1:8000"
     maestro_dialect: Annotated[
         Literal["auto", "legacy", "first", "new"],
@@ -38,17 +47,29 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = "auto"
     paused_trigger_status: Annotated[
-        Literal[400, 409], msgspec.Meta(description="status for a trigger on a paused workflow; SDKs know a typed error for 400 alone")
+        Literal[400, 409],
+        msgspec.Meta(
+            description="status for a trigger on a paused workflow; SDKs know a typed error for 400 alone"
+        ),
     ] = 400
-    pool_size: Annotated[int, msgspec.Meta(ge=2, le=500, description="database connections of one process")] = 16
+    pool_size: Annotated[
+        int, msgspec.Meta(ge=2, le=500, description="database connections of one process")
+    ] = 16
     sandbox_processes: Annotated[
-        int, msgspec.Meta(ge=1, le=64, description="processes that evaluate expressions, for each process of the service")
+        int,
+        msgspec.Meta(
+            ge=1, le=64, description="processes that evaluate expressions, for each process of the service"
+        ),
     ] = 2
     instance_lifetime_hours: Annotated[
-        int, msgspec.Meta(ge=0, le=43_800, description="lifetime of an instance whose definition has no timeout; 0: none")
+        int,
+        msgspec.Meta(
+            ge=0, le=43_800, description="lifetime of an instance whose definition has no timeout; 0: none"
+        ),
     ] = 0
     log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], msgspec.Meta(description="least severe log lines that are written")
+        Literal["debug", "info", "warning", "error"],
+        msgspec.Meta(description="least severe log lines that are written"),
     ] = "info"
 
     @property
@@ -79,7 +100,9 @@ def read(environment: Mapping[str, str]) -> Settings:
     if unknown:
         known = ", ".join(sorted(name for name in names if name.startswith(PREFIX)))
         raise SetupRefused(f"Unknown setting {', '.join(unknown)}. Known: {known}.")
-    values: dict[str, str | int] = {field: environment[name] for name, field in names.items() if environment.get(name)}
+    values: dict[str, str | int] = {
+        field: environment[name] for name, field in names.items() if environment.get(name)
+    }
     if str(values.get("paused_trigger_status", "")).isdigit():
         values["paused_trigger_status"] = int(values["paused_trigger_status"])
     try:

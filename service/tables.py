@@ -4,7 +4,19 @@ Unique keys and foreign keys begin with `account_id`; the composite ones that Pi
 migrations. Identifiers are UUIDs; the ones made in bulk are version 7, so that new rows stay together in their indexes.
 """
 
-from piccolo.columns import JSON, JSONB, UUID, Array, BigSerial, Boolean, Bytea, ForeignKey, Integer, Text, Timestamptz
+from piccolo.columns import (
+    JSON,
+    JSONB,
+    UUID,
+    Array,
+    BigSerial,
+    Boolean,
+    Bytea,
+    ForeignKey,
+    Integer,
+    Text,
+    Timestamptz,
+)
 from piccolo.columns.base import OnDelete
 from piccolo.columns.defaults.timestamptz import TimestamptzNow
 from piccolo.constraints import Unique
@@ -64,7 +76,9 @@ class Instance(Table):
     version_id = UUID(default=None, null=False)
     version = Text()
     name = Text()
-    status = Text(help_text="a phase of the DSL: pending, running, waiting, suspended, completed, faulted, cancelled")
+    status = Text(
+        help_text="a phase of the DSL: pending, running, waiting, suspended, completed, faulted, cancelled"
+    )
     started_at = Timestamptz(default=TimestamptzNow())
     started_by = UUID(default=None, null=False)
     started_by_name = Text()

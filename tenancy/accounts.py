@@ -60,7 +60,9 @@ async def add_user(email: str, name: str, password_hash: str | None, account_id:
             found = (await User.insert(user).run())[0]
         user_id: UUID = found["id"]
         try:
-            await Membership.insert(Membership(id=uuid4(), account_id=account_id, user_id=user_id, role=role)).run()
+            await Membership.insert(
+                Membership(id=uuid4(), account_id=account_id, user_id=user_id, role=role)
+            ).run()
         except UniqueViolationError:
             raise Conflict(f"{email} is a member of account {account_id} already.") from None
     return user_id

@@ -162,7 +162,17 @@ class EmbeddedServer:
             settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
         options = " ".join(f"-c {name}='{value}'" for name, value in settings.items())
         log = self.place.data.parent / "postgres.log"
-        arguments = ("-D", str(self.place.data), "-w", "-t", str(START_SECONDS), "-l", str(log), "-o", options)
+        arguments = (
+            "-D",
+            str(self.place.data),
+            "-w",
+            "-t",
+            str(START_SECONDS),
+            "-l",
+            str(log),
+            "-o",
+            options,
+        )
         self.place.command("pg_ctl", "start", *arguments)
 
 
@@ -177,7 +187,9 @@ def place_for(data_folder: Path) -> Place:
         user = system_user()
         ROOT_FOLDER.mkdir(mode=0o755, exist_ok=True)
         home = ROOT_FOLDER / digest
-        return Place(shared_binaries(wheel) / "bin", home / "postgres", home / "sockets", user.pw_uid, user.pw_gid)
+        return Place(
+            shared_binaries(wheel) / "bin", home / "postgres", home / "sockets", user.pw_uid, user.pw_gid
+        )
     sockets = data_folder / "sockets"
     if len(str(sockets)) > LONGEST_SOCKET_FOLDER:
         sockets = Path(tempfile.gettempdir()) / f"tutti-{os.geteuid()}-{digest}"
@@ -190,9 +202,19 @@ def system_user() -> pwd.struct_passwd:
         return pwd.getpwnam(SYSTEM_USER)
     except KeyError:
         useradd = shutil.which("useradd") or "/usr/sbin/useradd"
-    command = [useradd, "--system", "--user-group", "--no-create-home", "--home-dir", str(ROOT_FOLDER), SYSTEM_USER]
+    command = [
+        useradd,
+        "--system",
+        "--user-group",
+        "--no-create-home",
+        "--home-dir",
+        str(ROOT_FOLDER),
+        SYSTEM_USER,
+    ]
     with contextlib.suppress(OSError):
-        subprocess.run([*command[:1], "--shell", "/bin/false", *command[1:]], check=False, capture_output=True)  # noqa: S603
+        subprocess.run(  # noqa: S603 - a fixed command
+            [*command[:1], "--shell", "/bin/false", *command[1:]], check=False, capture_output=True
+        )
     try:
         return pwd.getpwnam(SYSTEM_USER)
     except KeyError:

@@ -47,7 +47,7 @@ class Engine(PostgresEngine):
     async def prep_database(self) -> None:
         """Do nothing: Tutti needs no extension."""
 
-    async def _run_in_pool(self, query: str, args: Any = None) -> Any:
+    async def _run_in_pool(self, query: str, args: Any = None) -> Any:  # noqa: ARG002 - Piccolo's signature
         raise RuntimeError("A query outside tenancy.rows has no tenant; open rows_of(account) around it.")
 
     _run_in_new_connection = _run_in_pool

@@ -24,7 +24,7 @@ class Transaction:
 
     __slots__ = ("connection",)
 
-    def __init__(self, connection: PoolConnectionProxy) -> None:
+    def __init__(self, connection: PoolConnectionProxy | asyncpg.Connection) -> None:
         self.connection = connection
 
 
@@ -44,7 +44,7 @@ async def rows_of(account_id: UUID) -> AsyncIterator[PoolConnectionProxy]:
 async def rows_entered(statement: str, *arguments: object) -> AsyncIterator[asyncpg.Record | None]:
     """Open a transaction whose first statement checks the caller and sets the tenant; yield that statement's row."""
     async with transaction("BEGIN") as connection:
-        yield cast("asyncpg.Record | None", await connection.fetchrow(statement, *arguments))
+        yield await connection.fetchrow(statement, *arguments)
 
 
 @contextlib.asynccontextmanager
@@ -61,7 +61,7 @@ async def transaction(begin: str = "BEGIN") -> AsyncIterator[PoolConnectionProxy
     if database.pool is None:
         raise SetupRefused("The database pool is not open.")
     pool = database.pool
-    connection = cast(PoolConnectionProxy, await pool.acquire())
+    connection = await pool.acquire()
     end = "ROLLBACK"
     token = current.set(Transaction(connection))
     try:
@@ -87,7 +87,7 @@ async def read(statement: str, *arguments: object) -> list[asyncpg.Record]:
     if database.pool is None:
         raise SetupRefused("The database pool is not open.")
     async with database.pool.acquire() as connection:
-        return cast("list[asyncpg.Record]", await connection.fetch(statement, *arguments))
+        return await connection.fetch(statement, *arguments)
 
 
 def current_connection() -> PoolConnectionProxy:
@@ -99,4 +99,4 @@ def current_connection() -> PoolConnectionProxy:
     transaction_ = cast("Transaction | None", engine().current_transaction.get())
     if transaction_ is None:
         raise RuntimeError("No transaction is open; open rows_of(account) around this.")
-    return transaction_.connection
+    return cast(PoolConnectionProxy, transaction_.connection)

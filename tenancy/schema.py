@@ -7,18 +7,20 @@ get its lock within 4 seconds gives up, instead of making every request of a run
 import contextlib
 import io
 from collections.abc import AsyncIterator
+from contextvars import ContextVar
+from typing import Any, cast
 
 import asyncpg
-from piccolo.apps.migrations.commands.forwards import ForwardsMigrationManager
-from piccolo.apps.migrations.tables import Migration
-from piccolo.conf.apps import AppConfig, Finder
 from pgqueuer.adapters.persistence.qb import QueryBuilderEnvironment
 from pgqueuer.domain.settings import DBSettings, Durability
 from pgqueuer.queries import Queries
+from piccolo.apps.migrations.commands.forwards import ForwardsMigrationManager
+from piccolo.apps.migrations.tables import Migration
+from piccolo.conf.apps import AppConfig, Finder
 
 from tenancy.errors import SetupRefused
 from tenancy.postgres import Database, application_role, connected, engine
-from tenancy.rows import Transaction, read
+from tenancy.rows import Transaction, current_connection, read
 
 LOCK_SECONDS = 4
 STATEMENT_SECONDS = 30
@@ -46,14 +48,18 @@ async def migrate(database: Database) -> list[str]:
                 "Make it the database's owner: ALTER DATABASE ... OWNER TO ..."
             ) from None
         except (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError):
-            raise SetupRefused("Another process holds the tables or is migrating; try again in a moment.") from None
+            raise SetupRefused(
+                "Another process holds the tables or is migrating; try again in a moment."
+            ) from None
     return applied
 
 
 async def apply_missing(connection: asyncpg.Connection) -> list[str]:
     """Run every migration that has not run, all in one transaction: they apply together or not at all."""
     async with as_owner(connection):
-        with contextlib.redirect_stdout(io.StringIO()):  # Piccolo prints its progress; ours is the caller's to show
+        with contextlib.redirect_stdout(
+            io.StringIO()
+        ):  # Piccolo prints its progress; ours is the caller's to show
             first = ForwardsMigrationManager(app_name="tenancy")
             await first.create_migration_table()
             missing = await missing_migrations()
@@ -65,7 +71,7 @@ async def apply_missing(connection: asyncpg.Connection) -> list[str]:
 @contextlib.asynccontextmanager
 async def as_owner(connection: asyncpg.Connection) -> AsyncIterator[None]:
     """Let Piccolo's queries in this block run on the owner's connection, in one transaction."""
-    current = engine().current_transaction
+    current = cast("ContextVar[Any]", engine().current_transaction)
     token = current.set(Transaction(connection))
     try:
         async with connection.transaction():
@@ -76,13 +82,14 @@ async def as_owner(connection: asyncpg.Connection) -> AsyncIterator[None]:
 
 async def run_sql(sql: str) -> None:
     """Run raw statements inside a migration: for what Piccolo has no words for (policies, functions, composite keys)."""
-    await engine().current_transaction.get().connection.execute(sql)
+    await current_connection().execute(sql)
 
 
 async def missing_migrations() -> list[str]:
     """Name the migrations that have not been applied, inside an open transaction."""
     done = {
-        (row["app_name"], row["name"]) for row in await Migration.select(Migration.app_name, Migration.name).run()
+        (row["app_name"], row["name"])
+        for row in await Migration.select(Migration.app_name, Migration.name).run()
     }
     return [name for app, name in known_migrations() if (app, name) not in done]
 
@@ -93,7 +100,9 @@ def known_migrations() -> list[tuple[str, str]]:
     return [
         (app.app_name, name)
         for app in app_configs()
-        for name in manager.get_migration_ids(manager.get_migration_modules(app.resolved_migrations_folder_path))
+        for name in manager.get_migration_ids(
+            manager.get_migration_modules(app.resolved_migrations_folder_path)
+        )
     ]
 
 

@@ -59,7 +59,9 @@ async def litestar(database: None) -> AsyncIterator[Litestar]:
     application = create_litestar(worker=True)
     started, stop = asyncio.Event(), asyncio.Event()
 
-    async def live() -> None:  # a lifespan must end in the task that it began in; fixtures are set up and torn down in two
+    async def live() -> (
+        None
+    ):  # a lifespan must end in the task that it began in; fixtures are set up and torn down in two
         async with application.lifespan():
             started.set()
             await stop.wait()

@@ -54,8 +54,10 @@ class Contract:
 
     def resolved(self, node: dict[str, Any]) -> dict[str, Any]:
         """Follow a reference to a shared answer."""
-        if "$ref" not in node:
-            return node
-        for part in node["$ref"].removeprefix("#/").split("/"):
-            found = self.document[part] if part in self.document else found[part]  # noqa: F821 - set by the part before
-        return found
+        found: Any = node
+        if "$ref" in node:
+            found = self.document
+            for part in node["$ref"].removeprefix("#/").split("/"):
+                found = found[part]
+        resolved: dict[str, Any] = found
+        return resolved

@@ -18,7 +18,13 @@ from tenancy.accounts import add_user, create_account
 LIFE = 3600
 
 GREETING: dict[str, Any] = {
-    "document": {"dsl": "1.0.3", "namespace": "tests", "name": "greeting", "version": "1.0.0", "title": "Greeting"},
+    "document": {
+        "dsl": "1.0.3",
+        "namespace": "tests",
+        "name": "greeting",
+        "version": "1.0.0",
+        "title": "Greeting",
+    },
     "input": {
         "schema": {
             "document": {
@@ -97,7 +103,9 @@ async def tenant(name: str, sandbox: Sandbox) -> Tenant:
     account_id = await create_account(name.title())
     admin_id = await add_user(f"admin@{name}.example", f"{name.title()} Admin", None, account_id, "admin")
     member_id = await add_user(f"member@{name}.example", f"{name.title()} Member", None, account_id, "member")
-    machine_id, _ = await create_client(Registration(account_id=account_id, kind="machine", name="robot", scopes=MAESTRO))
+    machine_id, _ = await create_client(
+        Registration(account_id=account_id, kind="machine", name="robot", scopes=MAESTRO)
+    )
     made = Tenant(
         account_id,
         admin_id,
@@ -127,7 +135,9 @@ async def trigger(client: httpx.AsyncClient, of: Tenant, workflow: str, inputs: 
     return f"{url}/instances/{response.json()['instance_id']}"
 
 
-async def until(client: httpx.AsyncClient, of: Tenant, url: str, seconds: float = 15, **wanted: Any) -> dict[str, Any]:
+async def until(
+    client: httpx.AsyncClient, of: Tenant, url: str, seconds: float = 15, **wanted: Any
+) -> dict[str, Any]:
     """Read an instance until the wanted fields have the wanted values; fail with what they were."""
     instance: dict[str, Any] = {}
     async with asyncio.timeout(seconds + 5):

@@ -76,17 +76,11 @@ DESCRIPTION = ""
 
 
 async def forwards():
-    manager = MigrationManager(
-        migration_id=ID, app_name="auth", description=DESCRIPTION
-    )
+    manager = MigrationManager(migration_id=ID, app_name="auth", description=DESCRIPTION)
 
-    manager.add_table(
-        class_name="Client", tablename="client", schema=None, columns=None
-    )
+    manager.add_table(class_name="Client", tablename="client", schema=None, columns=None)
 
-    manager.add_table(
-        class_name="Grant", tablename="oauth_grant", schema=None, columns=None
-    )
+    manager.add_table(class_name="Grant", tablename="oauth_grant", schema=None, columns=None)
 
     manager.add_table(
         class_name="AccessToken",

@@ -25,7 +25,9 @@ async def definition_of(version_id: UUID) -> Definition:
     """Return a version's definition, inside a transaction on its account's rows."""
     found = remembered(version_id)
     if found is None:
-        rows = await WorkflowVersion.raw("SELECT document FROM workflow_version WHERE id = {}", version_id).run()
+        rows = await WorkflowVersion.raw(
+            "SELECT document FROM workflow_version WHERE id = {}", version_id
+        ).run()
         found = _kept[version_id] = read(msgspec.json.decode(rows[0]["document"]))
         while len(_kept) > KEPT:
             _kept.popitem(last=False)

@@ -112,7 +112,10 @@ class Worker:
         """Work in the background for as long as the block runs; jobs under way are finished at its end."""
         # A fresh context: a task that began inside a transaction would think that it still is in one.
         context = contextvars.Context()
-        tasks = [asyncio.create_task(work, context=context) for work in (self._keep(self._jobs), self._keep(self._timers))]
+        tasks = [
+            asyncio.create_task(work, context=context)
+            for work in (self._keep(self._jobs), self._keep(self._timers))
+        ]
         try:
             yield
         finally:
@@ -184,13 +187,19 @@ class Worker:
             return await evaluate(self._sandbox, job.account_id, evaluations)
 
         try:
-            return await run(advance(loaded.definition, loaded.state, stimulus_of(job, loaded), facts(job, loaded)), answers)
+            return await run(
+                advance(loaded.definition, loaded.state, stimulus_of(job, loaded), facts(job, loaded)),
+                answers,
+            )
         except INFRASTRUCTURE:
             raise
         except Exception:
             # The interpreter is a pure function: what failed now fails again, so the instance ends, saying so.
             logger.exception("instance %s could not be advanced", job.instance_id)
-            return stopped(loaded, fault("runtime", "Engine fault", "The engine failed; its operator's log says why.", "/"))
+            return stopped(
+                loaded,
+                fault("runtime", "Engine fault", "The engine failed; its operator's log says why.", "/"),
+            )
 
     async def _store(self, job: Job, loaded: Loaded, result: Advance) -> bool:
         """Write what an advance changed, in one transaction; False when somebody was faster."""
@@ -198,7 +207,10 @@ class Worker:
             return True
         state = None if result.status.terminal or result.state is None else encode_state(result.state)
         if state is not None and len(state) > MOST_STATE_BYTES:
-            result = stopped(loaded, fault("runtime", "Size limit", f"The instance's data passed {MOST_STATE_BYTES} bytes.", "/"))
+            result = stopped(
+                loaded,
+                fault("runtime", "Size limit", f"The instance's data passed {MOST_STATE_BYTES} bytes.", "/"),
+            )
             state = None
         expires_at = result.expires_at
         if loaded.state is None and expires_at is None and self._lifetime is not None:
@@ -206,7 +218,9 @@ class Worker:
         elif loaded.state is not None:
             expires_at = loaded.state.expires_at or expires_at
         async with rows_of(job.account_id):
-            written = await current_connection().execute(STORE, *stored_values(job, loaded, result, state, expires_at))
+            written = await current_connection().execute(
+                STORE, *stored_values(job, loaded, result, state, expires_at)
+            )
             if written != "UPDATE 1":
                 return False
             await follow_up(job, loaded, result, expires_at)
@@ -311,15 +325,25 @@ async def follow_up(job: Job, loaded: Loaded, result: Advance, expires_at: datet
         await record(subject, "instance.started", None)
     if result.status.terminal:
         await let_go(job.instance_id)
-        error = {} if result.fault is None else {"error": {"type": result.fault.type, "status": result.fault.status}}
+        error = (
+            {}
+            if result.fault is None
+            else {"error": {"type": result.fault.type, "status": result.fault.status}}
+        )
         await record(subject, f"instance.{result.status}", None, **error)
     elif forgotten:
-        await Timer.delete().where(Timer.instance_id == job.instance_id).where(Timer.wait.is_in(forgotten)).run()
+        await (
+            Timer.delete()
+            .where(Timer.instance_id == job.instance_id)
+            .where(Timer.wait.is_in(forgotten))
+            .run()
+        )
 
 
 async def let_go(instance_id: UUID) -> None:
     """Delete what an ended instance waited for."""
     connection = current_connection()
     await connection.execute(
-        "WITH timers AS (DELETE FROM timer WHERE instance_id = $1) DELETE FROM signal WHERE instance_id = $1", instance_id
+        "WITH timers AS (DELETE FROM timer WHERE instance_id = $1) DELETE FROM signal WHERE instance_id = $1",
+        instance_id,
     )

@@ -17,6 +17,7 @@ from litestar.handlers.base import BaseRouteHandler
 from litestar.params import FromPath, JSONBody, QueryParameter, RawBody
 from msgspec import UNSET
 
+from service.engine.states import Status
 from service.exchange import exchange_of
 from service.language.sandbox import Sandbox
 from service.maestro import models
@@ -36,20 +37,27 @@ YAML = "application/yaml"
 # A list's words for an instance's status, as the filter understands them.
 STATUS_FILTERS = {
     "In Progress": Filters(in_progress=True),
-    "Completed": Filters(status=models.Status.COMPLETED),
-    "Failed": Filters(status=models.Status.FAULTED),
-    "Canceled": Filters(status=models.Status.CANCELLED),
+    "Completed": Filters(status=Status.COMPLETED),
+    "Failed": Filters(status=Status.FAULTED),
+    "Canceled": Filters(status=Status.CANCELLED),
 }
 
 ContinuationToken = Annotated[
-    str | None, QueryParameter(max_length=512, description="where to go on: the token of the page before; absent for the first")
+    str | None,
+    QueryParameter(
+        max_length=512, description="where to go on: the token of the page before; absent for the first"
+    ),
 ]
 PageSize = Annotated[int | None, QueryParameter(ge=1, le=LARGEST_PAGE, description="most entries of a page")]
 InstanceStatus = Annotated[
     str | None,
-    QueryParameter(description="In Progress, Completed, Failed or Canceled", schema_extra={"enum": list(STATUS_FILTERS)}),
+    QueryParameter(
+        description="In Progress, Completed, Failed or Canceled", schema_extra={"enum": list(STATUS_FILTERS)}
+    ),
 ]
-StartedBy = Annotated[UUID | None, QueryParameter(description="id of the user or client that started the instances")]
+StartedBy = Annotated[
+    UUID | None, QueryParameter(description="id of the user or client that started the instances")
+]
 
 
 def only_known_parameters(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
@@ -65,7 +73,10 @@ def only_known_parameters(connection: ASGIConnection[Any, Any, Any, Any], handle
     if unknown:
         allowed = ", ".join(known) or "none"
         raise ValidationException(
-            "Unknown query parameter.", extra=[{"message": f"is not a parameter here; allowed: {allowed}", "key": key} for key in unknown]
+            "Unknown query parameter.",
+            extra=[
+                {"message": f"is not a parameter here; allowed: {allowed}", "key": key} for key in unknown
+            ],
         )
 
 
@@ -117,7 +128,9 @@ def status_filters(status: str | None) -> Filters:
         if word.lower() == status.lower():
             return filters
     known = ", ".join(STATUS_FILTERS)
-    raise ValidationException("Unknown status.", extra=[{"message": f"must be one of: {known}", "key": "status"}])
+    raise ValidationException(
+        "Unknown status.", extra=[{"message": f"must be one of: {known}", "key": "status"}]
+    )
 
 
 class WorkflowController(Controller):
@@ -131,14 +144,18 @@ class WorkflowController(Controller):
         self,
         request: Request[Any, Any, Any],
         accountId: FromPath[UUID],
-        status: Annotated[models.WorkflowState | None, QueryParameter(description="only workflows of this status")] = None,
+        status: Annotated[
+            models.WorkflowState | None, QueryParameter(description="only workflows of this status")
+        ] = None,
         page_size: PageSize = None,
         ctoken: ContinuationToken = None,
     ) -> Response[models.WorkflowsListSuccess]:
         """List the account's workflows, newest first: up to 1,000 where no page_size is given."""
         page = await workflows.get_list(credential(request, accountId), status, page_size, ctoken)
         data = [models.workflow(row) for row in page.rows]
-        return paged(request, models.WorkflowsListSuccess(data=data, response_metadata=metadata(request, page)), page)
+        return paged(
+            request, models.WorkflowsListSuccess(data=data, response_metadata=metadata(request, page)), page
+        )
 
     @get("/{workflowId:str}/trigger-requirements", operation_id="GetWorkflowTriggerRequirements")
     async def get_workflow_trigger_requirements(
@@ -178,7 +195,9 @@ class WorkflowController(Controller):
         The status of success is the one that the calling SDK's generation knows: 200 or 201.
         """
         access = credential(request, accountId)
-        started = await instances.trigger(access, sandbox, workflowId, data.instance_name, data.trigger_inputs)
+        started = await instances.trigger(
+            access, sandbox, workflowId, data.instance_name, data.trigger_inputs
+        )
         told = metadata(request)
         page = f"{settings().public_url}/v1/accounts/{accountId}/instances/{started.id}/execution"
         content = models.TriggerWorkflowSuccess(
@@ -215,30 +234,66 @@ class AuthoringController(Controller):
     path = "/v1/accounts/{accountId:str}"
     tags = ["Authoring"]
 
-    @post("/workflows", operation_id="createWorkflow", opt={"media_type": JSON, "document": JSON}, status_code=201)
+    @post(
+        "/workflows",
+        operation_id="createWorkflow",
+        opt={"media_type": JSON, "document": JSON},
+        status_code=201,
+    )
     async def create_workflow(
-        self, request: Request[Any, Any, Any], accountId: FromPath[UUID], body: RawBody, sandbox: NamedDependency[Sandbox]
+        self,
+        request: Request[Any, Any, Any],
+        accountId: FromPath[UUID],
+        body: RawBody,
+        sandbox: NamedDependency[Sandbox],
     ) -> Response[models.WorkflowDefinition]:
         """Store a new workflow, not yet published; the body is a Serverless Workflow DSL document."""
         return await self._created(request, accountId, body, "json", sandbox)
 
-    @post("/yaml-workflows", operation_id="createWorkflowFromYaml", opt={"media_type": YAML, "document": YAML}, status_code=201)
+    @post(
+        "/yaml-workflows",
+        operation_id="createWorkflowFromYaml",
+        opt={"media_type": YAML, "document": YAML},
+        status_code=201,
+    )
     async def create_workflow_from_yaml(
-        self, request: Request[Any, Any, Any], accountId: FromPath[UUID], body: RawBody, sandbox: NamedDependency[Sandbox]
+        self,
+        request: Request[Any, Any, Any],
+        accountId: FromPath[UUID],
+        body: RawBody,
+        sandbox: NamedDependency[Sandbox],
     ) -> Response[models.WorkflowDefinition]:
         """Store a new workflow from YAML 1.2, not yet published."""
         return await self._created(request, accountId, body, "yaml", sandbox)
 
-    @put("/workflows/{workflowId:str}", operation_id="replaceWorkflow", opt={"media_type": JSON, "document": JSON})
+    @put(
+        "/workflows/{workflowId:str}",
+        operation_id="replaceWorkflow",
+        opt={"media_type": JSON, "document": JSON},
+    )
     async def replace_workflow(
-        self, request: Request[Any, Any, Any], accountId: FromPath[UUID], workflowId: FromPath[UUID], body: RawBody, sandbox: NamedDependency[Sandbox]
+        self,
+        request: Request[Any, Any, Any],
+        accountId: FromPath[UUID],
+        workflowId: FromPath[UUID],
+        body: RawBody,
+        sandbox: NamedDependency[Sandbox],
     ) -> models.WorkflowDefinition:
         """Store a new version of a workflow, not yet published; running instances keep theirs."""
         return await self._replaced(request, accountId, workflowId, body, "json", sandbox)
 
-    @put("/yaml-workflows/{workflowId:str}", operation_id="replaceWorkflowFromYaml", opt={"media_type": YAML, "document": YAML})
+    @put(
+        "/yaml-workflows/{workflowId:str}",
+        operation_id="replaceWorkflowFromYaml",
+        opt={"media_type": YAML, "document": YAML},
+    )
     async def replace_workflow_from_yaml(
-        self, request: Request[Any, Any, Any], accountId: FromPath[UUID], workflowId: FromPath[UUID], body: RawBody, sandbox: NamedDependency[Sandbox]
+        self,
+        request: Request[Any, Any, Any],
+        accountId: FromPath[UUID],
+        workflowId: FromPath[UUID],
+        body: RawBody,
+        sandbox: NamedDependency[Sandbox],
     ) -> models.WorkflowDefinition:
         """Store a new version of a workflow from YAML 1.2, not yet published."""
         return await self._replaced(request, accountId, workflowId, body, "yaml", sandbox)
@@ -277,7 +332,12 @@ class AuthoringController(Controller):
         return models.WorkflowStatusSuccess(status="archived")
 
     async def _created(
-        self, request: Request[Any, Any, Any], account_id: UUID, body: bytes, text_format: str, sandbox: Sandbox
+        self,
+        request: Request[Any, Any, Any],
+        account_id: UUID,
+        body: bytes,
+        text_format: str,
+        sandbox: Sandbox,
     ) -> Response[models.WorkflowDefinition]:
         access = credential(request, account_id)
         new: Draft = await workflows.draft(access, sandbox, body, text_format)
@@ -286,7 +346,13 @@ class AuthoringController(Controller):
         return Response(models.workflow_definition(stored, metadata(request)), headers={"Location": location})
 
     async def _replaced(
-        self, request: Request[Any, Any, Any], account_id: UUID, workflow_id: UUID, body: bytes, text_format: str, sandbox: Sandbox
+        self,
+        request: Request[Any, Any, Any],
+        account_id: UUID,
+        workflow_id: UUID,
+        body: bytes,
+        text_format: str,
+        sandbox: Sandbox,
     ) -> models.WorkflowDefinition:
         access = credential(request, account_id)
         new = await workflows.draft(access, sandbox, body, text_format)
@@ -321,7 +387,9 @@ class InstanceController(Controller):
         """
         filters = msgspec.structs.replace(status_filters(status), started_by=started_by_id)
         access = credential(request, accountId)
-        page = await instances.get_list(access, filters, page_size or LARGEST_PAGE, ctoken, of_workflow=workflowId)
+        page = await instances.get_list(
+            access, filters, page_size or LARGEST_PAGE, ctoken, of_workflow=workflowId
+        )
         data = [models.instance(row) for row in page.rows]
         content = models.WorkflowInstanceCollection(data=data, response_metadata=metadata(request, page))
         return paged(request, content, page)
@@ -387,7 +455,8 @@ class AccountController(Controller):
         status: InstanceStatus = None,
         started_by_id: StartedBy = None,
         workflow_definition_id: Annotated[
-            list[UUID] | None, QueryParameter(max_items=100, description="only instances of these workflows; may be repeated")
+            list[UUID] | None,
+            QueryParameter(max_items=100, description="only instances of these workflows; may be repeated"),
         ] = None,
         page_size: PageSize = None,
         ctoken: ContinuationToken = None,

@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from litestar import Request, Response
+from litestar import Litestar, Request, Response
 from litestar.enums import MediaType
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.types import Receive, Scope, Send
@@ -167,7 +167,8 @@ def answer(
     )
     if refusal.errors:
         body.errors = [
-            ErrorDetail(code=one.code, message=one.message, target=one.target or msgspec.UNSET) for one in refusal.errors
+            ErrorDetail(code=one.code, message=one.message, target=one.target or msgspec.UNSET)
+            for one in refusal.errors
         ]
     kind: type[Response[ErrorBody]] = Unproven if unproven else Response
     return kind(
@@ -197,13 +198,17 @@ def credential(request: Request[Any, Any, Any], account_id: UUID) -> Credential:
 class Unproven(Response[ErrorBody]):
     """An error that is told to callers who may know it; anyone else is told what their credential is refused for."""
 
-    def to_asgi_response(self, *args: Any, request: Request[Any, Any, Any], **kwargs: Any) -> Any:
+    def to_asgi_response(self, app: Litestar | None, request: Request[Any, Any, Any], **options: Any) -> Any:
         """Put the check of the credential in front of the answer."""
-        told = super().to_asgi_response(*args, request=request, **kwargs)
+        told = super().to_asgi_response(app, request, **options)
 
         async def checked(scope: Scope, receive: Receive, send: Send) -> None:
             refusal = await stronger_refusal(request)
-            final = told if refusal is None else answer(request, refusal).to_asgi_response(*args, request=request, **kwargs)
+            final = (
+                told
+                if refusal is None
+                else answer(request, refusal).to_asgi_response(app, request, **options)
+            )
             await final(scope, receive, send)
 
         return checked
@@ -227,5 +232,8 @@ async def stronger_refusal(request: Request[Any, Any, Any]) -> Refusal | None:
         return refusal if well_formed else None
 
 
-EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {Refusal: refused, HTTPException: misunderstood, Exception: failed}
-
+EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {
+    Refusal: refused,
+    HTTPException: misunderstood,
+    Exception: failed,
+}

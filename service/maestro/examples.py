@@ -13,10 +13,22 @@ REQUEST = "3f7c9e4b-851c-4f9b-89e7-123456789abc"
 
 METADATA = {"request_id": REQUEST, "response_timestamp": NOW, "response_duration_ms": 3}
 RESOURCE = {"created_at": NOW, "created_by": USER, "modified_at": NOW, "modified_by": USER}
-SHORT = {"id": WORKFLOW, "name": "Price a quote", "account_id": ACCOUNT, "status": "active", "metadata": RESOURCE}
+SHORT = {
+    "id": WORKFLOW,
+    "name": "Price a quote",
+    "account_id": ACCOUNT,
+    "status": "active",
+    "metadata": RESOURCE,
+}
 
 DOCUMENT = {
-    "document": {"dsl": "1.0.3", "namespace": "demo", "name": "quote", "version": "1.0.0", "title": "Price a quote"},
+    "document": {
+        "dsl": "1.0.3",
+        "namespace": "demo",
+        "name": "quote",
+        "version": "1.0.0",
+        "title": "Price a quote",
+    },
     "input": {
         "schema": {
             "document": {
@@ -46,7 +58,7 @@ WORKFLOW_DEFINITION = SHORT | {
     "response_metadata": METADATA,
 }
 
-WORKFLOW_INSTANCE = {
+WORKFLOW_INSTANCE: dict[str, Any] = {
     "id": INSTANCE,
     "name": "Quote 42",
     "workflow_status": "Completed",
@@ -74,9 +86,7 @@ WORKFLOW_INSTANCE = {
     "output": {"sum": 7, "currency": "EUR"},
 }
 
-INSTANCE_URL = (
-    f"http://127.0.0.1:8000/v1/accounts/{ACCOUNT}/instances/{INSTANCE}/execution?mtid={USER}&mtsec=a-secret-of-this-instance"
-)
+INSTANCE_URL = f"http://127.0.0.1:8000/v1/accounts/{ACCOUNT}/instances/{INSTANCE}/execution?mtid={USER}&mtsec=a-secret-of-this-instance"
 
 REQUESTS: dict[str, Any] = {
     "TriggerWorkflow": {"instance_name": "Quote 42", "trigger_inputs": {"lines": [{"price": 7}]}},
@@ -98,7 +108,12 @@ RESPONSES: dict[str, Any] = {
         },
         "trigger_input_schema": [
             {"field_name": "lines", "field_data_type": "array", "required": True},
-            {"field_name": "currency", "field_data_type": "string", "default_value": "EUR", "required": False},
+            {
+                "field_name": "currency",
+                "field_data_type": "string",
+                "default_value": "EUR",
+                "required": False,
+            },
         ],
         "metadata": RESOURCE,
     }
@@ -126,10 +141,18 @@ RESPONSES: dict[str, Any] = {
         ],
         "response_metadata": METADATA,
     },
-    "getWorkflowInstancesList": {"data": [WORKFLOW_INSTANCE], "response_metadata": METADATA | {"page_limit": 1000}},
+    "getWorkflowInstancesList": {
+        "data": [WORKFLOW_INSTANCE],
+        "response_metadata": METADATA | {"page_limit": 1000},
+    },
     "getWorkflowInstance": WORKFLOW_INSTANCE,
-    "cancelWorkflowInstance": {"message": f"Successfully canceled the workflow instance {INSTANCE} in {WORKFLOW}"},
-    "signalWorkflowInstance": {"event_id": "8a6f6a3e-0b5c-4c5f-9b0e-2f5f5c1f7a11", "response_metadata": METADATA},
+    "cancelWorkflowInstance": {
+        "message": f"Successfully canceled the workflow instance {INSTANCE} in {WORKFLOW}"
+    },
+    "signalWorkflowInstance": {
+        "event_id": "8a6f6a3e-0b5c-4c5f-9b0e-2f5f5c1f7a11",
+        "response_metadata": METADATA,
+    },
     "getWorkflowInstancesForAccount": {
         "instances": [WORKFLOW_INSTANCE],
         "total_set_size": 1,

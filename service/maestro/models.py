@@ -16,6 +16,7 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 from service.engine.states import Status
 from service.language.errors import Problem
 from service.language.inputs import TriggerField
+from service.operations.pages import Row
 from service.operations.workflows import Stored, shown_status
 
 # How Maestro says the engine's seven phases.
@@ -29,7 +30,9 @@ STATUS_WORDS = {
     Status.CANCELLED: "Canceled",
 }
 
-Timestamp = Annotated[str, Meta(description="RFC 3339, UTC, milliseconds", extra_json_schema={"format": "date-time"})]
+Timestamp = Annotated[
+    str, Meta(description="RFC 3339, UTC, milliseconds", extra_json_schema={"format": "date-time"})
+]
 Identifier = Annotated[str, Meta(extra_json_schema={"format": "uuid"})]
 WorkflowState = Literal["active", "inactive", "publishing", "unpublishing", "archived", "archiving"]
 
@@ -51,7 +54,10 @@ class ResponseMetadata(msgspec.Struct, kw_only=True):
     response_timestamp: Timestamp
     response_duration_ms: Annotated[int, Meta(ge=0)]
     page_limit: Annotated[int, Meta(description="most entries that this page could hold")] | UnsetType = UNSET
-    page_token_next: Annotated[str, Meta(description="send it as `ctoken` for the next page; absent on the last")] | UnsetType = UNSET
+    page_token_next: (
+        Annotated[str, Meta(description="send it as `ctoken` for the next page; absent on the last")]
+        | UnsetType
+    ) = UNSET
 
 
 class ResourceMetadata(msgspec.Struct, kw_only=True):
@@ -96,7 +102,10 @@ class WorkflowDefinition(msgspec.Struct, kw_only=True):
     metadata: ResourceMetadata
     namespace: str
     version: Annotated[str, Meta(description="`document.version` of the newest version")]
-    active_version: Annotated[str, Meta(description="the version that triggers start; absent before the first publish")] | UnsetType = UNSET
+    active_version: (
+        Annotated[str, Meta(description="the version that triggers start; absent before the first publish")]
+        | UnsetType
+    ) = UNSET
     definition: Annotated[dict[str, Any], Meta(description="the newest version's document")]
     warnings: list[Warning]
     response_metadata: ResponseMetadata
@@ -152,7 +161,12 @@ class TriggerWorkflow(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 class TriggerWorkflowSuccess(msgspec.Struct, kw_only=True):
     instance_id: Identifier
-    instance_url: Annotated[str, Meta(description="page of the instance; whoever holds it may act", extra_json_schema={"format": "uri"})]
+    instance_url: Annotated[
+        str,
+        Meta(
+            description="page of the instance; whoever holds it may act", extra_json_schema={"format": "uri"}
+        ),
+    ]
     request_id: Identifier
     response_timestamp: Timestamp
     response_duration_ms: Annotated[int, Meta(ge=0)]
@@ -193,7 +207,9 @@ class WorkflowInstance(msgspec.Struct, kw_only=True):
     canceled_by: str | None
     trigger_inputs: dict[str, Any]
     total_steps: int
-    last_completed_step: Annotated[int, Meta(description="1-based position of the last finished step; 0 before the first")]
+    last_completed_step: Annotated[
+        int, Meta(description="1-based position of the last finished step; 0 before the first")
+    ]
     last_completed_step_name: str | None
     tags: list[str]
     metadata: InstanceMetadata
@@ -210,9 +226,13 @@ class AccountWorkflowInstances(msgspec.Struct, kw_only=True):
     """A page of all instances of the account."""
 
     instances: list[WorkflowInstance]
-    total_set_size: Annotated[int, Meta(description="counted when the list was begun: exact to 1,000, estimated beyond")]
+    total_set_size: Annotated[
+        int, Meta(description="counted when the list was begun: exact to 1,000, estimated beyond")
+    ]
     result_set_size: Annotated[int, Meta(description="entries on this page")]
-    ctoken: Annotated[str, Meta(description="the next page's token; absent on the last page")] | UnsetType = UNSET
+    ctoken: Annotated[str, Meta(description="the next page's token; absent on the last page")] | UnsetType = (
+        UNSET
+    )
     response_metadata: ResponseMetadata
 
 
@@ -309,7 +329,7 @@ def trigger_input(field: TriggerField) -> TriggerInputSchema:
     )
 
 
-def instance(row: Mapping[str, Any]) -> WorkflowInstance:
+def instance(row: Row) -> WorkflowInstance:
     """Word an instance's row. JSON columns go out as the bytes they are stored as."""
     return WorkflowInstance(
         id=str(row["id"]),

@@ -39,25 +39,15 @@ DESCRIPTION = ""
 
 
 async def forwards():
-    manager = MigrationManager(
-        migration_id=ID, app_name="service", description=DESCRIPTION
-    )
+    manager = MigrationManager(migration_id=ID, app_name="service", description=DESCRIPTION)
 
-    manager.add_table(
-        class_name="Workflow", tablename="workflow", schema=None, columns=None
-    )
+    manager.add_table(class_name="Workflow", tablename="workflow", schema=None, columns=None)
 
-    manager.add_table(
-        class_name="Event", tablename="event", schema=None, columns=None
-    )
+    manager.add_table(class_name="Event", tablename="event", schema=None, columns=None)
 
-    manager.add_table(
-        class_name="Timer", tablename="timer", schema=None, columns=None
-    )
+    manager.add_table(class_name="Timer", tablename="timer", schema=None, columns=None)
 
-    manager.add_table(
-        class_name="Instance", tablename="instance", schema=None, columns=None
-    )
+    manager.add_table(class_name="Instance", tablename="instance", schema=None, columns=None)
 
     manager.add_table(
         class_name="WorkflowVersion",
@@ -66,9 +56,7 @@ async def forwards():
         columns=None,
     )
 
-    manager.add_table(
-        class_name="Signal", tablename="signal", schema=None, columns=None
-    )
+    manager.add_table(class_name="Signal", tablename="signal", schema=None, columns=None)
 
     manager.add_column(
         table_class_name="Workflow",

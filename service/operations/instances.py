@@ -1,11 +1,11 @@
 """What people and clients do with instances: trigger, cancel and signal them; get, list and count them."""
 
 import hashlib
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import msgspec
 from uuid_utils.compat import uuid7
 
@@ -21,7 +21,7 @@ from service.language.document import Definition
 from service.language.expressions import ExpressionFailure
 from service.language.inputs import with_defaults
 from service.language.sandbox import Sandbox, is_tame
-from service.operations.pages import Page, binding, position
+from service.operations.pages import Page, Row, binding, position
 from service.operations.workflows import cut
 from service.tables import Instance, Signal, Workflow
 from tenancy.errors import BadRequest, FieldError, Forbidden, NotFound, Unauthenticated
@@ -92,6 +92,8 @@ async def trigger(
     while True:
         async with access.rows() as caller:
             workflow = await current_connection().fetchrow(TRIGGERED, workflow_id)
+            if workflow is None:
+                raise NotFound
             version_id = triggerable_version(workflow)
             definition = await definition_of(version_id)
             complete = with_defaults(definition.input_schema, inputs)
@@ -103,14 +105,12 @@ async def trigger(
         checked = version_id
 
 
-def triggerable_version(workflow: Mapping[str, Any] | None) -> UUID:
+def triggerable_version(workflow: asyncpg.Record) -> UUID:
     """Return the version that a trigger starts.
 
     Raises:
-        NotFound, NotTriggerable: see `trigger`.
+        NotTriggerable: see `trigger`.
     """
-    if workflow is None:
-        raise NotFound
     if workflow["status"] == "archived":
         raise NotTriggerable("WORKFLOW_ARCHIVED", "The workflow is archived and takes no triggers.")
     if workflow["status"] != "active":
@@ -121,7 +121,9 @@ def triggerable_version(workflow: Mapping[str, Any] | None) -> UUID:
     return version_id
 
 
-async def check_inputs(sandbox: Sandbox, account_id: UUID, definition: Definition, inputs: dict[str, Any]) -> None:
+async def check_inputs(
+    sandbox: Sandbox, account_id: UUID, definition: Definition, inputs: dict[str, Any]
+) -> None:
     """Check inputs against the definition's schema.
 
     Raises:
@@ -154,12 +156,14 @@ def refuse_unstorable(name: str, inputs: dict[str, Any]) -> None:
     errors = [
         FieldError("FIELD_INVALID", problem, f"trigger_inputs/{field}")
         for field, value in inputs.items()
-        if (problem := unstorable("".join((field, "\0")) if "\0" in field else value)) is not None
+        if (problem := unstorable({field: value})) is not None
     ]
     if "\0" in name:
         errors.append(FieldError("FIELD_INVALID", NUL, "instance_name"))
     if not 1 <= len(name) <= LONGEST_NAME:
-        errors.append(FieldError("FIELD_INVALID", f"must have 1 to {LONGEST_NAME} characters", "instance_name"))
+        errors.append(
+            FieldError("FIELD_INVALID", f"must have 1 to {LONGEST_NAME} characters", "instance_name")
+        )
     if errors:
         raise InputsRefused(errors=tuple(errors))
 
@@ -180,7 +184,7 @@ def unstorable(value: Any) -> str | None:
     return None
 
 
-async def get(credential: Credential, workflow_id: UUID, instance_id: UUID) -> Mapping[str, Any]:
+async def get(credential: Credential, workflow_id: UUID, instance_id: UUID) -> Row:
     """Return one instance, in one round trip.
 
     Raises:
@@ -205,7 +209,13 @@ async def get(credential: Credential, workflow_id: UUID, instance_id: UUID) -> M
 
 
 async def get_list(
-    access: Access, filters: Filters, size: int, ctoken: str | None, *, of_workflow: UUID | None = None, counted: bool = False
+    access: Access,
+    filters: Filters,
+    size: int,
+    ctoken: str | None,
+    *,
+    of_workflow: UUID | None = None,
+    counted: bool = False,
 ) -> Page:
     """Return a page of instances, newest first.
 
@@ -236,14 +246,15 @@ async def get_list(
             where += f" AND (started_at, id) < (${len(arguments) + 1}, ${len(arguments) + 2})"
             arguments += [begin.at, begin.id]
         rows = await current_connection().fetch(
-            f"SELECT {COLUMNS} FROM instance WHERE {where} ORDER BY started_at DESC, id DESC LIMIT {size + 1}", *arguments
+            f"SELECT {COLUMNS} FROM instance WHERE {where} ORDER BY started_at DESC, id DESC LIMIT {size + 1}",
+            *arguments,
         )
         return cut(rows, size, "started_at", bound_to, total)
 
 
 def conditions(account_id: UUID, filters: Filters) -> tuple[str, list[Any]]:
     """Write filters as a WHERE clause and its arguments. The account is named so that the planner knows its size."""
-    where, arguments = ["account_id = $1"], [account_id]
+    where, arguments = ["account_id = $1"], list[Any]([account_id])
     if filters.in_progress:
         where.append("ended_at IS NULL")
     for condition, value in (
@@ -270,13 +281,17 @@ async def cancel(access: Access, workflow_id: UUID, instance_id: UUID) -> None:
         try:
             ended = after("cancel", status)
         except TransitionRefused:
-            raise InstanceConflict(f"The instance has ended already ({status}) and cannot be canceled.") from None
+            raise InstanceConflict(
+                f"The instance has ended already ({status}) and cannot be canceled."
+            ) from None
         await Instance.raw(CANCEL, ended, str(caller.id), instance_id).run()
         await let_go(instance_id)
         await record(Subject(caller.account_id, workflow_id, instance_id), "instance.cancelled", caller.id)
 
 
-async def signal(access: Access, workflow_id: UUID, instance_id: UUID, event: dict[str, Any]) -> dict[str, Any]:
+async def signal(
+    access: Access, workflow_id: UUID, instance_id: UUID, event: dict[str, Any]
+) -> dict[str, Any]:
     """Send an event to one instance; it is kept until a `listen` takes it or the instance ends.
 
     The same event (source and id) again is kept once. Returns the event, with what its sender left out.
@@ -291,13 +306,17 @@ async def signal(access: Access, workflow_id: UUID, instance_id: UUID, event: di
         if status.terminal:
             raise InstanceConflict(f"The instance has ended ({status}) and takes no events.")
         try:
-            whole = complete(event, identifier=str(uuid4()), source=f"urn:uuid:{caller.id}", at=datetime.now(UTC))
+            whole = complete(
+                event, identifier=str(uuid4()), source=f"urn:uuid:{caller.id}", at=datetime.now(UTC)
+            )
         except EventRefused as error:
             raise BadRequest(
                 errors=tuple(FieldError("FIELD_INVALID", one.message, one.pointer) for one in error.problems)
             ) from None
         if await Signal.count().where(Signal.instance_id == instance_id).run() >= KEPT_SIGNALS:
-            raise InstanceConflict(f"{KEPT_SIGNALS} events wait for this instance already; let it take some first.")
+            raise InstanceConflict(
+                f"{KEPT_SIGNALS} events wait for this instance already; let it take some first."
+            )
         await Signal.raw(
             "INSERT INTO signal (id, account_id, instance_id, event_key, event) VALUES ({}, {}, {}, {}, {})"
             " ON CONFLICT (account_id, instance_id, event_key) DO NOTHING",
@@ -309,7 +328,10 @@ async def signal(access: Access, workflow_id: UUID, instance_id: UUID, event: di
         ).run()
         await enqueue([Job(caller.account_id, instance_id, "event")])
         await record(
-            Subject(caller.account_id, workflow_id, instance_id), "instance.signalled", caller.id, type=whole["type"]
+            Subject(caller.account_id, workflow_id, instance_id),
+            "instance.signalled",
+            caller.id,
+            type=whole["type"],
         )
         return whole
 

@@ -6,7 +6,7 @@ A page is found by its last row's key, never by counting rows, so page 20,000 co
 import base64
 import hashlib
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 import msgspec
@@ -51,6 +51,14 @@ def position(text: str | None, bound_to: bytes) -> Position | None:
     if len(text) > LONGEST_TOKEN or found.binding != bound_to or found.at.tzinfo is None:
         raise PageTokenRefused
     return found
+
+
+class Row(Protocol):
+    """A row that was read: its values by column name."""
+
+    def __getitem__(self, column: str, /) -> Any:
+        """Return one column's value."""
+        ...
 
 
 class Page(msgspec.Struct, frozen=True):

@@ -134,7 +134,9 @@ async def publish(access: Access, workflow_id: UUID) -> Stored:
         if row["status"] == "archived":
             raise WorkflowConflict("An archived workflow cannot be published; create it under another name.")
         if row["active_version_id"] == row["latest_version_id"]:
-            raise WorkflowConflict("The newest version is published already; replace the workflow to store another.")
+            raise WorkflowConflict(
+                "The newest version is published already; replace the workflow to store another."
+            )
         await _publish(caller, row)
         return Stored(await _detail(workflow_id))
 
@@ -229,7 +231,9 @@ async def versions(access: Access, workflow_id: UUID) -> tuple[dict[str, Any], l
         return workflow, rows
 
 
-async def trigger_requirements(access: Access, workflow_id: UUID) -> tuple[dict[str, Any], list[TriggerField]]:
+async def trigger_requirements(
+    access: Access, workflow_id: UUID
+) -> tuple[dict[str, Any], list[TriggerField]]:
     """Return a workflow's row and what its trigger takes: of the published version, or of the draft before that.
 
     Raises:
@@ -318,7 +322,12 @@ async def _insert_version(caller: Caller, workflow_id: UUID, number: int, new: D
     title = new.definition.title or new.definition.name
     version_name = {"version": new.definition.version}
     await _change(
-        caller, workflow_id, "workflow.version-stored", version_name, latest_version_id=version.id, title=title
+        caller,
+        workflow_id,
+        "workflow.version-stored",
+        version_name,
+        latest_version_id=version.id,
+        title=title,
     )
 
 
@@ -326,7 +335,9 @@ async def _put(caller: Caller, row: dict[str, Any], new: Draft) -> None:
     if row["status"] == "archived":
         raise WorkflowConflict("An archived workflow takes no new versions; create it under another name.")
     misnamed = [
-        Problem("bad_value", f"This workflow's {field} is {row[field]!r} and cannot change.", f"/document/{field}")
+        Problem(
+            "bad_value", f"This workflow's {field} is {row[field]!r} and cannot change.", f"/document/{field}"
+        )
         for field in ("namespace", "name")
         if getattr(new.definition, field) != row[field]
     ]
@@ -335,7 +346,9 @@ async def _put(caller: Caller, row: dict[str, Any], new: Draft) -> None:
     same = await _same_version(row["id"], new.definition.version)
     if same is not None and msgspec.json.decode(same["document"]) == new.definition.document:
         if same["id"] != row["latest_version_id"]:
-            raise WorkflowConflict(f"Version {new.definition.version} is an older one; give the document a new version.")
+            raise WorkflowConflict(
+                f"Version {new.definition.version} is an older one; give the document a new version."
+            )
         return
     if same is not None and same["published_at"] is not None:
         raise WorkflowConflict(

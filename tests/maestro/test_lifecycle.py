@@ -18,11 +18,15 @@ async def test_trigger_runs_the_workflow_to_its_end(client: httpx.AsyncClient, w
     assert instance["canceled_at"] is None
 
 
-async def test_a_waiting_instance_goes_on_when_its_event_arrives(client: httpx.AsyncClient, world: World) -> None:
+async def test_a_waiting_instance_goes_on_when_its_event_arrives(
+    client: httpx.AsyncClient, world: World
+) -> None:
     url = await trigger(client, world.acme, "waiting", {})
     await until(client, world.acme, url, last_completed_step=1)
     sent = await client.post(
-        f"{url}/actions/signal", json={"type": "goods.arrived", "data": {"crates": 3}}, headers=bearer(world.acme.admin)
+        f"{url}/actions/signal",
+        json={"type": "goods.arrived", "data": {"crates": 3}},
+        headers=bearer(world.acme.admin),
     )
     assert sent.status_code == 202
     instance = await until(client, world.acme, url, workflow_status="Completed")

@@ -5,7 +5,8 @@ from uuid import UUID
 
 import msgspec
 
-from service.language.document import Definition, read
+from service.language.document import Definition
+from service.language.reading import read
 from service.tables import WorkflowVersion
 
 KEPT = 500  # at most 256 KiB of text each, commonly 2

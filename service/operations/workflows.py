@@ -19,11 +19,13 @@ from auth.bearer import Access, Caller
 from service.engine.definitions import definition_of
 from service.engine.events import Subject, record
 from service.errors import DefinitionRefused, WorkflowConflict
-from service.language.document import Definition, check, parse_json, parse_yaml
+from service.language.document import Definition
 from service.language.document import DocumentRefused as Unreadable
 from service.language.errors import Problem
 from service.language.inputs import TriggerField, trigger_fields
+from service.language.reading import check
 from service.language.sandbox import Sandbox
+from service.language.texts import parse_json, parse_yaml
 from service.operations.pages import Page, Position, binding, position, token
 from service.tables import Workflow, WorkflowVersion
 from tenancy.errors import NotFound

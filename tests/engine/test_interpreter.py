@@ -37,10 +37,11 @@ from service.engine.interpreter import (
     run,
 )
 from service.engine.states import Status
-from service.language.document import parse_yaml, read
 from service.language.errors import STANDARD
 from service.language.expressions import Evaluation, NotLocal, answer_locally, assembled
 from service.language.expressions import document as program_input
+from service.language.reading import read
+from service.language.texts import parse_yaml
 
 NOON = datetime(2025, 1, 31, 12, tzinfo=UTC)
 RUNTIME = {"name": "tutti", "version": "1", "metadata": {"instanceName": "first"}}

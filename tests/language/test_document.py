@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -12,25 +12,14 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from service.language import cloudevents, document
-from service.language.document import (
-    Definition,
-    Do,
-    DocumentRefused,
-    Listen,
-    Raise,
-    Set,
-    Switch,
-    Wait,
-    check,
-    parse_json,
-    parse_yaml,
-    read,
-)
+from service.language.document import Definition, Do, DocumentRefused, Listen, Raise, Set, Switch, Wait
 from service.language.durations import Duration
-from service.language.errors import STANDARD, Problem, below, canonical, fault
+from service.language.errors import Problem
 from service.language.expressions import Expression
+from service.language.reading import check, read
 from service.language.sandbox import Sandbox
+from service.language.tasks import NESTING_LIMIT, TASK_LIMIT
+from service.language.texts import TEXT_LIMIT, parse_json, parse_yaml
 
 HEADER = {"dsl": "1.0.3", "namespace": "demo", "name": "sample", "version": "1.2.0"}
 ACCOUNT = uuid4()
@@ -774,102 +763,5 @@ def test_json_text_gives_the_value_that_was_written(value: Any) -> None:
         assert {problem.code for problem in refused.problems} == {"json_invalid"}  # noqa: PT017
 
 
-# --- Events and errors, the other words of the language ------------------------------------------------------------
-
-NOW = datetime(2025, 1, 31, 12, tzinfo=UTC)
-
-
-def completed(value: Any) -> cloudevents.Event:
-    return cloudevents.complete(value, identifier="fresh", source="/users/1", at=NOW)
-
-
-def test_a_short_event_is_completed() -> None:
-    assert completed({"type": "shop.order", "data": None, "subject": None}) == {
-        "specversion": "1.0",
-        "id": "fresh",
-        "source": "/users/1",
-        "time": "2025-01-31T12:00:00.000Z",
-        "type": "shop.order",
-        "data": None,
-    }
-
-
-def test_a_complete_event_stays_as_it_is() -> None:
-    event = {
-        "specversion": "1.0",
-        "id": "1",
-        "source": "urn:shop",
-        "type": "shop.order",
-        "time": "2025-01-31T12:00:00.5+01:00",
-        "subject": "order 5",
-        "datacontenttype": "text/plain",
-        "dataschema": "https://example.com/order",
-        "data_base64": "aGVsbG8=",
-        "traceparent": "00-1",
-        "attempt": 2,
-        "urgent": False,
-    }
-    assert completed(event) == event
-
-
-@pytest.mark.parametrize(
-    ("event", "expected"),
-    [
-        ([], [("wrong_type", "")]),
-        ({}, [("missing_field", "/type")]),
-        ({"type": ""}, [("wrong_type", "/type")]),
-        ({"type": 5}, [("wrong_type", "/type")]),
-        ({"type": "x", "specversion": "0.3"}, [("bad_format", "/specversion")]),
-        ({"type": "x", "time": "yesterday"}, [("bad_format", "/time")]),
-        ({"type": "x", "time": "2025-01-31"}, [("bad_format", "/time")]),
-        ({"type": "x", "source": "a b"}, [("bad_format", "/source")]),
-        ({"type": "x", "source": "http://[x"}, [("bad_format", "/source")]),
-        ({"type": "x", "dataschema": "relative"}, [("bad_format", "/dataschema")]),
-        ({"type": "x", "data_base64": "%"}, [("bad_format", "/data_base64")]),
-        ({"type": "x", "data_base64": "é"}, [("bad_format", "/data_base64")]),
-        ({"type": "x", "data": 1, "data_base64": ""}, [("ambiguous_data", "/data_base64")]),
-        ({"type": "x", "orderId": "5"}, [("bad_format", "/orderId")]),
-        ({"type": "x", "list": [1]}, [("wrong_type", "/list")]),
-        ({"type": "x", "number": 1.5}, [("wrong_type", "/number")]),
-    ],
-)
-def test_what_is_no_event_is_refused(event: Any, expected: list[tuple[str, str]]) -> None:
-    with pytest.raises(cloudevents.EventRefused) as refused:
-        completed(event)
-    assert found(refused.value.problems) == expected
-
-
-def test_a_standard_fault_has_its_type_and_status() -> None:
-    assert msgspec.to_builtins(fault("timeout", "Too late", None, "/do/0/a")) == {
-        "type": "https://serverlessworkflow.io/spec/1.0.0/errors/timeout",
-        "status": 408,
-        "title": "Too late",
-        "instance": "/do/0/a",
-    }
-    assert fault("communication", "Not Found", "gone", "/", 404).status == 404
-
-
-@pytest.mark.parametrize(
-    ("written", "meant"),
-    [
-        ("https://serverlessworkflow.io/dsl/errors/types/communication", STANDARD + "communication"),
-        ("http://serverlessworkflow.io/errors/types/timeout", STANDARD + "timeout"),
-        ("https://serverlessworkflow.io.io/spec/1.0.1/errors/runtime", STANDARD + "runtime"),
-        (STANDARD + "validation", STANDARD + "validation"),
-        (
-            "https://serverlessworkflow.io/errors/types/compliance",
-            "https://serverlessworkflow.io/errors/types/compliance",
-        ),
-        ("https://example.com/errors/types/timeout", "https://example.com/errors/types/timeout"),
-    ],
-)
-def test_aliases_of_the_standard_types_are_one_type(written: str, meant: str) -> None:
-    assert canonical(written) == meant
-
-
-def test_pointers_escape_names() -> None:
-    assert below("/do", 0, "a/b~c") == "/do/0/a~1b~0c"
-
-
 def test_limits_are_the_contracts() -> None:
-    assert (document.TEXT_LIMIT, document.NESTING_LIMIT, document.TASK_LIMIT) == (262_144, 20, 500)
+    assert (TEXT_LIMIT, NESTING_LIMIT, TASK_LIMIT) == (262_144, 20, 500)

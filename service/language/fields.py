@@ -1,0 +1,194 @@
+"""Reading single fields of a document: shapes, references, expressions and durations, and the list of what is wrong."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from service.language.durations import Duration, DurationRefused, duration
+from service.language.errors import Problem, below
+from service.language.expressions import BLANK, Expression, expression, is_expression, template
+from service.language.values import PROBLEM_LIMIT, members_below
+
+# Contract 1.6, suggested limits.
+EXPRESSION_LIMIT = 8 * 1024  # bytes
+EXPRESSION_COUNT = 2_000  # compiling one takes about a millisecond
+
+# What an expression may see, by place (contract 3.2).
+WORKFLOW_INPUT = ("workflow", "runtime")
+BEFORE_BODY = ("context", "task", "workflow", "runtime")
+BODY = ("context", "input", "task", "workflow", "runtime")
+EXPORT = ("context", "input", "output", "task", "workflow", "runtime")
+WORKFLOW_OUTPUT = ("context", "workflow", "runtime")
+
+_BARE = re.compile(r"[.$][A-Za-z_]")
+
+# These stand for what was refused; no definition with them is ever handed out.
+NOTHING = Expression(None, (), None)
+NO_TIME = duration({"seconds": 0})
+
+
+class FieldReader:
+    """Reads fields of a document, collecting what is wrong with them and every expression in them."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
+        self.expressions: list[tuple[str, Expression]] = []
+
+    def refuse(self, code: str, message: str, pointer: str) -> None:
+        if len(self.problems) < PROBLEM_LIMIT:
+            self.problems.append(Problem(code, message, pointer))
+
+    def warn(self, code: str, message: str, pointer: str) -> None:
+        if len(self.warnings) < PROBLEM_LIMIT:
+            self.warnings.append(Problem(code, message, pointer))
+
+    # Shapes
+
+    def closed(
+        self, value: Any, pointer: str, allowed: Sequence[str], required: Sequence[str] = ()
+    ) -> Mapping[str, Any]:
+        """The object, its fields known and the required ones present; empty when it is no object."""
+        if not isinstance(value, dict):
+            self.refuse("wrong_type", f"This is an object with the fields {listed(allowed)}.", pointer)
+            return {}
+        for name in value:
+            if name not in allowed:
+                message = f"There is no field `{name}` here; the fields are {listed(allowed)}."
+                self.refuse("unknown_field", message, below(pointer, name))
+        for name in required:
+            if name not in value:
+                self.refuse("missing_field", f"The field `{name}` is missing.", below(pointer, name))
+        return value
+
+    def text(
+        self,
+        fields: Mapping[str, Any],
+        name: str,
+        pointer: str,
+        form: tuple[re.Pattern[str], str] | None = None,
+    ) -> str | None:
+        """An optional string, of the form's pattern; the form's second half says what that is."""
+        value = fields.get(name)
+        if name in fields and not isinstance(value, str):
+            self.refuse("wrong_type", f"`{name}` is a string; quote it.", below(pointer, name))
+        if not isinstance(value, str):
+            return None
+        if form is not None and not form[0].fullmatch(value):
+            self.refuse("bad_format", f"`{name}` {form[1]}.", below(pointer, name))
+        return value
+
+    def object(self, fields: Mapping[str, Any], name: str, pointer: str) -> Mapping[str, Any]:
+        """An optional object of any fields."""
+        value = fields.get(name, {})
+        if not isinstance(value, dict):
+            self.refuse("wrong_type", f"`{name}` is an object.", below(pointer, name))
+            return {}
+        return value
+
+    def unsupported(
+        self, fields: Mapping[str, Any], names: Sequence[str], pointer: str, instead: str
+    ) -> None:
+        """Refuse those fields that the standard has and this engine does not run yet."""
+        for name in names:
+            if name in fields:
+                message = f"`{name}` is not supported here yet; {instead}."
+                self.refuse("unsupported_feature", message, below(pointer, name))
+
+    def named(self, value: Sequence[Any], pointer: str, what: str) -> list[tuple[str, Any, str]]:
+        """The name, value and pointer of each item that is an object with one key."""
+        items = []
+        for index, item in enumerate(value):
+            if not isinstance(item, dict) or len(item) != 1:
+                message = f"An item of this list is an object with exactly one key, the {what}'s name."
+                self.refuse("wrong_type", message, below(pointer, index))
+                continue
+            ((name, inner),) = item.items()
+            if not name:
+                self.refuse("bad_format", f"The {what}'s name is empty.", below(pointer, index))
+            items.append((name, inner, below(pointer, index, name)))
+        return items
+
+    def unknown(self, kind: str, name: str, known: Iterable[str], pointer: str) -> None:
+        """Refuse a reference to something that `use` does not declare."""
+        declared = listed(known) or "none"
+        self.refuse(
+            f"unknown_{kind}", f"There is no {kind} `{name}`; declared under `use`: {declared}.", pointer
+        )
+
+    # Expressions
+
+    def expression(self, value: Any, pointer: str, names: tuple[str, ...]) -> Expression:
+        """A field that is jq, with or without `${ }`."""
+        if not isinstance(value, str):
+            self.refuse("wrong_type", "This is a jq expression: a string, so quote it.", pointer)
+        elif not _inner(value):
+            self.refuse("bad_expression", "The expression is empty.", pointer)
+        elif len(value.encode()) > EXPRESSION_LIMIT:
+            self.refuse("too_large", f"An expression has at most {EXPRESSION_LIMIT // 1024} KiB.", pointer)
+        else:
+            made = expression(value, names)
+            self.expressions.append((pointer, made))
+            if len(self.expressions) == EXPRESSION_COUNT + 1:
+                self.refuse("too_large", f"A definition has at most {EXPRESSION_COUNT} expressions.", pointer)
+            return made
+        return NOTHING
+
+    def template(self, value: Any, pointer: str, names: tuple[str, ...]) -> Expression:
+        """A field that is data, in which strings may be `${ }`; each such string is checked at its own place."""
+        self._leaves(value, pointer, names)
+        return template(value, names)
+
+    def _leaves(self, value: Any, pointer: str, names: tuple[str, ...]) -> None:
+        if is_expression(value):
+            self.expression(value, pointer, names)
+        elif isinstance(value, str):
+            self.literal(value, pointer)
+        for place, inner in members_below(pointer, value):
+            self._leaves(inner, place, names)
+
+    def literal(self, text: str, pointer: str) -> None:
+        """Warn where a text was probably meant to be evaluated (contract 1.6)."""
+        if "${" in text:
+            message = "This is literal text: a string is evaluated only if it is `${ … }` from end to end."
+            self.warn("embedded_expression", f'{message} To join text write ${{ "… \\(.x)" }}.', pointer)
+        elif _BARE.match(text):
+            self.warn("bare_expression", "This is literal text: in data, jq stands in `${ … }`.", pointer)
+
+    def projection(
+        self, fields: Mapping[str, Any], name: str, pointer: str, names: tuple[str, ...]
+    ) -> Expression | None:
+        """`from` or `as`: jq or an object; None when it changes nothing."""
+        if name not in fields:
+            return None
+        value, place = fields[name], below(pointer, name)
+        if isinstance(value, dict):
+            return self.template(value, place, names)
+        if isinstance(value, str):
+            made = self.expression(value, place, names)
+            return None if _inner(value) == "." else made
+        self.refuse("wrong_type", f"`{name}` is a jq expression or an object.", place)
+        return None
+
+    def length(self, value: Any, pointer: str, names: tuple[str, ...]) -> Duration | Expression:
+        """A duration, or the expression that gives one."""
+        if is_expression(value):
+            return self.expression(value, pointer, names)
+        try:
+            return duration(value)
+        except DurationRefused as refused:
+            code = "bad_format" if isinstance(value, str | dict) else "wrong_type"
+            self.refuse(code, str(refused), pointer)
+            return NO_TIME
+
+
+def listed(names: Iterable[str]) -> str:
+    """The names for a message, the first 20 of them, since a definition may hold hundreds."""
+    every = [f"`{name[:64]}`" for name in names]
+    return ", ".join(every[:20]) + (f" and {len(every) - 20} more" if len(every) > 20 else "")
+
+
+def _inner(text: str) -> str:
+    """The jq of an expression field, without `${ }`."""
+    stripped = text.strip(BLANK)
+    return stripped[2:-1].strip(BLANK) if is_expression(text) else stripped

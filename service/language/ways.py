@@ -1,0 +1,52 @@
+"""The ways through a task list: which tasks they reach, and which lead back without a pause (contract 1.6)."""
+
+from collections.abc import Iterator, Sequence
+
+from service.language.document import DIRECTIVES, Do, Listen, Raise, Switch, Task, Wait
+from service.language.errors import Problem
+
+
+def useless_or_endless(tasks: Sequence[Task]) -> Iterator[Problem]:
+    """Warnings of what the ways through one list make useless or endless."""
+    positions = {task.name: index for index, task in enumerate(tasks) if task.name not in DIRECTIVES}
+    ways = [
+        [index + 1 if way == "continue" else positions.get(way, len(tasks)) for way in _ways(task)]
+        for index, task in enumerate(tasks)
+    ]
+    reached, pending = set(), [0]
+    while pending:
+        index = pending.pop()
+        if index < len(tasks) and index not in reached:
+            reached.add(index)
+            pending += ways[index]
+    for index, task in enumerate(tasks):
+        if index not in reached:
+            yield Problem("unreachable_task", "No way leads to this task.", task.pointer)
+        if isinstance(task.work, Raise) and task.then:
+            yield Problem(
+                "unused_then", "A raised error leaves the list; `then` is never followed.", task.pointer
+            )
+        if any(way <= index and not any(map(_pauses, tasks[way : index + 1])) for way in ways[index]):
+            message = (
+                "This leads back without a `wait` or `listen` between: it may use up the limit of tasks."
+            )
+            yield Problem("backward_jump", message, task.pointer)
+
+
+def _ways(task: Task) -> list[str]:
+    """The directives that may be followed after the task."""
+    own = task.then or "continue"
+    if isinstance(task.work, Raise):
+        ways = []
+    elif isinstance(task.work, Switch):
+        open_end = all(case.when is not None for case in task.work.cases)
+        ways = [case.then for case in task.work.cases] + ([own] if open_end else [])
+    else:
+        ways = [own]
+    return [*ways, "continue"] if task.condition is not None else ways
+
+
+def _pauses(task: Task) -> bool:
+    """Whether the task may hand the time to others."""
+    work = task.work
+    return isinstance(work, Wait | Listen) or (isinstance(work, Do) and any(map(_pauses, work.tasks)))

@@ -1,11 +1,13 @@
 """The OpenAPI documents in `openapi/`, generated from the routes, committed, compared byte for byte.
 
-Litestar writes paths, parameters and models. Here the document gets what handlers cannot say in their signatures:
-error answers in both of the dialect's media types, scopes, examples, bodies that are read raw. It stays within what client
-generators accept: one tag and one request media type for each operation, named schemas, no `nullable`.
+Litestar writes paths and parameters, msgspec the models. Here the document gets what neither can say: error answers in
+both of the dialect's media types, scopes, headers, examples, bodies that are read raw. It stays within what client
+generators accept: one tag and one request media type for each operation, named schemas, no `nullable`, no null among
+the values of an enumeration.
 """
 
 import http
+import re
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -13,22 +15,24 @@ from typing import Any
 
 import msgspec
 from litestar import Litestar, Router
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
-from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from auth.scopes import MAESTRO
+from auth.scopes import MAESTRO, SCOPES
 from service.app import maestro_router
-from service.maestro import examples
-from service.maestro.errors import PROBLEM_JSON, TYPES, ErrorBody
+from service.maestro import examples, models
+from service.maestro.errors import PROBLEM_JSON, TYPES, ErrorBody, InternalError
 from service.settings import Settings
-from tenancy.errors import SetupRefused
+from tenancy.errors import BadRequest, Conflict, Forbidden, NotFound, SetupRefused, TooLarge, Unauthenticated
 
 FOLDER = Path(__file__).resolve().parent.parent / "openapi"
-SCHEMAS = "#/components/schemas/"
+COMPONENTS = "#/components/"
+SCHEMAS = COMPONENTS + "schemas/"
 METHODS = ("get", "post", "put", "delete", "patch")
-# Which refusals an operation can answer with, beside those that every operation can.
+# Which refusals an operation can answer with: every one, those that read a body, those that a state can forbid.
 EVERYWHERE = (400, 401, 403, 404, 500)
 WITH_BODY = (413, 415)
+CONFLICT = 409
 CONFLICTING = {
     "pauseNewWorkflowInstances",
     "resumePausedWorkflow",
@@ -40,7 +44,17 @@ CONFLICTING = {
     "replaceWorkflowFromYaml",
     "publishWorkflow",
     "archiveWorkflow",
-    "TriggerWorkflow",
+    "TriggerWorkflow",  # a setting makes 409 of a trigger on a paused workflow
+}
+REFUSALS = (BadRequest, Unauthenticated, Forbidden, NotFound, Conflict, TooLarge, InternalError)
+ANSWERS = {200: "Done.", 201: "Created.", 202: "Accepted; it takes effect soon after."}
+# Bodies that handlers take as bytes or as any object, so that the service itself words what is wrong with them.
+BODIES: dict[str, dict[str, Any]] = {
+    "createWorkflow": {"$ref": SCHEMAS + "WorkflowDocument"},
+    "replaceWorkflow": {"$ref": SCHEMAS + "WorkflowDocument"},
+    "createWorkflowFromYaml": {"type": "string"},
+    "replaceWorkflowFromYaml": {"type": "string"},
+    "signalWorkflowInstance": {"$ref": SCHEMAS + "InstanceEvent"},
 }
 DESCRIPTION = """\
 Workflows and their instances, in the words of the Docusign Maestro API, so that the vendor's SDKs work unchanged, and
@@ -53,6 +67,17 @@ TAGS = {
     "Workflows": "Workflows as the vendor's SDKs see them: list, trigger, pause, resume.",
     "Authoring": "Writing workflows as CNCF Serverless Workflow documents; the vendor's API has no such operations.",
     "Workflow Instances": "Runs of workflows: list, read, signal, cancel.",
+}
+PATH_PARAMETERS = {
+    "accountId": "The account's id; another account's things answer as if they did not exist.",
+    "workflowId": "The workflow's id.",
+    "instanceId": "The instance's id.",
+}
+HEADERS = {
+    "RequestId": "The id of this request, in the service's log as well; a UUID sent as `X-Request-Id` is kept.",
+    "Location": "Path of what was made.",
+    "Link": 'The next page, as `<address>; rel="next"` (RFC 8288); absent on the last one.',
+    "Challenge": "Which proof is missing (RFC 6750, 3).",
 }
 
 
@@ -70,7 +95,7 @@ def write_documents() -> list[str]:
 
 
 def check_documents() -> list[str]:
-    """Return the names of documents that are missing, not what the code says, or not valid OpenAPI.
+    """Return the names of documents that are missing or not what the code says.
 
     Raises:
         SetupRefused: a document is not valid OpenAPI 3.1.
@@ -78,12 +103,26 @@ def check_documents() -> list[str]:
     stale = []
     for name, make in documents().items():
         document = make()
-        for error in OpenAPIV31SpecValidator(document).iter_errors():
-            raise SetupRefused(f"{name} is not valid: {error.message}")
+        for problem in problems(document):
+            raise SetupRefused(f"{name} is not valid: {problem}")
         path = FOLDER / name
         if not path.exists() or path.read_bytes() != encoded(document):
             stale.append(name)
     return stale
+
+
+def problems(document: dict[str, Any]) -> Iterator[str]:
+    """Tell what makes a document invalid OpenAPI 3.1.
+
+    Raises:
+        SetupRefused: the validator is not there.
+    """
+    try:  # the validator is a tool of developers: an installation that only serves does not have it
+        from openapi_spec_validator import OpenAPIV31SpecValidator  # noqa: PLC0415
+    except ImportError:
+        raise SetupRefused("The check needs the development packages; run: make install") from None
+    for error in OpenAPIV31SpecValidator(document).iter_errors():
+        yield error.message
 
 
 def encoded(document: dict[str, Any]) -> bytes:
@@ -93,49 +132,56 @@ def encoded(document: dict[str, Any]) -> bytes:
 
 def maestro_document() -> dict[str, Any]:
     """Make the document of the Maestro dialect."""
-    document = generated(maestro_router())
-    document["info"] = {
-        "title": "Tutti: the Maestro dialect",
-        "version": "1.0.0",
-        "description": DESCRIPTION,
-        "license": {"name": "Proprietary", "identifier": "LicenseRef-Proprietary"},
-    }
-    document["servers"] = [{"url": Settings().public_url, "description": "make run"}]
-    document["tags"] = [{"name": name, "description": text} for name, text in TAGS.items()]
-    schemas = document["components"]["schemas"]
-    add_schemas(schemas, ErrorBody)
-    document["components"]["securitySchemes"] = {
-        "accessToken": {
-            "type": "http",
-            "scheme": "bearer",
-            "description": "An opaque access token of a user or machine client.",
-        }
-    }
-    document["components"]["responses"] = {
-        str(status): error_response(status) for status in sorted({*EVERYWHERE, *WITH_BODY, 409})
-    }
-    for operation in operations(document):
+    written = generated(maestro_router())
+    for operation in operations(written):
         complete(operation)
-    tidy(document)
+    document = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Tutti: the Maestro dialect",
+            "version": "1.0.0",
+            "description": DESCRIPTION,
+            "contact": {"name": "The maintainers of Tutti"},
+            "license": {"name": "Proprietary", "identifier": "LicenseRef-Proprietary"},
+        },
+        "servers": [{"url": Settings().public_url, "description": "What `make run` starts."}],
+        "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
+        "paths": dict(sorted(written["paths"].items())),
+        "components": {
+            "schemas": schemas(),
+            "responses": {
+                str(status): refusal(status) for status in sorted({*EVERYWHERE, *WITH_BODY, CONFLICT})
+            },
+            "headers": {
+                name: {"description": text, "schema": {"type": "string"}} for name, text in HEADERS.items()
+            },
+            "securitySchemes": {"accessToken": access_token(Settings().public_url)},
+        },
+    }
+    drop_unused_schemas(document)
     return document
 
 
 def generated(router: Router) -> dict[str, Any]:
-    """Let Litestar write what it knows of a dialect's routes."""
+    """Let Litestar write what it knows of a dialect's routes; note the media type of bodies that are read raw."""
     app = Litestar([router], openapi_config=OpenAPIConfig(title="", version="", use_handler_docstrings=True))
-    handlers = {
-        handler.operation_id: handler
-        for route in app.routes
-        for handler in getattr(route, "route_handlers", ())
-    }
     document: dict[str, Any] = deepcopy(app.openapi_schema.to_schema())
+    handlers = {handler.operation_id: handler for handler in route_handlers(app)}
     for operation in operations(document):
-        operation["x-body"] = handlers[operation["operationId"]].opt.get("document")
+        operation["x-media-type"] = handlers[operation["operationId"]].opt.get("media_type")
     return document
 
 
+def route_handlers(app: Litestar) -> Iterator[HTTPRouteHandler]:
+    """Walk over an application's HTTP handlers."""
+    for route in app.routes:
+        for handler in getattr(route, "route_handlers", ()):
+            if isinstance(handler, HTTPRouteHandler):
+                yield handler
+
+
 def operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Walk over the document's operations."""
+    """Walk over a document's operations."""
     for path in document["paths"].values():
         for method in METHODS:
             if method in path:
@@ -143,86 +189,215 @@ def operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def complete(operation: dict[str, Any]) -> None:
-    """Add to an operation: scopes, errors, the body that is read raw, examples."""
+    """Turn what Litestar wrote of an operation into what a client needs to know."""
     name = operation["operationId"]
+    operation.pop("deprecated", None)
+    operation["summary"], operation["description"] = titled(operation["description"])
     operation["security"] = [{"accessToken": list(MAESTRO)}]
-    media_type = operation.pop("x-body")
+    operation["parameters"] = [parameter(one) for one in operation["parameters"]]
+    media_type = operation.pop("x-media-type")
     if media_type is not None:
-        schema = (
-            {"$ref": SCHEMAS + "WorkflowDocument"} if media_type.endswith("/json") else {"type": "string"}
-        )
-        operation["requestBody"] = {"required": True, "content": {media_type: {"schema": schema}}}
-    errors = [
-        *EVERYWHERE,
-        *(WITH_BODY if "requestBody" in operation else ()),
-        *((409,) if name in CONFLICTING else ()),
-    ]
-    success = {status: answer for status, answer in operation["responses"].items() if int(status) < 400}
+        operation["requestBody"] = request_body(operation, media_type)
+    operation["responses"] = successes(operation) | refusals(operation)
     if name == "TriggerWorkflow":
-        success["200"] = deepcopy(success["201"])
-        success["200"]["description"] = "Triggered; the status that SDK generations of beta 3 to 7 know"
-    operation["responses"] = dict(
-        sorted(
-            (
-                success | {str(status): {"$ref": f"#/components/responses/{status}"} for status in errors}
-            ).items()
-        )
-    )
-    add_examples(operation, name)
+        also = deepcopy(operation["responses"]["201"])
+        also["description"] = "Created, in the status that the SDK generations of beta 3 to 7 know."
+        operation["responses"] = {"200": also} | operation["responses"]
 
 
-def add_examples(operation: dict[str, Any], name: str) -> None:
-    """Put the examples of an operation into its body and its successful answers."""
-    body = examples.REQUESTS.get(name)
-    if body is not None:
-        for content in operation["requestBody"]["content"].values():
-            content["example"] = body
-    for status, answer in operation["responses"].items():
-        if "content" in answer and int(status) < 400:
-            for content in answer["content"].values():
-                content["example"] = examples.RESPONSES[name]
+def titled(docstring: str) -> tuple[str, str]:
+    """Take the beginning of a docstring as summary, up to its first stop of any kind; all of it as description."""
+    whole = " ".join(docstring.split())
+    return re.split(r"[.;:](?: |$)", whole, maxsplit=1)[0], whole
 
 
-def error_response(status: int) -> dict[str, Any]:
+def parameter(written: dict[str, Any]) -> dict[str, Any]:
+    """Write a parameter without what is the default anyway; one that may be left out is never null on the wire."""
+    schema = without_null(written["schema"])
+    schema.pop("description", None)
+    description = written.get("description") or PATH_PARAMETERS[written["name"]]
+    kept = {key: written[key] for key in ("name", "in", "required")}
+    return kept | {"description": description, "schema": schema}
+
+
+def without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """Take the null out of a schema that allows it besides one other type."""
+    plain = {key: value for key, value in schema.items() if key != "oneOf"}
+    for branch in schema.get("oneOf", ()):
+        if branch != {"type": "null"}:
+            plain = branch | plain
+    if isinstance(plain.get("type"), list):
+        (plain["type"],) = [kind for kind in plain["type"] if kind != "null"]
+    if "enum" in plain:
+        plain["enum"] = [value for value in plain["enum"] if value is not None]
+    return plain
+
+
+def request_body(operation: dict[str, Any], media_type: str) -> dict[str, Any]:
+    """Describe the body that an operation reads."""
+    name = operation["operationId"]
+    schema = BODIES.get(name) or operation["requestBody"]["content"][media_type]["schema"]
+    return {"required": True, "content": {media_type: {"schema": schema, "example": examples.REQUESTS[name]}}}
+
+
+def successes(operation: dict[str, Any]) -> dict[str, Any]:
+    """Describe the answers to what was done."""
+    answers = {}
+    for status, written in operation["responses"].items():
+        if int(status) >= http.HTTPStatus.BAD_REQUEST:
+            continue
+        ((media_type, content),) = written["content"].items()
+        content = {"schema": content["schema"], "example": examples.RESPONSES[operation["operationId"]]}
+        answers[status] = {
+            "description": ANSWERS[int(status)],
+            "headers": headers(*success_headers(operation, int(status))),
+            "content": {media_type: content},
+        }
+    return answers
+
+
+def success_headers(operation: dict[str, Any], status: int) -> Iterator[tuple[str, str]]:
+    """Name the headers of a success: where the new thing is, where the next page is."""
+    yield "X-Request-Id", "RequestId"
+    if status == http.HTTPStatus.CREATED:
+        yield "Location", "Location"
+    if any(one["name"] == "ctoken" for one in operation["parameters"]):
+        yield "Link", "Link"
+
+
+def headers(*named: tuple[str, str]) -> dict[str, Any]:
+    """Refer to described headers."""
+    return {header: {"$ref": f"{COMPONENTS}headers/{name}"} for header, name in named}
+
+
+def refusals(operation: dict[str, Any]) -> dict[str, Any]:
+    """Refer to every refusal that an operation can answer with."""
+    statuses = {*EVERYWHERE}
+    if "requestBody" in operation:
+        statuses |= {*WITH_BODY}
+    if operation["operationId"] in CONFLICTING:
+        statuses.add(CONFLICT)
+    return {str(status): {"$ref": f"{COMPONENTS}responses/{status}"} for status in sorted(statuses)}
+
+
+def refusal(status: int) -> dict[str, Any]:
     """Describe one refusal, in both media types that SDK generations want."""
+    known = {kind.status: kind for kind in REFUSALS}.get(status)
     phrase = http.HTTPStatus(status).phrase
-    example = examples.error(status, TYPES.get(status, "about:blank"))
+    title, detail = (known.title, known().detail) if known else (phrase, f"{phrase}.")
+    named = [("X-Request-Id", "RequestId")]
+    if status in (Unauthenticated.status, Forbidden.status):
+        named.append(("WWW-Authenticate", "Challenge"))
+    example = examples.error(status, TYPES.get(status, "about:blank"), title, detail)
     content = {"schema": {"$ref": SCHEMAS + "ErrorBody"}, "example": example}
-    return {"description": phrase, "content": {PROBLEM_JSON: content, "application/json": deepcopy(content)}}
-
-
-def add_schemas(schemas: dict[str, Any], *models: type) -> None:
-    """Add models that no handler names."""
-    (_, components) = msgspec.json.schema_components(models, ref_template=SCHEMAS + "{name}")
-    schemas |= components
-    schemas["WorkflowDocument"] = {
-        "type": "object",
-        "title": "WorkflowDocument",
-        "description": "A document of the CNCF Serverless Workflow DSL 1.0.",
-        "required": ["document", "do"],
-        "properties": {
-            "document": {
-                "type": "object",
-                "required": ["dsl", "namespace", "name", "version"],
-                "properties": {
-                    "dsl": {"type": "string"},
-                    "namespace": {"type": "string"},
-                    "name": {"type": "string"},
-                    "version": {"type": "string"},
-                    "title": {"type": "string"},
-                    "summary": {"type": "string"},
-                },
-                "additionalProperties": True,
-            },
-            "do": {"type": "array", "items": {"type": "object", "additionalProperties": True}},
-        },
-        "additionalProperties": True,
+    return {
+        "description": detail,
+        "headers": headers(*named),
+        "content": {PROBLEM_JSON: content, "application/json": deepcopy(content)},
     }
 
 
-def tidy(document: dict[str, Any]) -> None:
-    """Order what has no order of its own, so that the bytes depend on the code alone."""
-    components = document["components"]
-    for kind in ("schemas", "responses", "securitySchemes"):
-        components[kind] = dict(sorted(components[kind].items()))
-    document["paths"] = dict(sorted(document["paths"].items()))
+def access_token(url: str) -> dict[str, Any]:
+    """Describe how a client gets an access token, and what its scopes allow."""
+    scopes = {name: SCOPES[name] for name in MAESTRO}
+    token = f"{url}/oauth/token"
+    return {
+        "type": "oauth2",
+        "description": "An opaque access token of a user or a machine client, sent as `Authorization: Bearer`.",
+        "flows": {
+            "authorizationCode": {
+                "authorizationUrl": f"{url}/oauth/auth",
+                "tokenUrl": token,
+                "refreshUrl": token,
+                "scopes": scopes,
+            },
+            "clientCredentials": {"tokenUrl": token, "scopes": dict(scopes)},
+        },
+    }
+
+
+def schemas() -> dict[str, Any]:
+    """Write every model of the dialect; msgspec keeps the formats and descriptions that Litestar loses."""
+    named = [
+        one for one in vars(models).values() if isinstance(one, type) and issubclass(one, msgspec.Struct)
+    ]
+    own = [one for one in named if one.__module__ == models.__name__]
+    (_, written) = msgspec.json.schema_components([*own, ErrorBody], ref_template=SCHEMAS + "{name}")
+    for schema in written.values():
+        for field in schema["properties"].values():
+            plain(field)
+    return dict(sorted((written | DOCUMENT_SCHEMAS).items()))
+
+
+def plain(field: dict[str, Any]) -> None:
+    """Say of a field what generators do not guess: an object without known fields is open, our enums are of strings."""
+    if field.get("type") == "object":
+        field.setdefault("additionalProperties", True)
+    if "enum" in field:
+        field["type"] = "string"
+
+
+def drop_unused_schemas(document: dict[str, Any]) -> None:
+    """Leave out models that no operation leads to."""
+    every = document["components"]["schemas"]
+    used = reachable([document["paths"], document["components"]["responses"]], every)
+    document["components"]["schemas"] = {name: every[name] for name in sorted(used)}
+
+
+def reachable(node: Any, every: dict[str, Any]) -> set[str]:
+    """Name the schemas that a part of the document refers to, and those that they refer to."""
+    found: set[str] = set()
+    waiting = [node]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, list):
+            waiting += one
+        elif isinstance(one, dict):
+            name = str(one.get("$ref", "")).removeprefix(SCHEMAS)
+            if name in every and name not in found:
+                found.add(name)
+                waiting.append(every[name])
+            waiting += one.values()
+    return found
+
+
+def text(description: str | None = None) -> dict[str, Any]:
+    """Describe a text field."""
+    return {"type": "string"} | ({"description": description} if description else {})
+
+
+# What an author writes. The service reads these documents itself, so no model of ours describes them.
+DOCUMENT_SCHEMAS: dict[str, Any] = {
+    "WorkflowDocument": {
+        "title": "WorkflowDocument",
+        "description": "A document of the CNCF Serverless Workflow DSL 1.0.",
+        "type": "object",
+        "required": ["document", "do"],
+        "properties": {
+            "document": {"$ref": SCHEMAS + "WorkflowDocumentHead"},
+            "do": {"type": "array", "items": {"$ref": SCHEMAS + "WorkflowDocumentTask"}},
+        },
+        "additionalProperties": True,
+    },
+    "WorkflowDocumentHead": {
+        "title": "WorkflowDocumentHead",
+        "description": "What the document says of itself.",
+        "type": "object",
+        "required": ["dsl", "namespace", "name", "version"],
+        "properties": {
+            "dsl": text("the DSL's version, as in 1.0.3"),
+            "namespace": text(),
+            "name": text("with the namespace, the workflow's name in the account; it cannot change"),
+            "version": text("a published version cannot change: a new document needs a new one"),
+            "title": text("what people see; the name where it is left out"),
+            "summary": text(),
+        },
+        "additionalProperties": True,
+    },
+    "WorkflowDocumentTask": {
+        "title": "WorkflowDocumentTask",
+        "description": "One task: a single field whose name is the task's and whose value defines it.",
+        "type": "object",
+        "additionalProperties": True,
+    },
+}

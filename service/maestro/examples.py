@@ -1,7 +1,8 @@
 """Examples for the OpenAPI document; a test holds each against its schema."""
 
-import http
 from typing import Any
+
+from tenancy.errors import BadRequest
 
 ACCOUNT = "ae232f1f-8efc-4b8c-bb08-626847fad8bb"
 WORKFLOW = "0190f3b4-6a0c-7c3e-9a55-3f8f2d6b1c01"
@@ -34,7 +35,10 @@ DOCUMENT = {
             "document": {
                 "type": "object",
                 "required": ["lines"],
-                "properties": {"lines": {"type": "array"}, "currency": {"type": "string", "default": "EUR"}},
+                "properties": {
+                    "lines": {"type": "array", "items": {"type": "object"}},
+                    "currency": {"type": "string", "default": "EUR"},
+                },
             }
         }
     },
@@ -95,6 +99,12 @@ REQUESTS: dict[str, Any] = {
     "createWorkflowFromYaml": YAML,
     "replaceWorkflowFromYaml": YAML,
     "signalWorkflowInstance": {"type": "shop.goods.arrived", "data": {"order": "A-17"}},
+}
+
+FIELD_ERROR = {
+    "code": "FIELD_REQUIRED",
+    "message": "'lines' is a required property",
+    "target": "trigger_inputs",
 }
 
 RESPONSES: dict[str, Any] = {
@@ -162,17 +172,19 @@ RESPONSES: dict[str, Any] = {
 }
 
 
-def error(status: int, kind: str) -> dict[str, Any]:
-    """Make an example of an error body."""
-    title = http.HTTPStatus(status).phrase
-    return {
-        "error": f"{title}: what to do about it.",
+def error(status: int, kind: str, title: str, detail: str) -> dict[str, Any]:
+    """Make an example of an error body, with a field's error where the status is about fields."""
+    body: dict[str, Any] = {
+        "error": detail,
         "code": str(status),
         "timestamp": NOW,
         "type": kind,
         "title": title,
         "status": status,
-        "detail": f"{title}: what to do about it.",
-        "instance": f"/v1/accounts/{ACCOUNT}/workflows/{WORKFLOW}",
+        "detail": detail,
+        "instance": f"/v1/accounts/{ACCOUNT}/workflows/{WORKFLOW}/actions/trigger",
         "request_id": REQUEST,
     }
+    if status == BadRequest.status:
+        body["errors"] = [FIELD_ERROR]
+    return body

@@ -16,6 +16,7 @@ import msgspec
 
 NO_RESULT: Final = "no result"
 FAILED: Final = "expression failed"
+DETAIL_LIMIT: Final = 2_000
 
 IDENTIFIER = r"[A-Za-z_][A-Za-z0-9_]*"
 VARIABLE_NAME = re.compile(IDENTIFIER)
@@ -26,7 +27,7 @@ CONSTANT = re.compile(r"true|false|null|-?(?:0|[1-9][0-9]{0,14})|\"[^\"\\\x00-\x
 BLANK = " \t\r\n"  # what jq skips; str.strip() alone would also remove no-break spaces, which jq refuses
 
 SHADOWED = (
-    "def env: {}; def input: null; def inputs: empty; def debug: .; def debug(f): .; def stderr: .; "
+    'def env: {}; def input: error("No more inputs"); def inputs: empty; def debug: .; def debug(f): .; def stderr: .; '
     "def input_filename: null; def input_line_number: 0; def get_search_list: []; "
     'def modulemeta: error("modulemeta is not available here"); def halt: error("halt is not available here"); '
     'def halt_error: error("halt_error is not available here"); def halt_error(f): halt_error; {} as $ENV | '
@@ -280,10 +281,15 @@ def read_entry(entry: Any) -> Any:
         case []:
             return ExpressionFailure(NO_RESULT, "the expression gives no result")
         case {"e": str(message)}:
-            return ExpressionFailure(FAILED, message)
+            return ExpressionFailure(FAILED, shortened(message))
         case {"e": other}:
-            return ExpressionFailure(FAILED, msgspec.json.encode(other).decode())
+            return ExpressionFailure(FAILED, shortened(msgspec.json.encode(other).decode()))
     return ExpressionFailure(FAILED, "the evaluator's answer is not one of its own")
+
+
+def shortened(detail: str) -> str:
+    """A detail of a bounded length: an author's error may hold a whole document."""
+    return detail if len(detail) <= DETAIL_LIMIT else detail[: DETAIL_LIMIT - 1] + "…"
 
 
 def read_plain(plain: Constant | Path, evaluation: Evaluation) -> Any:

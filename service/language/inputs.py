@@ -49,7 +49,9 @@ def trigger_fields(schema: Any | None) -> list[TriggerField]:
     No schema, or one that is not about an object, asks for nothing and takes any object.
     """
     required = names_in(resolved(schema, schema).get("required"))
-    return [field(name, child, schema, required=name in required) for name, child in properties(schema).items()]
+    return [
+        field(name, child, schema, required=name in required) for name, child in properties(schema).items()
+    ]
 
 
 def with_defaults(schema: Any | None, inputs: dict[str, Any]) -> dict[str, Any]:

@@ -47,6 +47,8 @@ INPUT_LIMIT_BYTES: Final = wire.MEBIBYTE
 OUTPUT_LIMIT_BYTES: Final = wire.OUTPUT_LIMIT
 MEMORY_LIMIT_BYTES: Final = wire.ADDRESS_SPACE
 DEPTH_LIMIT: Final = 512
+EXPRESSION_LIMIT: Final = 64 * 1024
+"""Characters of one expression; the compiler's memory grows with them."""
 FRAME_LIMIT: Final = 64
 """Programs in one frame; more are sent as several frames."""
 RECYCLE_AFTER: Final = 10_000
@@ -63,6 +65,9 @@ INPUT_LIMIT: Final = "input size limit"
 OUTPUT_LIMIT: Final = "output size limit"
 NESTING_LIMIT: Final = "depth limit"
 WORKER_LOST: Final = "evaluator stopped"
+
+TOO_SLOW: Final = ExpressionFailure(TIME_LIMIT, f"no result after {TIME_LIMIT_SECONDS:g} s")
+UNREADABLE: Final = ExpressionFailure(WORKER_LOST, "the evaluator's answer could not be read")
 
 WORKER_PROGRAM: Final = Path(wire.__file__).resolve()
 MEMORY_SIGNALS: Final = frozenset({signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS})
@@ -143,6 +148,25 @@ class Request:
             self.future.set_result(outcome)
 
 
+def spawned(connection: socket.socket) -> subprocess.Popen[bytes]:
+    """A new worker process, with nothing of ours but its end of the connection.
+
+    `-I` keeps the environment and the working directory out of its imports, which come from the interpreter's own
+    site-packages. Starts on the event loop's own thread: the parent-death signal is sent when that *thread* ends.
+    """
+    descriptor = connection.fileno()
+    return subprocess.Popen(  # noqa: S603 - our own program with two numbers
+        [sys.executable, "-I", str(WORKER_PROGRAM), str(descriptor), str(os.getpid())],
+        cwd="/",
+        env={},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        pass_fds=[descriptor],
+        start_new_session=True,  # a terminal's Ctrl-C is for the service; it ends its workers itself
+    )
+
+
 def framed(kind: int, pairs: Sequence[tuple[bytes, bytes]]) -> bytes:
     """A frame of work as bytes."""
     parts = [b""]
@@ -169,6 +193,7 @@ class Worker(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self._buffer = bytearray()
         self._clock: asyncio.TimerHandle | None = None
+        self._killed = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the way to the process."""
@@ -178,16 +203,16 @@ class Worker(asyncio.Protocol):
         """Send a frame and start the clock."""
         assert self.transport is not None  # noqa: S101 - only connected workers are in the pool
         self.request = request
-        self._clock = self.loop.call_later(TIME_LIMIT_SECONDS, self.kill, time_limit())
+        self._clock = self.loop.call_later(TIME_LIMIT_SECONDS, self.kill, TOO_SLOW)
         self.transport.write(request.frame)
 
     def data_received(self, data: bytes) -> None:
         """Take in the answers that are complete."""
         self._buffer += data
-        while len(self._buffer) >= wire.ANSWER.size:
+        while len(self._buffer) >= wire.ANSWER.size and not self._killed:
             size, status = wire.ANSWER.unpack_from(self._buffer)
             if size > OUTPUT_LIMIT_BYTES:
-                self.kill(nonsense())
+                self.kill(UNREADABLE)
                 return
             end = wire.ANSWER.size + size
             if len(self._buffer) < end:
@@ -208,11 +233,11 @@ class Worker(asyncio.Protocol):
         ):
             request.answers.append(answer)
         else:
-            self.kill(nonsense())
+            self.kill(UNREADABLE)
 
     def _greet(self, answer: wire.Answer) -> None:
         if self.ready.done() or answer.status not in (wire.READY, wire.REFUSED):
-            self.kill(nonsense())
+            self.kill(UNREADABLE)
         elif answer.status == wire.READY:
             self.ready.set_result(msgspec.json.decode(answer.payload, type=list[str]))
         else:
@@ -236,7 +261,8 @@ class Worker(asyncio.Protocol):
     def kill(self, verdict: ExpressionFailure | None) -> None:
         """End the process; the program that is running, if any, fails with the verdict."""
         self._stop_clock()
-        if self.verdict is None:
+        if not self._killed:
+            self._killed = True
             self.verdict = verdict
         # A pid is reused only after it was waited for, so this can hit no other process.
         if self.process.returncode is None:
@@ -259,18 +285,8 @@ class Worker(asyncio.Protocol):
                 MEMORY_LIMIT, f"more than {MEMORY_LIMIT_BYTES // wire.MEBIBYTE} MiB of memory were needed"
             )
         if code == -signal.SIGALRM:
-            return time_limit()
+            return TOO_SLOW
         return None
-
-
-def time_limit() -> ExpressionFailure:
-    """The failure of a program that ran too long."""
-    return ExpressionFailure(TIME_LIMIT, f"no result after {TIME_LIMIT_SECONDS:g} s")
-
-
-def nonsense() -> ExpressionFailure:
-    """The failure of a program whose worker broke the protocol."""
-    return ExpressionFailure(WORKER_LOST, "the evaluator's answer could not be read")
 
 
 class Sandbox:
@@ -280,7 +296,7 @@ class Sandbox:
     """
 
     def __init__(self, size: int | None = None) -> None:
-        self.size = max(2, size or os.cpu_count() or 2)
+        self.size = max(2, os.cpu_count() or 2) if size is None else size
         self.share = max(1, self.size // 2)
         self.confinement: tuple[str, ...] = ()
         self._running = False
@@ -303,11 +319,11 @@ class Sandbox:
     async def start(self) -> None:
         """Start every worker; raises `SandboxUnavailableError` when this machine does not give the confinement."""
         self._running = True
-        try:
-            await asyncio.gather(*(self._hire() for _ in range(self.size)))
-        except BaseException:
+        hired = await asyncio.gather(*(self._hire() for _ in range(self.size)), return_exceptions=True)
+        refused = next((outcome for outcome in hired if outcome is not None), None)
+        if refused is not None:
             await self.stop()
-            raise
+            raise refused
 
     async def stop(self) -> None:
         """End every worker; whoever still waits gets a `SandboxUnavailableError`."""
@@ -332,25 +348,19 @@ class Sandbox:
         """Start one worker and put it to work."""
         here, there = socket.socketpair()
         with there:
-            # On the event loop's own thread: the parent-death signal is sent when the starting *thread* ends.
-            process = subprocess.Popen(  # noqa: S603, ASYNC220 - our own program; 1 to 3 ms, a few times a day
-                [sys.executable, "-I", str(WORKER_PROGRAM), str(there.fileno()), str(os.getpid())],
-                cwd="/",
-                env={},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=[there.fileno()],
-                start_new_session=True,
-            )
-        here.setblocking(False)
-        worker = Worker(self, process)
+            worker = Worker(self, spawned(there))
         self._workers.add(worker)
-        await worker.loop.create_unix_connection(lambda: worker, sock=here)
         try:
+            here.setblocking(False)  # noqa: FBT003 - the library's own signature
+            await worker.loop.create_unix_connection(lambda: worker, sock=here)
             self.confinement = tuple(await asyncio.wait_for(worker.ready, START_LIMIT_SECONDS))
-        except BaseException:
+        except BaseException as error:
             worker.kill(None)
+            if worker.transport is None:  # nobody will ever tell that the connection has ended
+                here.close()
+                self._chore(self._bury(worker))
+            if isinstance(error, TimeoutError | OSError):
+                raise SandboxUnavailableError(f"a sandbox process did not start: {error!r}") from error
             raise
         self._idle.append(worker)
         self._dispatch()
@@ -367,8 +377,8 @@ class Sandbox:
                 return
             try:
                 await self._hire()
-            except (SandboxUnavailableError, OSError, TimeoutError) as error:
-                if not self._workers - {worker for worker in self._workers if not worker.ready.done()}:
+            except (SandboxUnavailableError, OSError) as error:
+                if not self._idle and not self._busy:
                     self._refuse_waiting(SandboxUnavailableError(str(error)))
                 await asyncio.sleep(0.1 * 2**attempt)
             else:
@@ -381,9 +391,9 @@ class Sandbox:
         self._chore(self._bury(worker))
 
     async def _bury(self, worker: Worker) -> None:
-        hired = worker.ready.done() and worker.ready.exception() is None
         if not worker.ready.done():
             worker.ready.set_exception(SandboxUnavailableError("a sandbox process ended before it was ready"))
+        hired = not worker.ready.cancelled() and worker.ready.exception() is None
         await asyncio.get_running_loop().run_in_executor(None, worker.process.wait)
         self._workers.discard(worker)
         request, worker.request = worker.request, None
@@ -407,27 +417,28 @@ class Sandbox:
 
     def _dispatch(self) -> None:
         while self._idle and (request := self._next()) is not None:
-            worker = self._idle.popleft()
-            self._busy[request.account_id] += 1
-            worker.begin(request)
+            if not request.future.done():  # else its caller has gone
+                self._busy[request.account_id] += 1
+                self._idle.pop().begin(request)  # the one used last: it has the programs and the caches warm
 
     def _next(self) -> Request | None:
         """The next frame in turn; its account goes to the end of the line."""
-        for account_id, queue in tuple(self._waiting.items()):
-            while queue and queue[0].future.done():  # its caller has gone
-                queue.popleft()
-            if not queue:
-                del self._waiting[account_id]
-            elif self._busy[account_id] < self.share:
-                self._waiting.move_to_end(account_id)
-                return queue.popleft()
+        for account_id, queue in self._waiting.items():
+            if self._busy[account_id] < self.share:
+                request = queue.popleft()
+                if queue:
+                    self._waiting.move_to_end(account_id)
+                else:
+                    del self._waiting[account_id]
+                return request
         return None
 
     def _release(self, account_id: UUID) -> None:
         self._busy[account_id] -= 1
         if not self._busy[account_id]:
             del self._busy[account_id]
-        self._dispatch()
+        if self._waiting:
+            self._dispatch()
 
     def finished(self, worker: Worker, request: Request, *, retire: bool) -> None:
         """A worker has answered its frame."""
@@ -512,7 +523,10 @@ class Sandbox:
             return data
         validator = self._tame_validator(schema, text) if len(data) <= TAME_VALUE_BYTES else None
         if validator is not None:
-            return msgspec.convert(wire.violations(validator, value), list[Violation])
+            with contextlib.suppress(
+                ValueError
+            ):  # nested too deeply for the library, which is the sandbox's to say
+                return msgspec.convert(wire.violations(validator, value), list[Violation])
         (answer,) = await self.round_trips(account_id, wire.VALIDATE, [(text, data)])
         if isinstance(answer, ExpressionFailure):
             return answer
@@ -562,7 +576,8 @@ def prepared(evaluation: Evaluation) -> tuple[bytes, bytes] | ExpressionFailure 
         text = program.encode()
     except (UnicodeEncodeError, ValueError, TypeError, RecursionError) as error:
         return unreadable(error)
-    return (text, data) if len(data) <= INPUT_LIMIT_BYTES else too_much(len(data))
+    size = max(len(text), len(data))
+    return (text, data) if size <= INPUT_LIMIT_BYTES else too_much(size)
 
 
 def encoded(value: Any) -> bytes | ExpressionFailure:
@@ -677,6 +692,8 @@ def misplaced(subject: Expression) -> str | None:
             and plain.variable not in subject.names
         ):
             return pointed(leaf, undefined(plain.variable, subject.names))
+        if len(leaf.text) > EXPRESSION_LIMIT:
+            return pointed(leaf, f"the expression has more than {EXPRESSION_LIMIT} characters")
         if "\0" in leaf.text or any("\ud800" <= character <= "\udfff" for character in leaf.text):
             return pointed(
                 leaf, "the expression holds a character that is not text (NUL or half of a surrogate pair)"
@@ -707,6 +724,9 @@ def compile_problem(answer: Any, leaf: Leaf | None, subject: Expression) -> str 
 
 def readable(what: str, names: Sequence[str]) -> str:
     """A compiler's message in our words where its own are obscure."""
+    if "expecting QQSTRING" in what:
+        return "a string is not closed"
+    what = what.replace("INVALID_CHARACTER", "character")
     label = UNDEFINED_LABEL.fullmatch(what)
     if label is not None:
         return f"there is no label ${label['name']} around this break"
@@ -756,11 +776,11 @@ def is_tame(schema: Any) -> bool:
 
 
 def parts(schema: Mapping[str, Any]) -> Iterator[Any]:
-    """The schemas directly inside a schema; what stands where a schema should is given as well, and is not tame."""
+    """The schemas directly inside a schema; None, which is not tame, for what is no schema."""
     for keyword, value in schema.items():
         if keyword in MAPS_OF_SCHEMAS:
-            yield from value.values() if isinstance(value, dict) else [value]
+            yield from value.values() if isinstance(value, dict) else [None]
         elif keyword in LISTS_OF_SCHEMAS:
-            yield from value if isinstance(value, list) else [value]
+            yield from value if isinstance(value, list) else [None]
         elif keyword in SCHEMAS:
             yield value

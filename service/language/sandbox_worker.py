@@ -28,7 +28,7 @@ ADDRESS_SPACE = 256 * MEBIBYTE
 """A fresh worker maps about 30 MiB; past this limit an allocation fails and the process ends."""
 OUTPUT_LIMIT = MEBIBYTE
 RETIREMENT_MEMORY = 128 * MEBIBYTE
-"""A worker that has ever been this big is replaced: a heap that grew does not shrink."""
+"""A worker this big after a frame is replaced: a heap that grew hardly shrinks."""
 PROGRAM_CACHE = 2_000  # compiled jq programs; about 12 KiB each
 VALIDATOR_CACHE = 500
 GUARD_SECONDS = 3  # when the parent is too stuck to enforce its own second
@@ -151,22 +151,24 @@ def check_schema(text: str, _: str) -> Answer:
     try:
         validators.of(text)
     except jsonschema_rs.ValidationError as error:
-        return Answer(FAILED, schema_problem(schema, error).encode())
+        return Answer(FAILED, schema_problem(schema, error).encode(errors="replace"))
     return Answer(VALUE, b"")
 
 
 def schema_problem(schema: Any, error: Any) -> str:
     """One sentence for the author of a refused schema: where, and what."""
-    where = "".join(f"/{part}" for part in error.instance_path)
+    path = error.instance_path
+    # A bad name in patternProperties is a key: the path ends in what cannot be read, and leads to what it is for.
+    found = (
+        path[-1] if path[-2:-1] == ["patternProperties"] and "regex" in error.message else at(schema, path)
+    )
+    shown = json.dumps(found)
+    shown = shown if len(shown) <= 60 else shown[:59] + "…"
     if "regex" in error.message:
-        pattern = (
-            error.instance_path[-1]
-            if "patternProperties" in error.instance_path
-            else at(schema, error.instance_path)
-        )
-        what = f"the pattern {json.dumps(pattern)} is not supported (no look-around, back-references or huge repetitions)"
+        what = f"the pattern {shown} is not supported (no look-around, back-references or huge repetitions)"
     else:
-        what = error.message
+        what = error.message.replace("the value", shown)
+    where = "".join(f"/{part}" for part in path)
     return shortened(f"{where}: {what}" if where else what)
 
 
@@ -202,6 +204,8 @@ def answer(kind: int, first: str, second: str) -> Answer:
         outcome = VERBS[kind](first, second)
     except MemoryError:
         os._exit(OUT_OF_MEMORY)
+    except jsonschema_rs.ValidationError as error:  # its text has several lines, and its message one
+        return Answer(FAILED, shortened(error.message).encode(errors="replace"))
     except Exception as error:  # noqa: BLE001 - the text of whatever went wrong is the answer
         return Answer(FAILED, str(error)[:DETAIL_LIMIT].encode(errors="replace"))
     return outcome if len(outcome.payload) <= OUTPUT_LIMIT else Answer(TOO_LARGE, b"")
@@ -238,13 +242,24 @@ def received(connection: socket.socket) -> bytearray:
     return frame
 
 
-def largest() -> int:
-    """The most memory this process ever had, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+class Memory:
+    """How much memory this process holds.
+
+    On Linux from a file opened while that is still possible: getrusage's peak starts at the *parent's* size there.
+    """
+
+    def __init__(self) -> None:
+        self.file = open("/proc/self/statm", "rb", buffering=0) if sys.platform == "linux" else None  # noqa: PTH123, SIM115
+        self.page = resource.getpagesize()
+
+    def held(self) -> int:
+        """Bytes in memory now, or at the peak where only that is known."""
+        if self.file is None:
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return int(os.pread(self.file.fileno(), 64, 0).split()[1]) * self.page
 
 
-def serve(connection: socket.socket) -> None:
+def serve(connection: socket.socket, memory: Memory) -> None:
     """Answer frames until the parent goes away.
 
     Each answer leaves as soon as it is there, so the parent knows which program was running when it has to kill; the
@@ -259,7 +274,7 @@ def serve(connection: socket.socket) -> None:
             if last:
                 connection.sendall(last)
             last = packed(answer(kind, first, second))
-        connection.sendall(last + packed(Answer(END, bytes([largest() > RETIREMENT_MEMORY]))))
+        connection.sendall(last + packed(Answer(END, bytes([memory.held() > RETIREMENT_MEMORY]))))
         signal.alarm(0)
 
 
@@ -279,6 +294,7 @@ SYSTEM_CALLS = {
     "alarm": 37,
     "setitimer": 38,
     "getrusage": 98,
+    "pread64": 17,
     "futex": 202,
     "brk": 12,
     "mmap": 9,
@@ -351,14 +367,16 @@ def control(option: int, *arguments: Any) -> None:
 
 
 def limit_resources() -> None:
-    """No cores, no files, no children, bounded memory."""
-    for what, limit in (
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_NOFILE, 16),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_NPROC, 0),
-        (resource.RLIMIT_AS, ADDRESS_SPACE),
-    ):
+    """No cores, no files, no children, bounded memory. Only Linux bounds memory: development elsewhere goes without."""
+    limits = {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_NOFILE: 16,
+        resource.RLIMIT_FSIZE: 0,
+        resource.RLIMIT_NPROC: 0,
+    }
+    if sys.platform == "linux":
+        limits[resource.RLIMIT_AS] = ADDRESS_SPACE
+    for what, limit in limits.items():
         resource.setrlimit(what, (limit, limit))
 
 
@@ -418,6 +436,7 @@ def main() -> None:
     """Confine, report, serve."""
     descriptor, parent = (int(argument) for argument in sys.argv[1:3])
     connection = socket.socket(fileno=descriptor)
+    memory = Memory()
     warm_up()
     try:
         measures = confine(parent)
@@ -425,7 +444,7 @@ def main() -> None:
         connection.sendall(packed(Answer(REFUSED, str(error).encode())))
         sys.exit(1)
     connection.sendall(packed(Answer(READY, json.dumps(measures).encode())))
-    serve(connection)
+    serve(connection, memory)
 
 
 if __name__ == "__main__":

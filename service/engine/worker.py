@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import contextvars
 import logging
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -64,7 +65,8 @@ POLL_EVERY = timedelta(seconds=5)
 TIMERS_EVERY = 0.25  # seconds; the most that a timer is late on an idle machine
 TIMERS_AT_ONCE = 200
 BATCH = 10
-LONGEST_BACK_OFF = 30  # seconds between tries when the database is away
+SHORTEST_BACK_OFF = 0.5  # seconds between tries when the database is away
+LONGEST_BACK_OFF = 15
 TRIES = 10  # times that somebody else may be faster before the job goes back to the queue
 MOST_STATE_BYTES = 4_194_304
 EXPIRY = 0  # the number of the workflow's own timer; waits count from 1
@@ -81,10 +83,14 @@ FROM instance WHERE instance.id = $1 AND instance.ended_at IS NULL
 # last_modified_at is the moment of the write; started_at of a transaction that waited may be older than another's.
 STORE = """
 UPDATE instance SET status = $3, state = $4, sequence = sequence + 1, last_modified_at = clock_timestamp(),
-       last_completed_step = $5, last_completed_step_name = $6, expires_at = $7,
+       last_completed_step = $5, last_completed_step_name = $6, expires_at = coalesce($7, expires_at),
        ended_at = CASE WHEN $8 THEN clock_timestamp() END, output = $9, fault = $10
 WHERE id = $1 AND sequence = $2 AND ended_at IS NULL
 """
+
+# An event that came while an advance was under way: its own job has found the state from before, in which nobody may
+# have listened for it. A sender locks the instance's row, so either this sees the event or its job sees the new state.
+UNSEEN = "SELECT EXISTS (SELECT FROM signal WHERE instance_id = $1 AND id <> ALL($2))"
 
 INFRASTRUCTURE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncio.TimeoutError, SetupRefused)
 
@@ -110,10 +116,10 @@ class Worker:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Work in the background for as long as the block runs; jobs under way are finished at its end."""
-        # A fresh context: a task that began inside a transaction would think that it still is in one.
-        context = contextvars.Context()
+        # A fresh context for each: a task that began inside a transaction would think that it still is in one, and
+        # two tasks that share a context see one another's.
         tasks = [
-            asyncio.create_task(work, context=context)
+            asyncio.create_task(work, context=contextvars.Context())
             for work in (self._keep(self._jobs), self._keep(self._timers))
         ]
         try:
@@ -126,12 +132,14 @@ class Worker:
 
     async def _keep(self, work: Any) -> None:
         """Do one kind of work again whenever it ends before its time, waiting longer after each failure in a row."""
-        pause = 0.5
+        pause = SHORTEST_BACK_OFF
         while not self._stopping.is_set():
+            began = time.monotonic()
             try:
                 await work()
-                pause = 0.5
             except Exception as error:  # noqa: BLE001 - the database may come back from anything
+                if time.monotonic() - began > LONGEST_BACK_OFF:  # it had worked: this is not one more in a row
+                    pause = SHORTEST_BACK_OFF
                 logger.warning("worker: %s; trying again in %.1f s", error, pause)
                 with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), pause)
@@ -159,13 +167,17 @@ class Worker:
                     await asyncio.wait_for(self._stopping.wait(), TIMERS_EVERY)
 
     async def _perform(self, queued: QueuedJob) -> None:
-        """Do one job of the queue; while the database is away it goes back, with a growing delay."""
+        """Do one job of the queue; what fails goes back, with a growing delay: a lost job would strand its instance."""
         job = job_of(queued.payload or b"")
         try:
             async with self._turns:
                 await self.advance(job)
-        except INFRASTRUCTURE as error:
-            delay = timedelta(seconds=min(2**queued.attempts, LONGEST_BACK_OFF))
+        except RetryRequested:
+            raise
+        except Exception as error:
+            if not isinstance(error, INFRASTRUCTURE):
+                logger.exception("instance %s could not be advanced", job.instance_id)
+            delay = timedelta(seconds=min(2 ** min(queued.attempts, 10), LONGEST_BACK_OFF))
             raise RetryRequested(delay, f"{type(error).__name__}: {error}") from error
 
     async def advance(self, job: Job) -> None:
@@ -215,8 +227,6 @@ class Worker:
         expires_at = result.expires_at
         if loaded.state is None and expires_at is None and self._lifetime is not None:
             expires_at = loaded.row["started_at"] + self._lifetime
-        elif loaded.state is not None:
-            expires_at = loaded.state.expires_at or expires_at
         async with rows_of(job.account_id):
             written = await current_connection().execute(
                 STORE, *stored_values(job, loaded, result, state, expires_at)
@@ -319,6 +329,10 @@ async def follow_up(job: Job, loaded: Loaded, result: Advance, expires_at: datet
         await connection.execute("DELETE FROM signal WHERE id = ANY($1)", list(result.consumed))
     if any(isinstance(effect, Continue) for effect in result.effects):
         await enqueue([Job(job.account_id, job.instance_id, "continue")])
+    elif not result.status.terminal and await connection.fetchval(
+        UNSEEN, job.instance_id, loaded.row["signals"]
+    ):
+        await enqueue([Job(job.account_id, job.instance_id, "event")])
     forgotten = [effect.wait for effect in result.effects if isinstance(effect, Forget)]
     subject = Subject(job.account_id, loaded.row["workflow_id"], job.instance_id)
     if loaded.state is None:

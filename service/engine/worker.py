@@ -138,8 +138,8 @@ class Worker:
             try:
                 await work()
             except Exception as error:  # noqa: BLE001 - the database may come back from anything
-                if time.monotonic() - began > LONGEST_BACK_OFF:  # it had worked: this is not one more in a row
-                    pause = SHORTEST_BACK_OFF
+                if time.monotonic() - began > LONGEST_BACK_OFF:
+                    pause = SHORTEST_BACK_OFF  # it had worked for a while: not one more failure in a row
                 logger.warning("worker: %s; trying again in %.1f s", error, pause)
                 with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), pause)
@@ -327,12 +327,8 @@ async def follow_up(job: Job, loaded: Loaded, result: Advance, expires_at: datet
         )
     if result.consumed:
         await connection.execute("DELETE FROM signal WHERE id = ANY($1)", list(result.consumed))
-    if any(isinstance(effect, Continue) for effect in result.effects):
-        await enqueue([Job(job.account_id, job.instance_id, "continue")])
-    elif not result.status.terminal and await connection.fetchval(
-        UNSEEN, job.instance_id, loaded.row["signals"]
-    ):
-        await enqueue([Job(job.account_id, job.instance_id, "event")])
+    if not result.status.terminal:
+        await go_on(job, loaded, result)
     forgotten = [effect.wait for effect in result.effects if isinstance(effect, Forget)]
     subject = Subject(job.account_id, loaded.row["workflow_id"], job.instance_id)
     if loaded.state is None:
@@ -352,6 +348,14 @@ async def follow_up(job: Job, loaded: Loaded, result: Advance, expires_at: datet
             .where(Timer.wait.is_in(forgotten))
             .run()
         )
+
+
+async def go_on(job: Job, loaded: Loaded, result: Advance) -> None:
+    """Follow up with a job at once where there is more to do: tasks that had no turn, or an event not yet looked at."""
+    if any(isinstance(effect, Continue) for effect in result.effects):
+        await enqueue([Job(job.account_id, job.instance_id, "continue")])
+    elif await current_connection().fetchval(UNSEEN, job.instance_id, loaded.row["signals"]):
+        await enqueue([Job(job.account_id, job.instance_id, "event")])
 
 
 async def let_go(instance_id: UUID) -> None:

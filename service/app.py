@@ -66,6 +66,7 @@ def maestro_router() -> Router:
         path="/",
         route_handlers=list(maestro.CONTROLLERS),
         guards=list(maestro.GUARDS),
+        request_class=maestro.JSONRequest,
         exception_handlers=EXCEPTION_HANDLERS,
         dependencies={"sandbox": Provide(provide_sandbox, sync_to_thread=False)},
     )

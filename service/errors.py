@@ -3,7 +3,8 @@
 BadRequest
 ├── DefinitionRefused     a document is not a valid definition: one entry per problem, each with a JSON Pointer
 ├── InputsRefused         trigger inputs do not fit the definition's input schema: one entry per field
-├── NotTriggerable        the workflow is paused, not published or archived
+├── NotTriggerable        the workflow is not published or archived
+│   └── WorkflowPaused    the workflow is paused; a dialect may say it as a conflict
 └── PageTokenRefused      a ctoken that is not ours, or of another account or filter
 Conflict
 ├── WorkflowConflict      publish, pause, resume, archive, replace in a state that does not allow it
@@ -32,6 +33,13 @@ class NotTriggerable(BadRequest):
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message, errors=(FieldError(code, message),))
+
+
+class WorkflowPaused(NotTriggerable):
+    """The workflow is paused; resume it to start new instances."""
+
+    def __init__(self) -> None:
+        super().__init__("WORKFLOW_PAUSED", (self.__doc__ or ""))
 
 
 class PageTokenRefused(BadRequest):

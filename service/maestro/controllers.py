@@ -4,6 +4,7 @@ Handlers carry the vendor's operation ids. Native ones (authoring, signals) stan
 conventions.
 """
 
+from collections import Counter
 from typing import Annotated, Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -12,7 +13,7 @@ import msgspec
 from litestar import Controller, Request, Response, get, post, put
 from litestar.connection import ASGIConnection
 from litestar.di import NamedDependency
-from litestar.exceptions import HTTPException, ValidationException
+from litestar.exceptions import HTTPException, SerializationException, ValidationException
 from litestar.handlers.base import BaseRouteHandler
 from litestar.params import FromPath, JSONBody, QueryParameter, RawBody
 from msgspec import UNSET
@@ -60,23 +61,58 @@ StartedBy = Annotated[
 ]
 
 
+class JSONRequest(Request[Any, Any, Any]):
+    """A request whose body may be no JSON at all in ways that the framework does not expect."""
+
+    async def json(self) -> Any:
+        """Read the body.
+
+        Raises:
+            SerializationException: it is not JSON, not UTF-8 or nested too deeply.
+        """
+        try:
+            return await super().json()
+        except UnicodeDecodeError:
+            raise SerializationException("The body is not UTF-8 text.") from None
+        except RecursionError:
+            raise SerializationException("The body is nested too deeply.") from None
+
+
+def only_identifiers(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """Put the ids in the path into their one form, of those that the vendor's pattern allows.
+
+    Raises:
+        ValidationException: with one entry for each that is no id.
+    """
+    found = {name: models.identifier(text) for name, text in connection.path_params.items()}
+    malformed = [name for name, identifier in found.items() if identifier is None]
+    if malformed:
+        raise ValidationException(
+            "Malformed id.", extra=[{"message": "is not a UUID", "key": name} for name in malformed]
+        )
+    connection.scope["path_params"] = {name: str(identifier) for name, identifier in found.items()}
+
+
 def only_known_parameters(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Refuse query parameters that the route does not have: a misspelt filter must not return everything.
+    """Refuse query parameters that the route does not have, or has once: a misspelt filter must not return everything.
 
     Raises:
         ValidationException: with one entry per unknown parameter.
     """
     if not connection.scope["query_string"]:
         return
-    known = handler.opt.get("query", ())
-    unknown = sorted(set(connection.query_params) - set(known))
-    if unknown:
-        allowed = ", ".join(known) or "none"
+    known, repeatable = handler.opt.get("query", ()), handler.opt.get("repeatable", ())
+    allowed = ", ".join(known) or "none"
+    given = Counter(key for key, _ in connection.query_params.multi_items())
+    problems = {
+        key: "stands once in a request" if key in known else f"is not a parameter here; allowed: {allowed}"
+        for key, times in sorted(given.items())
+        if key not in known or (times > 1 and key not in repeatable)
+    }
+    if problems:
         raise ValidationException(
             "Unknown query parameter.",
-            extra=[
-                {"message": f"is not a parameter here; allowed: {allowed}", "key": key} for key in unknown
-            ],
+            extra=[{"message": message, "key": key} for key, message in problems.items()],
         )
 
 
@@ -446,7 +482,10 @@ class AccountController(Controller):
     @get(
         "/",
         operation_id="getWorkflowInstancesForAccount",
-        opt={"query": ("status", "started_by_id", "workflow_definition_id", "page_size", "ctoken")},
+        opt={
+            "query": ("status", "started_by_id", "workflow_definition_id", "page_size", "ctoken"),
+            "repeatable": ("workflow_definition_id",),
+        },
     )
     async def get_workflow_instances_for_account(
         self,
@@ -479,4 +518,4 @@ class AccountController(Controller):
 
 
 CONTROLLERS = [WorkflowController, AuthoringController, InstanceController, AccountController]
-GUARDS = [only_known_parameters, only_media_type]
+GUARDS = [only_identifiers, only_known_parameters, only_media_type]

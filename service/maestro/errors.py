@@ -19,16 +19,17 @@ from litestar.types import Receive, Scope, Send
 
 from auth.bearer import Credential, token_hash
 from auth.scopes import MAESTRO
+from service.errors import WorkflowPaused
 from service.exchange import exchange_of
-from service.maestro.models import timestamp
+from service.maestro.models import identifier, timestamp
 from service.settings import settings
-from tenancy.errors import BadRequest, FieldError, Forbidden, Refusal, TooLarge, Unauthenticated
+from tenancy.errors import BadRequest, Conflict, FieldError, Forbidden, Refusal, TooLarge, Unauthenticated
 
 logger = logging.getLogger("tutti.maestro")
 
 PROBLEM_JSON = "application/problem+json"
 # docusign-sdk/{api}/{sdk version}/{language}/{runtime…}; the vendor's hook writes it in every SDK since the first beta.
-USER_AGENT = re.compile(r"docusign-sdk/v1/1\.0\.0-beta\.(\d+)/(typescript|csharp|java)/")
+USER_AGENT = re.compile(r"docusign-sdk/v1/1\.0\.0-beta\.(\d{1,3})/(typescript|csharp|java)/")
 TYPES = {
     400: "https://developers.docusign.com/errors/invalid-request",
     401: "https://developers.docusign.com/errors/unauthorized",
@@ -93,7 +94,9 @@ def dialect_of(request: Request[Any, Any, Any]) -> Dialect:
 
 
 def refused(request: Request[Any, Any, Any], refusal: Refusal) -> Response[ErrorBody]:
-    """Answer a refusal of the service itself."""
+    """Answer a refusal of the service itself; a setting says whether a trigger on a paused workflow is a conflict."""
+    if isinstance(refusal, WorkflowPaused) and settings().paused_trigger_status == Conflict.status:
+        refusal = Conflict(refusal.detail, errors=refusal.errors)
     return answer(request, refusal)
 
 
@@ -138,11 +141,15 @@ def field_errors(error: HTTPException) -> list[FieldError]:
     """List the fields that Litestar found wrong."""
     if not isinstance(error, ValidationException) or not isinstance(error.extra, list):
         return []
-    return [
-        FieldError("FIELD_INVALID", str(one.get("message", "")), one.get("key"))
-        for one in error.extra
-        if isinstance(one, dict)
-    ]
+    return [field_error(one) for one in error.extra if isinstance(one, dict)]
+
+
+def field_error(found: dict[str, Any]) -> FieldError:
+    """Say what is wrong with one field; a missing one comes as the text of a KeyError."""
+    key, message = found.get("key"), str(found.get("message", ""))
+    if message != repr(key):
+        return FieldError("FIELD_INVALID", message, key)
+    return FieldError("FIELD_REQUIRED", "The request needs a body." if key == "data" else "is required", key)
 
 
 def answer(
@@ -219,17 +226,14 @@ async def stronger_refusal(request: Request[Any, Any, Any]) -> Refusal | None:
 
     With a malformed account id only the token counts: no account of that id exists to be hidden.
     """
+    account_id = identifier(request.path_params["accountId"])
     try:
-        account_id, well_formed = UUID(request.path_params["accountId"]), True
-    except ValueError:
-        account_id, well_formed = UUID(int=0), False
-    try:
-        async with credential(request, account_id).rows():
+        async with credential(request, account_id or UUID(int=0)).rows():
             return None
     except Unauthenticated as refusal:
         return refusal
     except Refusal as refusal:
-        return refusal if well_formed else None
+        return None if account_id is None else refusal
 
 
 EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {

@@ -5,6 +5,7 @@ Nothing is null but where the vendor's strictest SDK takes it (`ended_at`, `expi
 (`output`, `error`, `required` of an input, `page_token_next`) are safe.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -30,11 +31,18 @@ STATUS_WORDS = {
     Status.CANCELLED: "Canceled",
 }
 
+IDENTIFIER = re.compile(r"(\{)?[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(?(1)\})")
+
 Timestamp = Annotated[
     str, Meta(description="RFC 3339, UTC, milliseconds", extra_json_schema={"format": "date-time"})
 ]
 Identifier = Annotated[str, Meta(extra_json_schema={"format": "uuid"})]
 WorkflowState = Literal["active", "inactive", "publishing", "unpublishing", "archived", "archiving"]
+
+
+def identifier(text: str) -> UUID | None:
+    """Read an id in a form that the vendor's pattern allows: any case, with or without braces; None for anything else."""
+    return UUID(text) if IDENTIFIER.fullmatch(text) else None
 
 
 def timestamp(at: datetime) -> str:
@@ -329,6 +337,13 @@ def trigger_input(field: TriggerField) -> TriggerInputSchema:
     )
 
 
+def without_nulls(inputs: str) -> Any:
+    """Leave out inputs that are null, on which SDKs throw; any others go out as the text that they are stored as."""
+    if "null" not in inputs:
+        return Raw(inputs)
+    return {name: value for name, value in msgspec.json.decode(inputs).items() if value is not None}
+
+
 def instance(row: Row) -> WorkflowInstance:
     """Word an instance's row. JSON columns go out as the bytes they are stored as."""
     return WorkflowInstance(
@@ -346,7 +361,7 @@ def instance(row: Row) -> WorkflowInstance:
         last_modified_at=timestamp(row["last_modified_at"]),
         canceled_at=maybe_timestamp(row["canceled_at"]),
         canceled_by=row["canceled_by"],
-        trigger_inputs=Raw(row["trigger_inputs"]),  # type: ignore[arg-type] # goes out as it is
+        trigger_inputs=without_nulls(row["trigger_inputs"]),
         total_steps=row["total_steps"],
         last_completed_step=row["last_completed_step"],
         last_completed_step_name=row["last_completed_step_name"],

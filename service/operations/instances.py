@@ -15,12 +15,12 @@ from service.engine.events import Subject, record
 from service.engine.queue import Job, enqueue
 from service.engine.states import Status, TransitionRefused, after
 from service.engine.worker import let_go
-from service.errors import InputsRefused, InstanceConflict, NotTriggerable
+from service.errors import InputsRefused, InstanceConflict, NotTriggerable, WorkflowPaused
 from service.language.cloudevents import EventRefused, complete
 from service.language.document import Definition
 from service.language.expressions import ExpressionFailure
 from service.language.inputs import with_defaults
-from service.language.sandbox import Sandbox, is_tame
+from service.language.sandbox import Sandbox, Violation, is_tame
 from service.operations.pages import Page, Row, binding, position
 from service.operations.workflows import cut
 from service.tables import Instance, Signal, Workflow
@@ -28,7 +28,8 @@ from tenancy.errors import BadRequest, FieldError, Forbidden, NotFound, Unauthen
 from tenancy.rows import current_connection, read
 
 LONGEST_NAME = 255
-MOST_INPUTS_BYTES = 1_048_576
+# Arrays and objects in one another. An answer holds them up to four levels deep, and common JSON readers stop at 64.
+DEEPEST_VALUE = 60
 KEPT_SIGNALS = 100
 # The largest integer that every SDK, jq and JSON reader of doubles takes for what it is.
 LARGEST_INTEGER = 2**53 - 1
@@ -87,7 +88,6 @@ async def trigger(
         NotTriggerable: it is paused, archived or was never published.
         InputsRefused: with one entry for each field that is wrong.
     """
-    refuse_unstorable(name, inputs)
     checked: UUID | None = None
     while True:
         async with access.rows() as caller:
@@ -97,6 +97,7 @@ async def trigger(
             version_id = triggerable_version(workflow)
             definition = await definition_of(version_id)
             complete = with_defaults(definition.input_schema, inputs)
+            refuse_unstorable(name, complete)
             if definition.input_schema is None or checked == version_id or is_tame(definition.input_schema):
                 if checked != version_id:
                     await check_inputs(sandbox, access.account_id, definition, complete)
@@ -116,7 +117,7 @@ def triggerable_version(workflow: asyncpg.Record) -> UUID:
     if workflow["status"] != "active":
         raise NotTriggerable("WORKFLOW_NOT_ACTIVE", "The workflow was never published; publish it first.")
     if workflow["paused"]:
-        raise NotTriggerable("WORKFLOW_PAUSED", "The workflow is paused; resume it to start new instances.")
+        raise WorkflowPaused
     version_id: UUID = workflow["active_version_id"]
     return version_id
 
@@ -135,31 +136,40 @@ async def check_inputs(
     if isinstance(violations, ExpressionFailure):
         raise InputsRefused(errors=(FieldError("SCHEMA_LIMIT", f"{violations.title}: {violations.detail}"),))
     if violations:
-        raise InputsRefused(
-            errors=tuple(
-                FieldError(
-                    "FIELD_REQUIRED" if one.keyword == "required" else "FIELD_INVALID",
-                    one.message,
-                    "/".join(str(part) for part in ("trigger_inputs", *one.path)),
-                )
-                for one in violations
-            )
-        )
+        raise InputsRefused(errors=tuple(one for violation in violations for one in named(violation, inputs)))
+
+
+def named(violation: Violation, inputs: dict[str, Any]) -> list[FieldError]:
+    """Name the fields that a violation is about: the one that is missing, each one that is unknown, or the wrong value."""
+    code = "FIELD_REQUIRED" if violation.keyword == "required" else "FIELD_INVALID"
+    return [
+        FieldError(code, violation.message, "/".join(map(str, ("trigger_inputs", *violation.path, *field))))
+        for field in about(violation, inputs)
+    ]
+
+
+def about(violation: Violation, inputs: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Say which fields below its place a violation is about; the validator tells their names in its message alone."""
+    if violation.keyword == "required":
+        name, end, _ = violation.message.rpartition(" is a required property")
+        return [(msgspec.json.decode(name, type=str),)] if end else [()]
+    if violation.keyword in ("additionalProperties", "unevaluatedProperties"):
+        place: Any = inputs
+        for step in violation.path:
+            place = place[step]
+        return [(name,) for name in place if f"'{name}'" in violation.message] or [()]
+    return [()]
 
 
 def refuse_unstorable(name: str, inputs: dict[str, Any]) -> None:
-    """Refuse what PostgreSQL or JSON readers cannot hold: NUL characters and integers beyond 2^53.
+    """Refuse what cannot be stored or read back (see `unstorable`), and a name that is empty or too long.
 
     Raises:
         InputsRefused: with one entry for each field.
     """
-    errors = [
-        FieldError("FIELD_INVALID", problem, f"trigger_inputs/{field}")
-        for field, value in inputs.items()
-        if (problem := unstorable({field: value})) is not None
-    ]
-    if "\0" in name:
-        errors.append(FieldError("FIELD_INVALID", NUL, "instance_name"))
+    errors = unstorable_fields(inputs, "trigger_inputs/")
+    if NUL in name:
+        errors.append(FieldError("FIELD_INVALID", NO_NUL, "instance_name"))
     if not 1 <= len(name) <= LONGEST_NAME:
         errors.append(
             FieldError("FIELD_INVALID", f"must have 1 to {LONGEST_NAME} characters", "instance_name")
@@ -168,19 +178,33 @@ def refuse_unstorable(name: str, inputs: dict[str, Any]) -> None:
         raise InputsRefused(errors=tuple(errors))
 
 
-NUL = "must not contain the NUL character (U+0000)"
+NUL = "\0"
+NO_NUL = "must not contain the NUL character (U+0000)"
+
+
+def unstorable_fields(fields: dict[str, Any], place: str = "") -> list[FieldError]:
+    """List the fields of an object that cannot be stored, each once."""
+    return [
+        FieldError("FIELD_INVALID", problem, place + field)
+        for field, value in fields.items()
+        if (problem := NO_NUL if NUL in field else unstorable(value)) is not None
+    ]
 
 
 def unstorable(value: Any) -> str | None:
-    """Say what of a JSON value cannot be stored, or None."""
-    if isinstance(value, str):
-        return NUL if "\0" in value else None
-    if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
-        return f"must not contain integers beyond {LARGEST_INTEGER}; send a string"
-    if isinstance(value, dict):
-        return next((found for pair in value.items() for part in pair if (found := unstorable(part))), None)
-    if isinstance(value, list):
-        return next((found for part in value if (found := unstorable(part))), None)
+    """Say what of a JSON value PostgreSQL or JSON readers cannot hold: NUL characters, huge integers, depth."""
+    waiting = [(value, 1)]
+    while waiting:
+        node, depth = waiting.pop()
+        if isinstance(node, str) and NUL in node:
+            return NO_NUL
+        if isinstance(node, int) and abs(node) > LARGEST_INTEGER:
+            return f"must not contain integers beyond {LARGEST_INTEGER}; send a string"
+        if isinstance(node, dict | list):
+            if depth > DEEPEST_VALUE:
+                return f"must not be nested more than {DEEPEST_VALUE} levels deep"
+            parts = [*node, *node.values()] if isinstance(node, dict) else node
+            waiting.extend((part, depth + 1) for part in parts)
     return None
 
 
@@ -305,6 +329,9 @@ async def signal(
         status = await _locked_status(workflow_id, instance_id)
         if status.terminal:
             raise InstanceConflict(f"The instance has ended ({status}) and takes no events.")
+        errors = unstorable_fields(event)
+        if errors:
+            raise BadRequest(errors=tuple(errors))
         try:
             whole = complete(
                 event, identifier=str(uuid4()), source=f"urn:uuid:{caller.id}", at=datetime.now(UTC)
@@ -323,7 +350,8 @@ async def signal(
             uuid7(),
             caller.account_id,
             instance_id,
-            f"{whole['source']} {whole['id']}",
+            # A digest, as an index takes no more than some 2,700 bytes.
+            hashlib.sha256(msgspec.json.encode([whole["source"], whole["id"]])).hexdigest(),
             msgspec.json.encode(whole),
         ).run()
         await enqueue([Job(caller.account_id, instance_id, "event")])
@@ -377,7 +405,8 @@ async def _count(where: str, arguments: list[Any]) -> int:
     """Count matching instances: exactly up to 1,000, beyond that as the planner's statistics estimate them."""
     connection = current_connection()
     few: int = await connection.fetchval(
-        f"SELECT count(*) FROM (SELECT FROM instance WHERE {where} LIMIT {COUNTED + 1}) AS some", *arguments
+        f"SELECT count(*) FROM (SELECT FROM instance WHERE {where} LIMIT {COUNTED + 1}) AS first_ones",
+        *arguments,
     )
     if few <= COUNTED:
         return few

@@ -5,7 +5,7 @@ A page is found by its last row's key, never by counting rows, so page 20,000 co
 
 import base64
 import hashlib
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -46,11 +46,12 @@ def position(text: str | None, bound_to: bytes) -> Position | None:
     try:
         raw = base64.b64decode(text.encode() + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
         found = msgspec.msgpack.decode(raw, type=Position)
-    except (ValueError, msgspec.DecodeError, msgspec.ValidationError):
+        at = found.at.astimezone(UTC)  # a forged time may lie outside of the calendar there
+    except (ValueError, OverflowError, msgspec.DecodeError, msgspec.ValidationError):
         raise PageTokenRefused from None
-    if len(text) > LONGEST_TOKEN or found.binding != bound_to or found.at.tzinfo is None:
+    if len(text) > LONGEST_TOKEN or found.binding != bound_to:
         raise PageTokenRefused
-    return found
+    return msgspec.structs.replace(found, at=at)
 
 
 class Row(Protocol):

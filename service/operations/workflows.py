@@ -198,8 +198,8 @@ async def get(access: Access, workflow_id: UUID) -> Stored:
 async def get_list(access: Access, status: str | None, size: int | None, ctoken: str | None) -> Page:
     """Return a page of the account's workflows, newest first: the first 1,000 where no size is asked for."""
     bound_to = binding(access.account_id, "workflows", status)
-    after = position(ctoken, bound_to)
     async with access.rows():
+        after = position(ctoken, bound_to)
         query = Workflow.select().order_by(Workflow.created_at, Workflow.id, ascending=False)
         if status is not None:
             query = query.where(Workflow.status == status)

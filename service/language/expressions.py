@@ -276,7 +276,10 @@ def located(failure: ExpressionFailure, place: Leaf) -> ExpressionFailure:
 def read_entry(entry: Any) -> Any:
     """One entry of a program's answer."""
     match entry:
-        case [value]:
+        case [
+            value,
+            *_,
+        ]:  # `?//` takes the break of jq's `first` for an error and goes on: still, the first one wins
             return value
         case []:
             return ExpressionFailure(NO_RESULT, "the expression gives no result")
@@ -288,7 +291,8 @@ def read_entry(entry: Any) -> Any:
 
 
 def shortened(detail: str) -> str:
-    """A detail of a bounded length: an author's error may hold a whole document."""
+    """A detail of a bounded length, without NUL, which PostgreSQL cannot store: an author's error may hold anything."""
+    detail = detail.replace("\0", "\ufffd")
     return detail if len(detail) <= DETAIL_LIMIT else detail[: DETAIL_LIMIT - 1] + "…"
 
 

@@ -55,7 +55,9 @@ RECYCLE_AFTER: Final = 10_000
 """Programs a worker runs before it is replaced."""
 START_LIMIT_SECONDS: Final = 15.0
 """Time for a new worker to report: 25 ms when idle, much longer on a machine under load."""
-START_ATTEMPTS: Final = 5
+FIRST_PATIENCE_SECONDS: Final = 0.1
+LAST_PATIENCE_SECONDS: Final = 5.0
+"""Between attempts to replace a worker on a machine that gives none."""
 LOST_RETRIES: Final = 1
 """How often a program is run again when its worker was killed by someone else."""
 
@@ -203,8 +205,12 @@ class Worker(asyncio.Protocol):
         """Send a frame and start the clock."""
         assert self.transport is not None  # noqa: S101 - only connected workers are in the pool
         self.request = request
-        self._clock = self.loop.call_later(TIME_LIMIT_SECONDS, self.kill, TOO_SLOW)
+        self.allow(TIME_LIMIT_SECONDS)
         self.transport.write(request.frame)
+
+    def allow(self, seconds: float) -> None:
+        """Start the clock."""
+        self._clock = self.loop.call_later(seconds, self.kill, TOO_SLOW)
 
     def data_received(self, data: bytes) -> None:
         """Take in the answers that are complete."""
@@ -239,6 +245,7 @@ class Worker(asyncio.Protocol):
         if self.ready.done() or answer.status not in (wire.READY, wire.REFUSED):
             self.kill(UNREADABLE)
         elif answer.status == wire.READY:
+            self._stop_clock()
             self.ready.set_result(msgspec.json.decode(answer.payload, type=list[str]))
         else:
             reason = answer.payload.decode(errors="replace")
@@ -264,9 +271,8 @@ class Worker(asyncio.Protocol):
         if not self._killed:
             self._killed = True
             self.verdict = verdict
-        # A pid is reused only after it was waited for, so this can hit no other process.
-        if self.process.returncode is None:
-            self.process.kill()
+            self.sandbox.dismissed(self)
+        self.process.kill()
         if self.transport is not None:
             self.transport.abort()
 
@@ -300,6 +306,7 @@ class Sandbox:
         self.share = max(1, self.size // 2)
         self.confinement: tuple[str, ...] = ()
         self._running = False
+        self._stopping = asyncio.Event()
         self._workers: set[Worker] = set()
         self._idle: deque[Worker] = deque()
         self._waiting: OrderedDict[UUID, deque[Request]] = OrderedDict()
@@ -319,15 +326,17 @@ class Sandbox:
     async def start(self) -> None:
         """Start every worker; raises `SandboxUnavailableError` when this machine does not give the confinement."""
         self._running = True
-        hired = await asyncio.gather(*(self._hire() for _ in range(self.size)), return_exceptions=True)
-        refused = next((outcome for outcome in hired if outcome is not None), None)
-        if refused is not None:
+        self._stopping.clear()
+        try:
+            await asyncio.gather(*(self._hire() for _ in range(self.size)))
+        except BaseException:
             await self.stop()
-            raise refused
+            raise
 
     async def stop(self) -> None:
         """End every worker; whoever still waits gets a `SandboxUnavailableError`."""
         self._running = False
+        self._stopping.set()
         for worker in tuple(self._workers):
             worker.kill(None)
         self._refuse_waiting(SandboxUnavailableError("the sandbox was stopped"))
@@ -346,24 +355,29 @@ class Sandbox:
 
     async def _hire(self) -> None:
         """Start one worker and put it to work."""
+        try:
+            worker = await self._connected()
+            self.confinement = tuple(await worker.ready)
+        except OSError as error:
+            raise SandboxUnavailableError(f"a sandbox process did not start: {error!r}") from error
+        self._idle.append(worker)
+        self._dispatch()
+
+    async def _connected(self) -> Worker:
+        """A new process, connected, that has not reported yet; it is ended if it does not within its time."""
         here, there = socket.socketpair()
         with there:
             worker = Worker(self, spawned(there))
+        here.setblocking(False)  # noqa: FBT003 - the library's own signature
         self._workers.add(worker)
         try:
-            here.setblocking(False)  # noqa: FBT003 - the library's own signature
             await worker.loop.create_unix_connection(lambda: worker, sock=here)
-            self.confinement = tuple(await asyncio.wait_for(worker.ready, START_LIMIT_SECONDS))
-        except BaseException as error:
-            worker.kill(None)
-            if worker.transport is None:  # nobody will ever tell that the connection has ended
-                here.close()
-                self._chore(self._bury(worker))
-            if isinstance(error, TimeoutError | OSError):
-                raise SandboxUnavailableError(f"a sandbox process did not start: {error!r}") from error
+        except BaseException:
+            here.close()
+            self.lost(worker)
             raise
-        self._idle.append(worker)
-        self._dispatch()
+        worker.allow(START_LIMIT_SECONDS)
+        return worker
 
     def _chore(self, work: Any) -> None:
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
@@ -371,29 +385,35 @@ class Sandbox:
         task.add_done_callback(self._chores.discard)
 
     async def _replace(self) -> None:
-        """Hire a worker in place of one that ended, more and more patiently; give up on whoever waits when none is left."""
-        for attempt in range(START_ATTEMPTS):
-            if not self._running:
-                return
+        """Hire a worker in place of one that ended, more and more patiently; without any, whoever waits is refused."""
+        patience = FIRST_PATIENCE_SECONDS
+        while self._running:
             try:
                 await self._hire()
-            except (SandboxUnavailableError, OSError) as error:
+            except SandboxUnavailableError as error:
                 if not self._idle and not self._busy:
-                    self._refuse_waiting(SandboxUnavailableError(str(error)))
-                await asyncio.sleep(0.1 * 2**attempt)
+                    self._refuse_waiting(error)
             else:
                 return
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), patience)
+            patience = min(2 * patience, LAST_PATIENCE_SECONDS)
+
+    def dismissed(self, worker: Worker) -> None:
+        """A worker is not to be given anything more."""
+        with contextlib.suppress(ValueError):
+            self._idle.remove(worker)
 
     def lost(self, worker: Worker) -> None:
         """A worker's connection has ended: bury it, and replace it unless it never was one."""
-        with contextlib.suppress(ValueError):
-            self._idle.remove(worker)
+        self.dismissed(worker)
         self._chore(self._bury(worker))
 
     async def _bury(self, worker: Worker) -> None:
         if not worker.ready.done():
             worker.ready.set_exception(SandboxUnavailableError("a sandbox process ended before it was ready"))
         hired = not worker.ready.cancelled() and worker.ready.exception() is None
+        worker.process.kill()  # it may have closed its socket and live on; one that is ending keeps its own status
         await asyncio.get_running_loop().run_in_executor(None, worker.process.wait)
         self._workers.discard(worker)
         request, worker.request = worker.request, None

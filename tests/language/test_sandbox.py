@@ -331,6 +331,11 @@ async def test_a_worker_that_has_grown_is_replaced(tmp_path: Path, monkeypatch: 
 
 async def test_a_worker_that_says_nonsense_is_ended() -> None:
     async with pool(1) as sandbox:
+        (worker,) = sandbox._workers
+        worker.data_received(
+            wire.packed(wire.Answer(wire.READY, b"[]"))
+        )  # it was ready before, and nobody asked
+        assert await value(sandbox, "1 + 1") == 2
         for nonsense in (
             wire.ANSWER.pack(2**31, wire.VALUE),
             wire.packed(wire.Answer(99, b"")),
@@ -394,6 +399,42 @@ async def test_a_worker_that_ends_at_once_is_no_worker(
         await Sandbox(size=1).start()
 
 
+async def test_a_worker_that_does_not_report_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = altered(tmp_path, "def main() -> None:", "def main() -> None:\n    signal.pause()")
+    monkeypatch.setattr(module, "WORKER_PROGRAM", silent)
+    monkeypatch.setattr(module, "START_LIMIT_SECONDS", 0.3)
+    with pytest.raises(SandboxUnavailableError, match="ended before it was ready"):
+        await Sandbox(size=1).start()
+
+
+async def test_a_start_that_is_given_up_leaves_no_process() -> None:
+    for moment in (0, 0.001, 0.01):
+        sandbox = Sandbox(size=2)
+        starting = asyncio.create_task(sandbox.start())
+        await asyncio.sleep(moment)
+        left = processes(sandbox)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        assert not any(is_alive(process) for process in left)
+
+
+async def test_whoever_waits_is_refused_while_no_worker_starts_and_served_once_one_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with pool(1) as sandbox:
+        with monkeypatch.context() as broken:
+            broken.setattr(module, "WORKER_PROGRAM", tmp_path / "missing.py")
+            for process in processes(sandbox):
+                os.kill(process, signal.SIGKILL)
+            with pytest.raises(SandboxUnavailableError):
+                await value(sandbox, "1 + 1")
+        await until(lambda: sandbox._idle)
+        assert await value(sandbox, "1 + 1") == 2
+
+
 def test_it_runs_on_uvloop_as_well() -> None:
     async def main() -> Any:
         async with Sandbox(size=1) as sandbox:
@@ -447,6 +488,7 @@ async def test_accounts_take_turns_however_many_frames_one_of_them_has() -> None
         ("def double: . * 2; double", None),
         ("$output", "$output is not defined here; available: $context, $input"),
         ("[$output.x]", "$output is not defined here; available: $context, $input (line 1, column 2)"),
+        (".a +\n\n", "syntax error"),
         ("${ [$output] }", "$output is not defined here; available: $context, $input (line 1, column 5)"),
         (".a\n| foo(1)", "foo/1 is not defined (line 2, column 3)"),
         ('"é" | foo', "foo/0 is not defined (line 1, column 7)"),
@@ -658,6 +700,36 @@ async def test_many_different_schemas_do_not_pile_up(
     assert len(sandbox._validators) <= module.SCHEMA_CACHE + 60
 
 
+async def test_nothing_else_is_read_out_of_a_worker(sandbox: Sandbox) -> None:
+    asked_for = asked(". + 1", 1)
+    assert title(module.value_of(wire.Answer(wire.VALUE, b"7"), asked_for)) == "expression failed"
+    assert title(module.value_of(wire.Answer(wire.VALUE, b"\xff"), asked_for)) == "expression failed"
+    assert title(module.read_violations(wire.Answer(wire.VALUE, b'[{"path": 3}]'))) == "schema failed"
+    assert title(module.read_violations(wire.Answer(wire.TOO_LARGE, b""))) == "output size limit"
+
+
+async def test_what_takes_too_long_to_check_is_said_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = altered(tmp_path, "signal.alarm(GUARD_SECONDS)", "while True: pass")
+    monkeypatch.setattr(module, "WORKER_PROGRAM", slow)
+    monkeypatch.setattr(module, "TIME_LIMIT_SECONDS", 0.05)
+    async with pool(1) as sandbox:
+        (compiled,) = await sandbox.compile(ACCOUNT, [expression(". + 1", [])])
+        assert compiled is not None
+        assert compiled.startswith("the expression cannot be compiled: time limit")
+        checked = await sandbox.check_schema(ACCOUNT, {"pattern": "a"})
+        assert checked is not None
+        assert checked.startswith("the schema cannot be checked: time limit")
+
+
+async def test_a_worker_ends_itself_when_nobody_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WORKER_PROGRAM", altered(tmp_path, "GUARD_SECONDS = 3", "GUARD_SECONDS = 1"))
+    monkeypatch.setattr(module, "TIME_LIMIT_SECONDS", 60.0)
+    async with pool(1) as sandbox:
+        assert title(await value(sandbox, ENDLESS)) == "time limit"
+
+
 # --- The worker's program, in this process --------------------------------------------------------------------------
 
 
@@ -680,6 +752,37 @@ def test_frames_are_read_as_they_were_written() -> None:
     assert conversation([module.framed(wire.COMPILE, [(b"1 +", b"")])])[0].status == wire.FAILED
     assert conversation([module.framed(wire.CHECK_SCHEMA, [(b"{}", b"")])]) == [wire.Answer(wire.VALUE, b"")]
     assert conversation([module.framed(wire.VALIDATE, [(b"{}", b"1")])]) == [wire.Answer(wire.VALUE, b"[]")]
+
+
+@pytest.mark.parametrize(
+    ("schema", "expected"),
+    [
+        (b'{"items": [{"$ref": "other"}]}', b"leads outside"),
+        (b'{"patternProperties": {"(?=a)": true}}', b"is not supported"),
+        (b'{"type": "strin"}', b'/type: "strin" is not valid'),
+        (b"3", b"3 is not of type"),
+        (b"{", b"Expecting"),
+    ],
+)
+def test_a_bad_schema_is_answered_in_one_sentence(schema: bytes, expected: bytes) -> None:
+    (found,) = conversation([module.framed(wire.CHECK_SCHEMA, [(schema, b"")])])
+    assert found.status == wire.FAILED
+    assert expected in found.payload
+
+
+def test_a_result_that_is_too_long_is_left_out() -> None:
+    program = f'"y" * {OUTPUT_LIMIT_BYTES} | tojson'.encode()
+    assert conversation([module.framed(wire.EVALUATE, [(program, b"1")])]) == [
+        wire.Answer(wire.TOO_LARGE, b"")
+    ]
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the filter is written for one architecture")
+def test_the_system_call_filter_ends_in_a_refusal() -> None:
+    program = wire.system_call_filter(own=1)
+    assert len(program) % 8 == 0
+    assert len(program) // 8 < 256
+    assert program.endswith(wire.instruction(wire.RETURN, wire.REFUSE))
 
 
 def test_recent_things_are_kept_and_old_ones_are_not() -> None:

@@ -77,9 +77,8 @@ class Credential(msgspec.Struct, frozen=True):
             raise Unauthenticated
         if row["account_id"] is None:
             raise NotFound
-        missing = tuple(scope for scope in self.scopes if scope not in row["scopes"])
-        if missing:
-            raise Forbidden(f"The access token lacks the scope {' and '.join(missing)}.", scopes=self.scopes)
+        if not set(self.scopes) <= set(row["scopes"]):
+            raise missing_scopes(self.scopes)
         return Caller(
             row["account_id"],
             row["principal_id"],
@@ -99,6 +98,11 @@ class Operator(msgspec.Struct, frozen=True):
         """Open a transaction on the account's rows."""
         async with rows_of(self.account_id):
             yield Caller(self.account_id, SERVICE, "operator", "operator", frozenset())
+
+
+def missing_scopes(needed: tuple[str, ...]) -> Forbidden:
+    """Make the refusal of a token that lacks one of the scopes that a route needs."""
+    return Forbidden(f"The access token needs the scope {' and '.join(needed)}.", scopes=needed)
 
 
 def hash_of(token: str) -> bytes:

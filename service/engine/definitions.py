@@ -12,6 +12,7 @@ from service.tables import WorkflowVersion
 KEPT = 500  # at most 256 KiB of text each, commonly 2
 
 _kept: OrderedDict[UUID, Definition] = OrderedDict()
+_published: OrderedDict[UUID, UUID] = OrderedDict()
 
 
 def remembered(version_id: UUID) -> Definition | None:
@@ -33,3 +34,15 @@ async def definition_of(version_id: UUID) -> Definition:
         while len(_kept) > KEPT:
             _kept.popitem(last=False)
     return found
+
+
+def last_published(workflow_id: UUID) -> UUID | None:
+    """Return the version of a workflow that this process last saw published: a guess, which its user must verify."""
+    return _published.get(workflow_id)
+
+
+def remember_published(workflow_id: UUID, version_id: UUID) -> None:
+    """Keep the guess for the workflow's next trigger."""
+    _published[workflow_id] = version_id
+    while len(_published) > KEPT:
+        _published.popitem(last=False)

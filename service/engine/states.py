@@ -59,3 +59,9 @@ def after(verb: str, status: Status) -> Status:
     if following is None:
         raise TransitionRefused(verb, status)
     return following
+
+
+def sources(verb: str) -> tuple[list[Status], Status]:
+    """From which statuses `verb` may lead, and to which single one: for a guarded update in the database."""
+    (target,) = set(TRANSITIONS[verb].values())
+    return list(TRANSITIONS[verb]), target

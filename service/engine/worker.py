@@ -14,7 +14,6 @@ import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 import msgspec
@@ -334,7 +333,7 @@ async def follow_up(job: Job, loaded: Loaded, result: Advance, expires_at: datet
     if loaded.state is None:
         await record(subject, "instance.started", None)
     if result.status.terminal:
-        await let_go(job.instance_id)
+        await connection.execute("SELECT let_go($1)", job.instance_id)
         error = (
             {}
             if result.fault is None
@@ -356,12 +355,3 @@ async def go_on(job: Job, loaded: Loaded, result: Advance) -> None:
         await enqueue([Job(job.account_id, job.instance_id, "continue")])
     elif await current_connection().fetchval(UNSEEN, job.instance_id, loaded.row["signals"]):
         await enqueue([Job(job.account_id, job.instance_id, "event")])
-
-
-async def let_go(instance_id: UUID) -> None:
-    """Delete what an ended instance waited for."""
-    connection = current_connection()
-    await connection.execute(
-        "WITH timers AS (DELETE FROM timer WHERE instance_id = $1) DELETE FROM signal WHERE instance_id = $1",
-        instance_id,
-    )

@@ -6,7 +6,7 @@ from tenancy.schema import run_sql
 
 ID = "2026-11-21T12:00:00:000000"
 VERSION = "1.38.0"
-DESCRIPTION = "Row-level security, composite foreign keys, indexes, get_instance, claim_due_timers"
+DESCRIPTION = "Row-level security, composite foreign keys, indexes, claim_due_timers"
 
 TABLES = ("workflow", "workflow_version", "instance", "timer", "signal", "event")
 
@@ -54,40 +54,6 @@ BEGIN ATOMIC
     WHERE timer.id = due.id
     RETURNING timer.account_id, timer.instance_id, timer.wait;
 END;
-
--- The hot read: credential, tenant, scopes and row in one round trip. It runs as the application's role, so row-level
--- security decides which row there is. `verdict` 401, 403 and 404 come without a row; no row at all is a 404 as well.
-CREATE FUNCTION get_instance(credential bytea, requested uuid, required text[], of_workflow uuid, wanted uuid)
-    RETURNS TABLE (
-        verdict integer, id uuid, account_id uuid, workflow_id uuid, version_id uuid, version text, name text, status text,
-        started_at timestamptz, started_by uuid, started_by_name text, started_by_role text, ended_at timestamptz,
-        expires_at timestamptz, last_modified_at timestamptz, canceled_at timestamptz, canceled_by text,
-        trigger_inputs jsonb, tags text[], total_steps integer, last_completed_step integer,
-        last_completed_step_name text, workflow_created_by uuid, output bytea, fault bytea
-    )
-    LANGUAGE plpgsql VOLATILE ROWS 1
-AS $$
-DECLARE
-    caller record;
-BEGIN
-    SELECT * INTO caller FROM enter_account(credential, requested);
-    verdict := CASE
-        WHEN NOT FOUND THEN 401
-        WHEN caller.account_id IS NULL THEN 404
-        WHEN NOT caller.scopes @> required THEN 403
-        ELSE 200 END;
-    IF verdict <> 200 THEN
-        RETURN NEXT;
-        RETURN;
-    END IF;
-    RETURN QUERY SELECT 200, one.id, one.account_id, one.workflow_id, one.version_id, one.version, one.name, one.status,
-        one.started_at, one.started_by, one.started_by_name, one.started_by_role, one.ended_at,
-        one.expires_at, one.last_modified_at, one.canceled_at, one.canceled_by,
-        one.trigger_inputs, one.tags, one.total_steps, one.last_completed_step,
-        one.last_completed_step_name, one.workflow_created_by, one.output, one.fault
-    FROM instance AS one WHERE one.id = wanted AND one.workflow_id = of_workflow;
-END
-$$;
 """
 
 

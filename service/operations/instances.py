@@ -9,30 +9,22 @@ import asyncpg
 import msgspec
 from uuid_utils.compat import uuid7
 
-from auth.bearer import Access, Caller, Credential, new_secret
-from service.engine.definitions import definition_of
+from auth.bearer import Access, Credential, missing_scopes, new_secret
+from service.engine.definitions import last_published, remember_published
 from service.engine.events import Subject, record
 from service.engine.queue import Job, enqueue
-from service.engine.states import Status, TransitionRefused, after
-from service.engine.worker import let_go
+from service.engine.states import Status, sources
 from service.errors import InputsRefused, InstanceConflict, NotTriggerable, WorkflowPaused
 from service.language.cloudevents import EventRefused, complete
-from service.language.document import Definition
-from service.language.expressions import ExpressionFailure
-from service.language.inputs import with_defaults
-from service.language.sandbox import Sandbox, Violation, is_tame
+from service.language.sandbox import Sandbox
+from service.operations.inputs import Checked, check, is_cheap, unstorable_fields
 from service.operations.pages import Page, Row, binding, position
 from service.operations.workflows import cut
 from service.tables import Instance, Signal, Workflow
 from tenancy.errors import BadRequest, FieldError, Forbidden, NotFound, Unauthenticated
 from tenancy.rows import current_connection, read
 
-LONGEST_NAME = 255
-# Arrays and objects in one another. An answer holds them up to four levels deep, and common JSON readers stop at 64.
-DEEPEST_VALUE = 60
 KEPT_SIGNALS = 100
-# The largest integer that every SDK, jq and JSON reader of doubles takes for what it is.
-LARGEST_INTEGER = 2**53 - 1
 # How many instances a total counts one by one; beyond it the planner's estimate is told.
 COUNTED = 1000
 
@@ -40,22 +32,8 @@ COLUMNS = """id, account_id, workflow_id, version_id, version, name, status, sta
 started_by_role, ended_at, expires_at, last_modified_at, canceled_at, canceled_by, trigger_inputs, tags, total_steps,
 last_completed_step, last_completed_step_name, workflow_created_by, output, fault"""
 
-TRIGGERED = """
-SELECT workflow.status, workflow.paused, workflow.active_version_id, workflow.created_by
-FROM workflow WHERE workflow.id = $1
-"""
-
-INSERT = """
-INSERT INTO instance (id, account_id, workflow_id, version_id, version, name, status, started_by, started_by_name,
-                      trigger_inputs, tags, total_steps, workflow_created_by, access_id, access_secret_hash)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
-"""
-
-CANCEL = """
-UPDATE instance SET status = {}, ended_at = clock_timestamp(), canceled_at = clock_timestamp(), canceled_by = {},
-       last_modified_at = clock_timestamp(), sequence = sequence + 1, state = NULL
-WHERE id = {}
-"""
+DONE = 200  # the verdict of a function in the database that did what it was called for
+TRIES = 5  # times that a workflow may be published anew while one trigger is checked
 
 
 class Started(msgspec.Struct, frozen=True):
@@ -76,136 +54,60 @@ class Filters(msgspec.Struct, frozen=True):
 
 
 async def trigger(
-    access: Access, sandbox: Sandbox, workflow_id: UUID, name: str, inputs: dict[str, Any]
+    credential: Credential, sandbox: Sandbox, workflow_id: UUID, name: str, inputs: dict[str, Any]
 ) -> Started:
-    """Start an instance of a workflow's published version.
+    """Start an instance of a workflow's published version, in one round trip where nothing has changed lately.
 
-    The inputs get the input schema's defaults and are checked against it. A schema that could cost much is checked in
-    the sandbox between two transactions, so that no connection waits for a stranger's schema.
+    The inputs are checked against the version that this process last saw published, before the call; the call starts
+    nothing if another is published by then, or if the caller may not. So no connection waits for a stranger's schema.
+    A schema that could cost much is checked for callers who have proved who they are, and for nobody else.
 
     Raises:
         NotFound: no such workflow.
         NotTriggerable: it is paused, archived or was never published.
         InputsRefused: with one entry for each field that is wrong.
     """
-    checked: UUID | None = None
-    while True:
-        async with access.rows() as caller:
-            workflow = await current_connection().fetchrow(TRIGGERED, workflow_id)
-            if workflow is None:
-                raise NotFound
-            version_id = triggerable_version(workflow)
-            definition = await definition_of(version_id)
-            complete = with_defaults(definition.input_schema, inputs)
-            refuse_unstorable(name, complete)
-            if definition.input_schema is None or checked == version_id or is_tame(definition.input_schema):
-                if checked != version_id:
-                    await check_inputs(sandbox, access.account_id, definition, complete)
-                return await _start(caller, workflow_id, workflow["created_by"], version_id, name, complete)
-        await check_inputs(sandbox, access.account_id, definition, complete)
-        checked = version_id
+    started = Started(uuid7(), uuid4(), new_secret())
+    version_id, proven = last_published(workflow_id), False
+    for _ in range(TRIES):
+        checked = None
+        if version_id is not None and (proven or is_cheap(version_id)):
+            checked = await check(credential, sandbox, version_id, name, inputs)
+        expected = version_id if checked and not checked.errors else None
+        row = await _start(credential, workflow_id, started, name, checked, expected)
+        refuse(row["verdict"], credential)
+        if row["verdict"] == NotTriggerable.status:
+            raise untriggerable(row["workflow_status"])
+        if row["verdict"] == DONE:
+            return started
+        if checked and row["published"] == version_id:
+            raise InputsRefused(errors=checked.errors)
+        version_id, proven = row["published"], True
+        remember_published(workflow_id, version_id)
+    raise InstanceConflict("The workflow kept being published anew; try again.")
 
 
-def triggerable_version(workflow: asyncpg.Record) -> UUID:
-    """Return the version that a trigger starts.
-
-    Raises:
-        NotTriggerable: see `trigger`.
-    """
-    if workflow["status"] == "archived":
-        raise NotTriggerable("WORKFLOW_ARCHIVED", "The workflow is archived and takes no triggers.")
-    if workflow["status"] != "active":
-        raise NotTriggerable("WORKFLOW_NOT_ACTIVE", "The workflow was never published; publish it first.")
-    if workflow["paused"]:
-        raise WorkflowPaused
-    version_id: UUID = workflow["active_version_id"]
-    return version_id
+def untriggerable(workflow_status: str) -> NotTriggerable:
+    """Say why a workflow of this status takes no triggers."""
+    if workflow_status == "paused":
+        return WorkflowPaused()
+    if workflow_status == "archived":
+        return NotTriggerable("WORKFLOW_ARCHIVED", "The workflow is archived and takes no triggers.")
+    return NotTriggerable("WORKFLOW_NOT_ACTIVE", "The workflow was never published; publish it first.")
 
 
-async def check_inputs(
-    sandbox: Sandbox, account_id: UUID, definition: Definition, inputs: dict[str, Any]
-) -> None:
-    """Check inputs against the definition's schema.
+def refuse(verdict: int, credential: Credential) -> None:
+    """Refuse the caller of a function in the database by its verdict.
 
     Raises:
-        InputsRefused: with one entry for each violation.
+        Unauthenticated, Forbidden, NotFound: 401, 403, 404.
     """
-    if definition.input_schema is None:
-        return
-    violations = await sandbox.validate(account_id, definition.input_schema, inputs)
-    if isinstance(violations, ExpressionFailure):
-        raise InputsRefused(errors=(FieldError("SCHEMA_LIMIT", f"{violations.title}: {violations.detail}"),))
-    if violations:
-        raise InputsRefused(errors=tuple(one for violation in violations for one in named(violation, inputs)))
-
-
-def named(violation: Violation, inputs: dict[str, Any]) -> list[FieldError]:
-    """Name the fields that a violation is about: the one that is missing, each one that is unknown, or the wrong value."""
-    code = "FIELD_REQUIRED" if violation.keyword == "required" else "FIELD_INVALID"
-    return [
-        FieldError(code, violation.message, "/".join(map(str, ("trigger_inputs", *violation.path, *field))))
-        for field in about(violation, inputs)
-    ]
-
-
-def about(violation: Violation, inputs: dict[str, Any]) -> list[tuple[str, ...]]:
-    """Say which fields below its place a violation is about; the validator tells their names in its message alone."""
-    if violation.keyword == "required":
-        name, end, _ = violation.message.rpartition(" is a required property")
-        return [(msgspec.json.decode(name, type=str),)] if end else [()]
-    if violation.keyword in ("additionalProperties", "unevaluatedProperties"):
-        place: Any = inputs
-        for step in violation.path:
-            place = place[step]
-        return [(name,) for name in place if f"'{name}'" in violation.message] or [()]
-    return [()]
-
-
-def refuse_unstorable(name: str, inputs: dict[str, Any]) -> None:
-    """Refuse what cannot be stored or read back (see `unstorable`), and a name that is empty or too long.
-
-    Raises:
-        InputsRefused: with one entry for each field.
-    """
-    errors = unstorable_fields(inputs, "trigger_inputs/")
-    if NUL in name:
-        errors.append(FieldError("FIELD_INVALID", NO_NUL, "instance_name"))
-    if not 1 <= len(name) <= LONGEST_NAME:
-        errors.append(
-            FieldError("FIELD_INVALID", f"must have 1 to {LONGEST_NAME} characters", "instance_name")
-        )
-    if errors:
-        raise InputsRefused(errors=tuple(errors))
-
-
-NUL = "\0"
-NO_NUL = "must not contain the NUL character (U+0000)"
-
-
-def unstorable_fields(fields: dict[str, Any], place: str = "") -> list[FieldError]:
-    """List the fields of an object that cannot be stored, each once."""
-    return [
-        FieldError("FIELD_INVALID", problem, place + field)
-        for field, value in fields.items()
-        if (problem := NO_NUL if NUL in field else unstorable(value)) is not None
-    ]
-
-
-def unstorable(value: Any) -> str | None:
-    """Say what of a JSON value PostgreSQL or JSON readers cannot hold: NUL characters, huge integers, depth."""
-    waiting = [(value, 1)]
-    while waiting:
-        node, depth = waiting.pop()
-        if isinstance(node, str) and NUL in node:
-            return NO_NUL
-        if isinstance(node, int) and abs(node) > LARGEST_INTEGER:
-            return f"must not contain integers beyond {LARGEST_INTEGER}; send a string"
-        if isinstance(node, dict | list):
-            if depth > DEEPEST_VALUE:
-                return f"must not be nested more than {DEEPEST_VALUE} levels deep"
-            parts = [*node, *node.values()] if isinstance(node, dict) else node
-            waiting.extend((part, depth + 1) for part in parts)
-    return None
+    if verdict == Unauthenticated.status:
+        raise Unauthenticated
+    if verdict == NotFound.status:
+        raise NotFound
+    if verdict == Forbidden.status:
+        raise missing_scopes(credential.scopes)
 
 
 async def get(credential: Credential, workflow_id: UUID, instance_id: UUID) -> Row:
@@ -215,21 +117,17 @@ async def get(credential: Credential, workflow_id: UUID, instance_id: UUID) -> R
         Unauthenticated, Forbidden, NotFound: as for any operation.
     """
     rows = await read(
-        "SELECT * FROM get_instance($1, $2, $3, $4, $5)",
-        credential.token_hash,
-        credential.account_id,
-        credential.scopes,
-        workflow_id,
-        instance_id,
+        "SELECT * FROM get_instance($1, $2, $3, $4, $5)", *proof(credential), workflow_id, instance_id
     )
-    if not rows or rows[0]["verdict"] == NotFound.status:
+    if not rows:
         raise NotFound
-    row = rows[0]
-    if row["verdict"] == Unauthenticated.status:
-        raise Unauthenticated
-    if row["verdict"] == Forbidden.status:
-        raise Forbidden(scopes=credential.scopes)
-    return row
+    refuse(rows[0]["verdict"], credential)
+    return rows[0]
+
+
+def proof(credential: Credential) -> tuple[bytes, UUID, tuple[str, ...]]:
+    """Put the arguments together with which every function in the database begins."""
+    return credential.token_hash, credential.account_id, credential.scopes
 
 
 async def get_list(
@@ -253,8 +151,6 @@ async def get_list(
     """
     async with access.rows() as caller:
         if of_workflow is not None:
-            if not await Workflow.exists().where(Workflow.id == of_workflow).run():
-                raise NotFound
             filters = msgspec.structs.replace(filters, workflow_ids=(of_workflow,))
         if counted and not caller.sees_all:
             if filters.started_by not in (None, caller.id):
@@ -273,6 +169,12 @@ async def get_list(
             f"SELECT {COLUMNS} FROM instance WHERE {where} ORDER BY started_at DESC, id DESC LIMIT {size + 1}",
             *arguments,
         )
+        if (
+            not rows
+            and of_workflow is not None
+            and not await Workflow.exists().where(Workflow.id == of_workflow).run()
+        ):
+            raise NotFound
         return cut(rows, size, "started_at", bound_to, total)
 
 
@@ -293,24 +195,25 @@ def conditions(account_id: UUID, filters: Filters) -> tuple[str, list[Any]]:
     return " AND ".join(where), arguments
 
 
-async def cancel(access: Access, workflow_id: UUID, instance_id: UUID) -> None:
-    """End an instance now; what waits is forgotten, later steps never run.
+async def cancel(credential: Credential, workflow_id: UUID, instance_id: UUID) -> None:
+    """End an instance now, in one round trip; what waits is forgotten, later steps never run.
 
     Raises:
         NotFound: no such instance of that workflow.
         InstanceConflict: it has ended already.
     """
-    async with access.rows() as caller:
-        status = await _locked_status(workflow_id, instance_id)
-        try:
-            ended = after("cancel", status)
-        except TransitionRefused:
-            raise InstanceConflict(
-                f"The instance has ended already ({status}) and cannot be canceled."
-            ) from None
-        await Instance.raw(CANCEL, ended, str(caller.id), instance_id).run()
-        await let_go(instance_id)
-        await record(Subject(caller.account_id, workflow_id, instance_id), "instance.cancelled", caller.id)
+    allowed, becomes = sources("cancel")
+    rows = await read(
+        "SELECT * FROM cancel_instance($1, $2, $3, $4, $5, $6, $7)",
+        *proof(credential),
+        workflow_id,
+        instance_id,
+        allowed,
+        becomes,
+    )
+    refuse(rows[0]["verdict"], credential)
+    if rows[0]["verdict"] == InstanceConflict.status:
+        raise InstanceConflict(f"The instance has ended already ({rows[0]['present']}) and cannot be canceled.")
 
 
 async def signal(
@@ -365,31 +268,29 @@ async def signal(
 
 
 async def _start(
-    caller: Caller, workflow_id: UUID, created_by: UUID, version_id: UUID, name: str, inputs: dict[str, Any]
-) -> Started:
-    definition = await definition_of(version_id)
-    started = Started(uuid7(), uuid4(), new_secret())
-    await current_connection().execute(
-        INSERT,
-        started.id,
-        caller.account_id,
+    credential: Credential,
+    workflow_id: UUID,
+    started: Started,
+    name: str,
+    checked: Checked | None,
+    expected: UUID | None,
+) -> asyncpg.Record:
+    """Call the function that starts an instance; with no expected version it only tells which one is published."""
+    definition = checked.definition if checked and expected else None
+    rows = await read(
+        "SELECT * FROM start_instance($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+        *proof(credential),
         workflow_id,
-        version_id,
-        definition.version,
-        name,
-        Status.PENDING,
-        caller.id,
-        caller.name,
-        msgspec.json.encode(inputs).decode(),
-        [f"{key}:{value}" for key, value in definition.tags.items()],
-        len(definition.tasks),
-        created_by,
+        expected,
+        started.id,
+        name if definition else None,
+        msgspec.json.encode(checked.inputs).decode() if checked and definition else None,
+        [f"{key}:{value}" for key, value in definition.tags.items()] if definition else None,
+        len(definition.tasks) if definition else None,
         started.access_id,
         hashlib.sha256(started.access_secret.encode()).digest(),
     )
-    await record(Subject(caller.account_id, workflow_id, started.id), "instance.triggered", caller.id)
-    await enqueue([Job(caller.account_id, started.id, "start")])
-    return started
+    return rows[0]
 
 
 async def _locked_status(workflow_id: UUID, instance_id: UUID) -> Status:

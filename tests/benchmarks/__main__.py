@@ -1,0 +1,231 @@
+"""`make bench`: requests per second and latencies of the hot operations, beside a bare handler's, as ratios.
+
+Rounds of a subject and its bare counterpart alternate, so that whatever else the machine does hits both; figures are
+medians of the rounds. Nothing here is a test: a busy machine is not a defect.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import itertools
+import os
+import platform
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
+
+import httpx
+import uvloop
+from rich.console import Console
+from rich.table import Table
+
+from tenancy.embedded import EmbeddedServer
+
+FOLDER = Path(tempfile.mkdtemp(prefix="tutti-bench-"))
+SERVER = EmbeddedServer(FOLDER / "data")
+DATABASE = f"@/tutti?host={SERVER.place.sockets}"
+os.environ |= {
+    "DATABASE_URL": f"postgresql://tutti_app{DATABASE}",
+    "TUTTI_OWNER_DATABASE_URL": f"postgresql://tutti_owner{DATABASE}",
+}
+
+from service.language.sandbox import Sandbox  # noqa: E402
+from service.settings import settings  # noqa: E402
+from tenancy.postgres import connected, pool, provide_embedded  # noqa: E402
+from tenancy.schema import migrate  # noqa: E402
+from tests.benchmarks.load import Measurement, Request, median, round_of  # noqa: E402
+from tests.benchmarks.server import DSN  # noqa: E402
+from tests.world import Tenant, tenant  # noqa: E402
+
+SUPERUSER = f"postgresql://postgres{DATABASE}"
+FEW = 1000
+
+FILL = """
+INSERT INTO instance (id, account_id, workflow_id, version_id, version, name, status, started_at, started_by,
+                      started_by_name, last_modified_at, trigger_inputs, total_steps, last_completed_step,
+                      workflow_created_by, access_id, access_secret_hash)
+SELECT gen_random_uuid(), $1, $2, version.id, version.version, 'bench ' || n, 'waiting', now() - n * interval '1 second',
+       $3, 'Bench Admin', now(), '{"who": "Ada", "times": 1}', 2, 1, $3, gen_random_uuid(), '\\x00'
+FROM generate_series(1, $4) AS n, (SELECT id, version FROM workflow_version WHERE workflow_id = $2) AS version
+"""
+
+
+class Bench:
+    """A prepared service and what to ask of it."""
+
+    def __init__(self, arguments: argparse.Namespace, port: int) -> None:
+        self.arguments = arguments
+        self.port = port
+        self.random = random.Random(7)  # noqa: S311 - which row is read next is no secret
+        self.results: dict[str, Measurement] = {}
+
+    async def compare(self, subjects: dict[str, Request]) -> None:
+        """Measure subjects in alternating rounds."""
+        rounds: dict[str, list[Measurement]] = {name: [] for name in subjects}
+        for _ in range(self.arguments.rounds):
+            for name, request in subjects.items():
+                rounds[name].append(
+                    await round_of(self.port, request, self.arguments.connections, self.arguments.seconds)
+                )
+        self.results |= {name: median(found) for name, found in rounds.items()}
+
+
+def asked(method: str, path: str, token: str = "", body: bytes = b"") -> bytes:
+    """Write a request's bytes once; asking then costs nothing."""
+    headers = f"Host: bench\r\nAuthorization: Bearer {token}\r\n" if token else "Host: bench\r\n"
+    if body:
+        headers += "Content-Type: application/json\r\n"
+    return f"{method} {path} HTTP/1.1\r\n{headers}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def cycled(requests: list[bytes]) -> Request:
+    """Ask for one after another, round and round."""
+    return itertools.cycle(requests).__next__
+
+
+async def prepare(many: int) -> tuple[Tenant, Tenant, list[UUID]]:
+    """Make an account with 1,000 instances of a workflow and one with many."""
+    await provide_embedded(SERVER)
+    await migrate(settings().database)
+    async with pool(4), Sandbox(1) as sandbox:
+        small, large = await tenant("small", sandbox), await tenant("large", sandbox)
+    async with connected({"dsn": SUPERUSER}) as connection:
+        await connection.execute("CREATE TABLE bare (id uuid PRIMARY KEY, name text, inputs jsonb)")
+        for owner, count in ((small, FEW), (large, many)):
+            await connection.execute(FILL, owner.id, owner.workflows["waiting"], owner.admin_id, count)
+        await connection.execute("VACUUM ANALYZE instance")
+        found = await connection.fetch("SELECT id FROM instance WHERE account_id = $1 LIMIT 20000", large.id)
+    return small, large, [row["id"] for row in found]
+
+
+@contextlib.contextmanager
+def served() -> Iterator[int]:
+    """Run the server process; yield its port."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    command = [
+        sys.executable,
+        "-m",
+        "uvicorn",
+        "tests.benchmarks.server:application",
+        "--factory",
+        "--port",
+        str(port),
+    ]
+    options = ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"]
+    process = subprocess.Popen([*command, *options], env=os.environ | {DSN: SUPERUSER})
+    try:
+        for _ in range(200):
+            with contextlib.suppress(httpx.TransportError):
+                httpx.get(f"http://127.0.0.1:{port}/readyz").raise_for_status()
+                break
+            time.sleep(0.1)
+        else:
+            sys.exit("make bench: the server did not start; its message is above.")
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
+
+
+async def measure(bench: Bench, small: Tenant, large: Tenant, known: list[UUID]) -> None:
+    """Ask everything."""
+    chosen = bench.random.sample(known, min(len(known), 5000))
+    url = large.workflow_url("waiting")
+    await bench.compare(
+        {
+            "nothing, bare": cycled([asked("GET", "/bare/nothing")]),
+            "get, bare": cycled([asked("GET", f"/bare/instances/{one}") for one in chosen]),
+            "get": cycled([asked("GET", f"{url}/instances/{one}", large.admin) for one in chosen]),
+        }
+    )
+    await bench.compare(
+        {
+            f"list 50 of {bench.arguments.rows:,}, bare": cycled(
+                [asked("GET", f"/bare/workflows/{large.workflows['waiting']}/instances")]
+            ),
+            f"list 50 of {bench.arguments.rows:,}": cycled(
+                [asked("GET", f"{url}/instances?page_size=50", large.admin)]
+            ),
+            f"list 50 of {FEW:,}": cycled(
+                [asked("GET", f"{small.workflow_url('waiting')}/instances?page_size=50", small.admin)]
+            ),
+        }
+    )
+    body = b'{"instance_name": "bench", "trigger_inputs": {"who": "Ada"}}'
+    await bench.compare(
+        {
+            "trigger, bare insert": cycled([asked("POST", "/bare/instances")]),
+            "trigger": cycled(
+                [asked("POST", f"{large.workflow_url('greeting')}/actions/trigger", large.admin, body)]
+            ),
+        }
+    )
+    cancels = iter(known)
+    await bench.compare(
+        {
+            "cancel, bare update": cycled([asked("POST", f"/bare/instances/{one}/cancel") for one in chosen]),
+            "cancel": lambda: asked("POST", f"{url}/instances/{next(cancels)}/actions/cancel", large.admin),
+        }
+    )
+
+
+def report(bench: Bench) -> None:
+    """Print the figures and the ratios."""
+    results = bench.results
+    table = Table(title="requests per second, medians", title_justify="left")
+    for column in ("operation", "per second", "p50 ms", "p99 ms", "not 2xx"):
+        table.add_column(column, justify="left" if column == "operation" else "right")
+    for name, one in results.items():
+        table.add_row(name, f"{one.rate:,.0f}", f"{one.p50:.2f}", f"{one.p99:.2f}", str(one.wrong))
+    many = f"list 50 of {bench.arguments.rows:,}"
+    ratios = {
+        "get / bare": results["get"].rate / results["get, bare"].rate,
+        "list / bare": results[many].rate / results[f"{many}, bare"].rate,
+        f"time of list at {bench.arguments.rows:,} / at {FEW:,}": results[many].p50
+        / results[f"list 50 of {FEW:,}"].p50,
+        "trigger / bare insert": results["trigger"].rate / results["trigger, bare insert"].rate,
+        "cancel / bare update": results["cancel"].rate / results["cancel, bare update"].rate,
+    }
+    out = Console(width=110)
+    out.print(
+        f"{platform.machine()}, {os.cpu_count()} cores shared with PostgreSQL and the load, Python {platform.python_version()}, "
+        f"{bench.arguments.connections} connections, {bench.arguments.rounds} rounds of {bench.arguments.seconds} s"
+    )
+    out.print(table)
+    for name, ratio in ratios.items():
+        out.print(f"{name:<42} {ratio:.2f}")
+
+
+def main() -> None:
+    """Prepare, measure, report, clean up."""
+    parser = argparse.ArgumentParser(prog="make bench")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="instances of the large account")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--connections", type=int, default=16)
+    arguments = parser.parse_args()
+    uvloop.install()
+    SERVER.start()
+    try:
+        print(f"Making {arguments.rows:,} instances ...", flush=True)
+        small, large, known = asyncio.run(prepare(arguments.rows))
+        with served() as port:
+            bench = Bench(arguments, port)
+            asyncio.run(measure(bench, small, large, known))
+        report(bench)
+    finally:
+        SERVER.remove()
+        shutil.rmtree(FOLDER, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""The routes as the application itself tells them, and a body for each that takes one."""
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from litestar.handlers import HTTPRouteHandler
+from litestar.routes import HTTPRoute
+
+from service.app import create_litestar
+
+PUBLIC = {"/healthz", "/readyz"}
+DOCUMENT: dict[str, Any] = {
+    "document": {"dsl": "1.0.3", "namespace": "tests", "name": "new", "version": "1.0.0"},
+    "do": [{"one": {"set": {"done": True}}}],
+}
+YAML = b"""
+document: {dsl: 1.0.3, namespace: tests, name: new, version: 1.0.0}
+do:
+  - one:
+      set: {done: true}
+"""
+# A route that takes a body and is not listed here fails the tests that send one.
+BODIES: dict[str, bytes] = {
+    "TriggerWorkflow": b'{"instance_name": "test", "trigger_inputs": {"who": "Ada"}}',
+    "createWorkflow": msgspec.json.encode(DOCUMENT),
+    "createWorkflowFromYaml": YAML,
+    "replaceWorkflow": msgspec.json.encode(DOCUMENT),
+    "replaceWorkflowFromYaml": YAML,
+    "signalWorkflowInstance": b'{"type": "goods.arrived"}',
+}
+IDS = ("accountId", "workflowId", "instanceId")
+
+
+class Route(msgspec.Struct, frozen=True):
+    """One operation: how it is called and what it takes."""
+
+    name: str
+    method: str
+    path: str
+    media_type: str | None
+    query: tuple[str, ...]
+
+    @property
+    def ids(self) -> list[str]:
+        """Which ids its path holds."""
+        return [name for name in IDS if f"{{{name}:str}}" in self.path]
+
+    @property
+    def body(self) -> bytes:
+        """A body that is well-formed, where there is one."""
+        return BODIES[self.name] if self.media_type else b""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers that describe the body."""
+        return {"Content-Type": self.media_type} if self.media_type else {}
+
+    def url(self, *ids: UUID | str) -> str:
+        """Put ids into the path, in the order of `IDS`."""
+        url = self.path
+        for name, value in zip(IDS, ids, strict=False):
+            url = url.replace(f"{{{name}:str}}", str(value))
+        return url
+
+
+def handlers() -> Iterator[tuple[str, HTTPRouteHandler]]:
+    """Walk over every handler of the application but the ones that only tell a route's methods."""
+    for route in create_litestar(worker=False).routes:
+        assert isinstance(route, HTTPRoute), "a kind of route that the refusal tests do not know"
+        for handler in route.route_handlers:
+            if handler.http_methods != {"OPTIONS"}:
+                yield route.path, handler
+
+
+def account_routes() -> list[Route]:
+    """Return every route that is not public."""
+    return [
+        Route(
+            handler.operation_id if isinstance(handler.operation_id, str) else path,
+            next(iter(handler.http_methods)),
+            path,
+            handler.opt.get("media_type"),
+            tuple(handler.opt.get("query", ())),
+        )
+        for path, handler in handlers()
+        if not handler.opt.get("public")
+    ]
+
+
+ROUTES = account_routes()

@@ -192,13 +192,12 @@ async def compared(
 ) -> None:
     """Hold the answers for a foreign and a missing thing against each other, for good requests and bad ones."""
     good: dict[str, Any] = {}
-    bad = (
+    bad: tuple[dict[str, Any], ...] = (
         {"content": b"{"},
         {"params": {"nonsense": "1"}},
         {"headers": {"Content-Type": "text/plain"}},
         {"content": b'{"instance_name": "a\\u0000", "trigger_inputs": {}}'},
     )
-    request: dict[str, Any]
     for request in (good, *bad):
         answers = []
         for ids in (foreign, missing):

@@ -26,6 +26,22 @@ DATABASE = "tutti"
 OLDEST_SERVER = 150_000  # PostgreSQL 15, as server_version_num
 
 
+# What the present role could do about row-level security, by itself or as a role that it is a member of.
+POWERS = """
+WITH mine AS (SELECT * FROM pg_roles WHERE rolname = current_user),
+     owners AS (SELECT DISTINCT relowner AS owner FROM pg_class
+                WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace),
+     others AS (SELECT pg_roles.* FROM pg_roles, mine
+                WHERE pg_roles.oid <> mine.oid AND NOT mine.rolsuper AND pg_has_role(mine.oid, pg_roles.oid, 'MEMBER'))
+SELECT mine.rolname, mine.rolsuper, mine.rolbypassrls, mine.rolcreaterole AND NOT mine.rolsuper AS rolcreaterole,
+       current_setting('server_version_num')::int AS version,
+       EXISTS (SELECT FROM owners WHERE owner = mine.oid) AS owns_tables,
+       EXISTS (SELECT FROM owners JOIN others ON others.oid = owner) AS is_owner_too,
+       EXISTS (SELECT FROM others WHERE rolsuper OR rolbypassrls) AS can_bypass
+FROM mine
+"""
+
+
 class Database(msgspec.Struct, frozen=True):
     """How to reach the database as each role: asyncpg's connection arguments."""
 
@@ -136,17 +152,7 @@ async def refuse_unsafe_role(connection: asyncpg.Connection) -> None:
     Raises:
         SetupRefused: with what to do about it.
     """
-    row = await connection.fetchrow(
-        """
-        SELECT rolname, rolsuper, rolbypassrls, current_setting('server_version_num')::int AS version,
-               EXISTS (SELECT FROM pg_class WHERE relkind = 'r' AND relowner = pg_roles.oid
-                       AND relnamespace = 'public'::regnamespace) AS owns_tables,
-               EXISTS (SELECT FROM pg_class table_ JOIN pg_roles owner ON owner.oid = table_.relowner
-                       WHERE table_.relkind = 'r' AND table_.relnamespace = 'public'::regnamespace
-                       AND owner.oid <> pg_roles.oid AND pg_has_role(pg_roles.oid, owner.oid, 'MEMBER')) AS is_owner_too
-        FROM pg_roles WHERE rolname = current_user
-        """
-    )
+    row = await connection.fetchrow(POWERS)
     if row is None or row["version"] < OLDEST_SERVER:
         raise SetupRefused("Tutti needs PostgreSQL 15 or newer.")
     reasons = [
@@ -154,8 +160,10 @@ async def refuse_unsafe_role(connection: asyncpg.Connection) -> None:
         for column, reason in (
             ("rolsuper", "is a superuser"),
             ("rolbypassrls", "may bypass row-level security (BYPASSRLS)"),
+            ("rolcreaterole", "may create roles, and so take the owner's (CREATEROLE)"),
             ("owns_tables", "owns the tables"),
             ("is_owner_too", "is a member of the role that owns the tables"),
+            ("can_bypass", "is a member of a role that may bypass row-level security"),
         )
         if row[column]
     ]

@@ -72,13 +72,26 @@ async def transaction(begin: str = "BEGIN") -> AsyncIterator[PoolConnectionProxy
         current.reset(token)
         with CancelScope(shield=True):
             try:
-                if not connection.is_closed():
-                    await connection.execute(end)
+                await ended(connection, end)
             except BaseException:
                 connection.terminate()
                 raise
             finally:
                 await pool.release(connection)
+
+
+async def ended(connection: PoolConnectionProxy, end: str) -> None:
+    """Commit or roll back.
+
+    Raises:
+        RuntimeError: a statement of the block failed, and the block took no notice.
+        asyncpg.InterfaceError: the connection is gone, and with it what the block wrote.
+    """
+    if connection.is_closed() and end == "ROLLBACK":
+        return
+    if await connection.execute(end) != end:
+        # PostgreSQL answers COMMIT after a failed statement by a quiet ROLLBACK.
+        raise RuntimeError("A statement failed and the block went on, so its transaction was rolled back.")
 
 
 async def read(statement: str, *arguments: object) -> list[asyncpg.Record]:

@@ -8,6 +8,7 @@ start-up.
 import contextlib
 import warnings
 from collections.abc import AsyncIterator
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -69,6 +70,7 @@ class Engine(PostgresEngine):
     _run_in_new_connection = _run_in_pool
 
 
+@cache
 def engine() -> Engine:
     """Return the engine that `piccolo_conf.py` made from the settings."""
     found = engine_finder()

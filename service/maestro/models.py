@@ -47,7 +47,7 @@ def identifier(text: str) -> UUID | None:
 
 def timestamp(at: datetime) -> str:
     """Write a time the one way that every SDK parses: UTC, milliseconds, `Z`."""
-    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z"
+    return at.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def maybe_timestamp(at: datetime | None) -> str | None:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import asyncpg
 import msgspec
@@ -181,4 +181,7 @@ def application_role(database: Database) -> str:
     """Return the name of the application's role, for the grants that follow a migration."""
     if "user" in database.application:
         return str(database.application["user"])
-    return urlsplit(str(database.application["dsn"])).username or APPLICATION
+    url = urlsplit(str(database.application["dsn"]))
+    if url.username:
+        return unquote(url.username)
+    return parse_qs(url.query).get("user", [APPLICATION])[-1]

@@ -35,36 +35,42 @@ async def migrate(database: Database) -> list[str]:
     """
     async with connected(database.owner) as connection:
         try:
-            await connection.execute(
-                f"SET lock_timeout = '{LOCK_SECONDS}s'; SET statement_timeout = '{STATEMENT_SECONDS}s'"
-            )
+            # Waiting for another migration holds nobody up, so it may take longer than waiting for a table.
+            await connection.execute(f"SET statement_timeout = '{STATEMENT_SECONDS}s'")
             await connection.execute("SELECT pg_advisory_lock($1)", ONE_AT_A_TIME)
-            applied = await apply_missing(connection)
+            await connection.execute(f"SET lock_timeout = '{LOCK_SECONDS}s'")
             await provide_queue(connection)
-            await grant_rights(connection, application_role(database))
-        except asyncpg.InsufficientPrivilegeError as error:
-            raise SetupRefused(
-                f"The role in TUTTI_OWNER_DATABASE_URL may not change the schema ({error}). "
-                "Make it the database's owner: ALTER DATABASE ... OWNER TO ..."
-            ) from None
-        except (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError):
-            raise SetupRefused(
-                "Another process holds the tables or is migrating; try again in a moment."
-            ) from None
+            async with as_owner(connection):
+                applied = await apply_missing()
+                await grant_rights(connection, application_role(database))
+        except asyncpg.PostgresError as error:
+            raise SetupRefused(explained(error, application_role(database))) from None
     return applied
 
 
-async def apply_missing(connection: asyncpg.Connection) -> list[str]:
-    """Run every migration that has not run, all in one transaction: they apply together or not at all."""
-    async with as_owner(connection):
-        with contextlib.redirect_stdout(
-            io.StringIO()
-        ):  # Piccolo prints its progress; ours is the caller's to show
-            first = ForwardsMigrationManager(app_name="tenancy")
-            await first.create_migration_table()
-            missing = await missing_migrations()
-            for app in app_configs():
-                await ForwardsMigrationManager(app_name=app.app_name).run_migrations(app)
+def explained(error: asyncpg.PostgresError, role: str) -> str:
+    """Say what an operator can do about a migration that failed."""
+    if isinstance(error, asyncpg.InsufficientPrivilegeError):
+        return (
+            f"The role in TUTTI_OWNER_DATABASE_URL may not change the schema ({error}). "
+            "Make it the database's owner: ALTER DATABASE ... OWNER TO ..."
+        )
+    if isinstance(error, asyncpg.LockNotAvailableError | asyncpg.QueryCanceledError):
+        return "Another process holds the tables or is migrating; try again in a moment."
+    if isinstance(error, asyncpg.UndefinedObjectError) and role in str(error):
+        return f"The role in DATABASE_URL does not exist; make it: CREATE ROLE {role} LOGIN PASSWORD '...'"
+    return f"The schema could not be changed, and is as it was: {error}"
+
+
+async def apply_missing() -> list[str]:
+    """Run every migration that has not run; all in the open transaction: they apply together or not at all."""
+    with contextlib.redirect_stdout(
+        io.StringIO()
+    ):  # Piccolo prints its progress; ours is the caller's to show
+        await ForwardsMigrationManager(app_name="tenancy").create_migration_table()
+        missing = await missing_migrations()
+        for app in app_configs():
+            await ForwardsMigrationManager(app_name=app.app_name).run_migrations(app)
     return missing
 
 

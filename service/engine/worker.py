@@ -49,7 +49,7 @@ from service.engine.states import Status
 from service.language.document import Definition
 from service.language.errors import Fault, fault
 from service.language.expressions import evaluate
-from service.language.sandbox import Sandbox
+from service.language.sandbox import Sandbox, SandboxUnavailableError
 from service.tables import Timer
 from tenancy.errors import SetupRefused
 from tenancy.postgres import connected, engine
@@ -91,7 +91,15 @@ WHERE id = $1 AND sequence = $2 AND ended_at IS NULL
 # have listened for it. A sender locks the instance's row, so either this sees the event or its job sees the new state.
 UNSEEN = "SELECT EXISTS (SELECT FROM signal WHERE instance_id = $1 AND id <> ALL($2))"
 
-INFRASTRUCTURE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncio.TimeoutError, SetupRefused)
+# What may be better the next time; anything else that goes wrong while advancing would go wrong again.
+INFRASTRUCTURE = (
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncio.TimeoutError,
+    SetupRefused,
+    SandboxUnavailableError,
+)
 
 
 class Loaded(msgspec.Struct, frozen=True):

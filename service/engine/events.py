@@ -25,5 +25,6 @@ async def record(subject: Subject, kind: str, actor: UUID | None, **data: object
         subject.instance_id,
         kind,
         actor,
-        msgspec.json.encode(data).decode(),
+        # An account's text may hold U+0000, which jsonb refuses; a note of what happened does without it.
+        msgspec.json.encode(data).decode().replace("\\u0000", "\\ufffd"),
     ).run()

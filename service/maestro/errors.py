@@ -30,6 +30,10 @@ logger = logging.getLogger("tutti.maestro")
 PROBLEM_JSON = "application/problem+json"
 # docusign-sdk/{api}/{sdk version}/{language}/{runtime…}; the vendor's hook writes it in every SDK since the first beta.
 USER_AGENT = re.compile(r"docusign-sdk/v1/1\.0\.0-beta\.(\d{1,3})/(typescript|csharp|java)/")
+# What msgspec says of an object about one of its fields.
+OF_OBJECT = re.compile(
+    r"Object (?:missing required field `(?P<missing>.*)`|contains unknown field `(?P<unknown>.*)`)", re.DOTALL
+)
 TYPES = {
     400: "https://developers.docusign.com/errors/invalid-request",
     401: "https://developers.docusign.com/errors/unauthorized",
@@ -145,11 +149,16 @@ def field_errors(error: HTTPException) -> list[FieldError]:
 
 
 def field_error(found: dict[str, Any]) -> FieldError:
-    """Say what is wrong with one field; a missing one comes as the text of a KeyError."""
+    """Say what is wrong with one field; a missing body comes as the text of a KeyError."""
     key, message = found.get("key"), str(found.get("message", ""))
-    if message != repr(key):
+    if message == repr(key):
+        return FieldError("FIELD_REQUIRED", "The request needs a body.", key)
+    of_object = OF_OBJECT.fullmatch(message)
+    if of_object is None:
         return FieldError("FIELD_INVALID", message, key)
-    return FieldError("FIELD_REQUIRED", "The request needs a body." if key == "data" else "is required", key)
+    if of_object["missing"]:
+        return FieldError("FIELD_REQUIRED", "is required", of_object["missing"])
+    return FieldError("FIELD_INVALID", "is not a field here", of_object["unknown"])
 
 
 def answer(

@@ -16,7 +16,7 @@ from tests.world import World, trigger
 
 
 class Scene(msgspec.Struct):
-    """A world in which nothing moves: each account has one instance that waits and one that is complete."""
+    """A world in which nothing moves: each account has two instances that wait and two that are complete."""
 
     world: World
     waiting: dict[str, str]
@@ -36,8 +36,9 @@ async def scene(litestar: Litestar, application: Any) -> Scene:
     waiting = {}
     async with httpx.AsyncClient(transport=transport, base_url="http://tutti.test") as client:
         for name, tenant in (("acme", world.acme), ("globex", world.globex)):
-            waiting[name] = (await trigger(client, tenant, "waiting", {})).rpartition("/")[2]
-            await trigger(client, tenant, "greeting", {"who": "Ada"})
+            for _ in range(2):
+                waiting[name] = (await trigger(client, tenant, "waiting", {})).rpartition("/")[2]
+                await trigger(client, tenant, "greeting", {"who": "Ada"})
     await at_rest([world.acme.id, world.globex.id])
     return Scene(world, waiting)
 

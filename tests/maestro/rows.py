@@ -19,6 +19,10 @@ TABLES = (
     "signal",
     "event",
 )
+DIGEST = " UNION ALL ".join(
+    f"SELECT '{table}', count(*), md5(string_agg(one::text, '|' ORDER BY one::text)) FROM {table} AS one"
+    for table in TABLES
+)
 
 
 async def digest(accounts: Iterable[UUID]) -> dict[str, Any]:
@@ -29,11 +33,8 @@ async def digest(accounts: Iterable[UUID]) -> dict[str, Any]:
         for account in accounts:
             async with connection.transaction():
                 await connection.execute("SELECT set_config('app.account_id', $1, true)", str(account))
-                for table in TABLES:
-                    row = await connection.fetchrow(
-                        f"SELECT count(*), md5(string_agg(one::text, '|' ORDER BY one::text)) FROM {table} AS one"
-                    )
-                    found[f"{table} of {account}"] = tuple(row or ())
+                for table, *rest in await connection.fetch(DIGEST):
+                    found[f"{table} of {account}"] = rest
     return found
 
 

@@ -1,0 +1,510 @@
+"""Whatever is sent, the answer is a refusal in the dialect's shape, and nothing is stored."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+import uvicorn
+
+from service.app import LARGEST_BODY
+from tests.maestro.conftest import Scene
+from tests.maestro.errors import assert_refused, targets
+from tests.maestro.routes import DOCUMENT, ROUTES, Route
+from tests.world import bearer
+
+WITH_BODY = [route for route in ROUTES if route.media_type]
+WITH_JSON = [route for route in WITH_BODY if route.media_type == "application/json"]
+WITH_YAML = [route for route in WITH_BODY if route.media_type == "application/yaml"]
+LISTS = [route for route in ROUTES if route.query]
+INSTANCE_LISTS = [route for route in LISTS if "started_by_id" in route.query]
+DEEP = 100_000
+
+NO_JSON = {
+    "nothing": b"",
+    "the beginning of an object": b'{"instance_name": "a',
+    "an array": b"[]",
+    "null": b"null",
+    "text": b'"instance_name"',
+    "a number": b"1",
+    "an empty object": b"{}",
+    "two values": b"{} {}",
+    "single quotes": b"{'instance_name': 'a'}",
+    "a comment": b"{} // done",
+    "a byte order mark": b"\xef\xbb\xbf{}",
+    "UTF-16": '{"instance_name": "a"}'.encode("utf-16"),
+    "bytes that are not UTF-8": b'{"instance_name": "\xff\xfe"}',
+    "a raw NUL": b'{"instance_name": "\x00"}',
+    "NaN": b'{"instance_name": NaN}',
+    "deep arrays": b"[" * DEEP + b"]" * DEEP,
+    "deep objects": b'{"a":' * DEEP + b"1" + b"}" * DEEP,
+    "arrays without end": b"[" * DEEP,
+    "a form": b"instance_name=a&trigger_inputs=b",
+}
+VALUES = {
+    "NUL": b'"a\\u0000b"',
+    "NUL in a key": b'{"a\\u0000b": 1}',
+    "half of a surrogate pair": b'"\\ud800"',
+    "half of a surrogate pair in a key": b'{"\\udfff": 1}',
+    "bytes that are not UTF-8": b'"\xc3\x28"',
+    "an integer of 400 digits": b"1" + b"0" * 400,
+    "an integer of 5,000 digits": b"1" + b"0" * 5000,
+    "a number beyond all others": b"1e999",
+    "deep arrays": b"[" * DEEP + b"]" * DEEP,
+    "arrays a little too deep": b"[" * 700 + b"]" * 700,
+}
+PLACES = {
+    "TriggerWorkflow": b'{"instance_name": "a", "trigger_inputs": {"who": VALUE}}',
+    "signalWorkflowInstance": b'{"type": "goods.arrived", "data": VALUE}',
+    "createWorkflow": b'{"document": {"dsl": "1.0.3", "namespace": "a", "name": "b", "version": "1.0.0",'
+    b' "metadata": {"a": VALUE}}, "do": [{"a": {"set": {"b": 1}}}]}',
+    "replaceWorkflow": b'{"document": {"dsl": "1.0.3", "namespace": "tests", "name": "waiting", "version": "2.0.0"},'
+    b' "do": [{"a": {"set": {"b": VALUE}}}]}',
+}
+NO_YAML = {
+    "nothing": b"",
+    "a list": b"- a\n- b\n",
+    "text": b"a text",
+    "an open bracket": b"document: [",
+    "a tab": b"document:\n\tdsl: 1.0.3",
+    "two documents": b"a: 1\n---\nb: 2\n",
+    "bytes that are not UTF-8": b"document: \xff",
+    "NUL": b'document: "a\\0b"',
+    "a raw NUL": b"document: a\x00b",
+    "half of a surrogate pair": b'document: "\\ud800"',
+    "a Python object": b"document: !!python/object/apply:os.getcwd []",
+    "an unknown anchor": b"document: *nowhere",
+    "a circle": b"document: &a [*a]",
+    "a bomb": b"a: &a [x,x,x,x,x,x,x,x,x]\n"
+    + b"".join(
+        b"%c: &%c [%s]\n" % (name, name, b",".join([b"*%c" % (name - 1)] * 9)) for name in range(98, 107)
+    ),
+    "deep arrays": b"[" * DEEP + b"]" * DEEP,
+    "the same key twice": b"document: {}\ndocument: {}\n",
+}
+MEDIA_TYPES = (
+    "text/plain",
+    "application/xml",
+    "multipart/form-data; boundary=a",
+    "application/json-patch+json",
+    "nonsense",
+    "*/*",
+)
+
+
+@pytest.fixture(autouse=True)
+async def nothing_stored(scene: Scene) -> AsyncIterator[None]:
+    """No test of this module stores anything."""
+    before = await scene.rows()
+    yield
+    assert await scene.rows() == before
+
+
+def url_of(scene: Scene, route: Route, workflow: str = "waiting") -> str:
+    """Where a route's object of Acme is."""
+    acme = scene.world.acme
+    return route.url(acme.id, acme.workflows[workflow], scene.waiting["acme"])
+
+
+async def call(
+    client: httpx.AsyncClient, scene: Scene, route: Route, url: str | None = None, **changed: Any
+) -> httpx.Response:
+    """Call a route as Acme's administrator, with its own body unless told otherwise."""
+    headers = {**bearer(scene.world.acme.admin), **route.headers, **changed.pop("headers", {})}
+    content = changed.pop("content", route.body)
+    return await client.request(
+        route.method, url or url_of(scene, route), headers=headers, content=content, **changed
+    )
+
+
+@pytest.mark.parametrize("text", NO_JSON.values(), ids=NO_JSON)
+@pytest.mark.parametrize("route", WITH_JSON, ids=lambda route: route.name)
+async def test_body_that_is_no_json_object_is_refused(
+    client: httpx.AsyncClient, scene: Scene, route: Route, text: bytes
+) -> None:
+    assert_refused(await call(client, scene, route, content=text), 400)
+
+
+@pytest.mark.parametrize(
+    ("route", "value"),
+    [
+        pytest.param(route, value, id=f"{route.name}-{value}")
+        for route in WITH_JSON
+        for value in VALUES
+        # A definition keeps its author's numbers as they stand.
+        if value != "an integer of 400 digits" or b'"document"' not in PLACES[route.name]
+    ],
+)
+async def test_value_that_cannot_be_stored_is_refused(
+    client: httpx.AsyncClient, scene: Scene, route: Route, value: str
+) -> None:
+    content = PLACES[route.name].replace(b"VALUE", VALUES[value])
+    assert_refused(await call(client, scene, route, content=content), 400)
+
+
+@pytest.mark.parametrize("text", NO_YAML.values(), ids=NO_YAML)
+@pytest.mark.parametrize("route", WITH_YAML, ids=lambda route: route.name)
+async def test_body_that_is_no_definition_in_yaml_is_refused(
+    client: httpx.AsyncClient, scene: Scene, route: Route, text: bytes
+) -> None:
+    assert_refused(await call(client, scene, route, content=text), 400)
+
+
+@pytest.mark.parametrize("route", WITH_BODY, ids=lambda route: route.name)
+async def test_other_media_types_are_refused_with_415(
+    client: httpx.AsyncClient, scene: Scene, route: Route
+) -> None:
+    for media_type in MEDIA_TYPES:
+        assert_refused(await call(client, scene, route, headers={"Content-Type": media_type}), 415)
+
+
+@pytest.mark.parametrize("route", WITH_BODY, ids=lambda route: route.name)
+async def test_body_of_10_megabytes_is_refused_with_413(
+    client: httpx.AsyncClient, scene: Scene, route: Route
+) -> None:
+    async def parts() -> AsyncIterator[bytes]:
+        for _ in range(160):
+            yield b" " * 65_536
+
+    assert_refused(await call(client, scene, route, content=b" " * 10_485_760), 413)
+    assert_refused(await call(client, scene, route, content=parts()), 413)
+    assert_refused(await call(client, scene, route, content=b" " * (LARGEST_BODY + 1)), 413)
+    assert_refused(await call(client, scene, route, content=b" " * LARGEST_BODY), 400)
+
+
+@pytest.mark.parametrize(
+    ("body", "wrong"),
+    [
+        (b'{"trigger_inputs": {}}', {"instance_name": "FIELD_REQUIRED"}),
+        (b'{"instance_name": "a"}', {"trigger_inputs": "FIELD_REQUIRED"}),
+        (b'{"instance_name": "a", "trigger_inputs": {}, "more": 1}', {"more": "FIELD_INVALID"}),
+        (b'{"instance_name": 1, "trigger_inputs": {}}', {"instance_name": "FIELD_INVALID"}),
+        (b'{"instance_name": null, "trigger_inputs": {}}', {"instance_name": "FIELD_INVALID"}),
+        (b'{"instance_name": "", "trigger_inputs": {}}', {"instance_name": "FIELD_INVALID"}),
+        (b'{"instance_name": "a\\u0000", "trigger_inputs": {}}', {"instance_name": "FIELD_INVALID"}),
+        (b'{"instance_name": "a", "trigger_inputs": []}', {"trigger_inputs": "FIELD_INVALID"}),
+        (b'{"instance_name": "a", "trigger_inputs": null}', {"trigger_inputs": "FIELD_INVALID"}),
+        (b'{"instance_name": "a", "trigger_inputs": "b"}', {"trigger_inputs": "FIELD_INVALID"}),
+        (
+            b'{"instance_name": "a", "trigger_inputs": {"x": "\\u0000", "y": 9007199254740992, "z": 1}}',
+            {"trigger_inputs/x": "FIELD_INVALID", "trigger_inputs/y": "FIELD_INVALID"},
+        ),
+        (b"", {"data": "FIELD_REQUIRED"}),
+    ],
+)
+async def test_trigger_names_the_field_that_is_wrong(
+    client: httpx.AsyncClient, scene: Scene, body: bytes, wrong: dict[str, str]
+) -> None:
+    route = next(route for route in ROUTES if route.name == "TriggerWorkflow")
+    assert targets(await call(client, scene, route, content=body)) == wrong
+
+
+@pytest.mark.parametrize(
+    ("event", "wrong"),
+    [
+        ({}, "type"),
+        ({"type": 1}, "type"),
+        ({"type": ""}, "type"),
+        ({"type": "a\0"}, "type"),
+        ({"type": "a", "id": "\0"}, "id"),
+        ({"type": "a", "id": 1}, "id"),
+        ({"type": "a", "source": "\0"}, "source"),
+        ({"type": "a", "subject": "a\0"}, "subject"),
+        ({"type": "a", "time": "yesterday"}, "time"),
+        ({"type": "a", "specversion": "0.1"}, "specversion"),
+        ({"type": "a", "Not An Attribute": 1}, "Not An Attribute"),
+    ],
+)
+async def test_signal_names_the_attribute_that_is_wrong(
+    client: httpx.AsyncClient, scene: Scene, event: dict[str, Any], wrong: str
+) -> None:
+    acme = scene.world.acme
+    response = await client.post(
+        f"{acme.workflow_url('waiting')}/instances/{scene.waiting['acme']}/actions/signal",
+        json=event,
+        headers=bearer(acme.admin),
+    )
+    assert [target.strip("/") for target in targets(response)] == [wrong]
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+async def test_unknown_query_parameter_is_refused_by_name(
+    client: httpx.AsyncClient, scene: Scene, route: Route
+) -> None:
+    for query, name in (("nonsense=1", "nonsense"), ("Status=active", "Status"), ("%FF=1", "\ufffd")):
+        response = await call(client, scene, route, f"{url_of(scene, route)}?{query}")
+        assert targets(response) == {name: "FIELD_INVALID"}
+
+
+WRONG_PARAMETERS = [
+    *(
+        ("page_size", value)
+        for value in ("0", "-1", "1001", "abc", "", "1.5", "%00", "%FF", "1" + "0" * 5000)
+    ),
+    *(("ctoken", value) for value in ("bogus", "", "%00", "%FF", "%ED%A0%80", "a" * 513, "=", "kA", "gA")),
+    *(("status", value) for value in ("nonsense", "", "%00", "%FF", "active%20", "Activ%D0%B5")),
+    *(("started_by_id", value) for value in ("nonsense", "", "%00", "0" * 32 + "x", "{}")),
+    *(("workflow_definition_id", value) for value in ("nonsense", "", "%00", "[]")),
+]
+
+
+@pytest.mark.parametrize("route", LISTS, ids=lambda route: route.name)
+async def test_wrong_query_parameter_is_refused_by_name(
+    client: httpx.AsyncClient, scene: Scene, route: Route
+) -> None:
+    for name, value in WRONG_PARAMETERS:
+        if name in route.query:
+            response = await call(client, scene, route, f"{url_of(scene, route)}?{name}={value}")
+            assert (name, value, *targets(response)) == (name, value, name)
+
+
+@pytest.mark.parametrize("route", LISTS, ids=lambda route: route.name)
+async def test_repeated_query_parameter_is_refused_where_it_stands_once(
+    client: httpx.AsyncClient, scene: Scene, route: Route
+) -> None:
+    valid = {"page_size": "5", "status": "active", "ctoken": "a", "started_by_id": str(uuid4())}
+    for name in set(route.query) & valid.keys():
+        query = f"{name}={valid[name]}&{name}={valid[name]}"
+        response = await call(client, scene, route, f"{url_of(scene, route)}?{query}")
+        assert targets(response) == {name: "FIELD_INVALID"}
+
+
+@pytest.mark.parametrize("route", LISTS, ids=lambda route: route.name)
+async def test_page_token_of_another_list_filter_or_account_is_refused(
+    client: httpx.AsyncClient, scene: Scene, route: Route
+) -> None:
+    acme, globex = scene.world.acme, scene.world.globex
+    states = {"status": "active"} if "started_by_id" not in route.query else {"status": "In Progress"}
+    places = {
+        "its own": (url_of(scene, route), {}, acme.admin),
+        "filtered": (url_of(scene, route), states, acme.admin),
+        "another account": (
+            route.url(globex.id, globex.workflows["waiting"]),
+            {},
+            globex.admin,
+        ),
+        "another workflow": (url_of(scene, route, "greeting"), {}, acme.admin),
+    }
+    tokens = {}
+    for place, (url, filters, token) in places.items():
+        response = await client.get(url, params={**filters, "page_size": 1}, headers=bearer(token))
+        found = response.json()
+        tokens[place] = found.get("ctoken") or found["response_metadata"].get("page_token_next")
+    taken = {name: token for name, token in tokens.items() if token != tokens["its own"]}
+    assert len(taken) >= 2
+    for token in taken.values():
+        assert targets(await call(client, scene, route, f"{url_of(scene, route)}?ctoken={token}")) == {
+            "ctoken": "PAGE_TOKEN_INVALID"
+        }
+
+
+MALFORMED_IDS = (
+    *("nonsense", "0", "%00", "%FF", "%ED%A0%80", "%20", "null", "undefined", "'", "1" * 3000),
+    *("0" * 32, "urn:uuid:00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-00000000000g"),
+    *("{00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000001}"),
+    *("{{00000000-0000-0000-0000-000000000001}}", "00000000-0000-0000-0000-000000000001%0A"),
+    "00000000-0000-0000-0000-00000000000\uff11",
+)
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+async def test_malformed_id_is_refused_by_name(client: httpx.AsyncClient, scene: Scene, route: Route) -> None:
+    acme = scene.world.acme
+    good: list[UUID | str] = [acme.id, acme.workflows["waiting"], scene.waiting["acme"]]
+    for position, name in enumerate(route.ids):
+        for text in MALFORMED_IDS:
+            ids = [*good[:position], text, *good[position + 1 :]]
+            response = await call(client, scene, route, route.url(*ids))
+            assert (text, targets(response)) == (text, {name: "FIELD_INVALID"})
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+async def test_id_of_zeros_is_a_missing_one(client: httpx.AsyncClient, scene: Scene, route: Route) -> None:
+    acme = scene.world.acme
+    good: list[UUID | str] = [acme.id, acme.workflows["waiting"], scene.waiting["acme"]]
+    for position in range(len(route.ids)):
+        ids = [*good[:position], UUID(int=0), *good[position + 1 :]]
+        assert_refused(await call(client, scene, route, route.url(*ids)), 404)
+
+
+@pytest.mark.parametrize(
+    "route", [route for route in ROUTES if route.method == "GET"], ids=lambda route: route.name
+)
+@pytest.mark.parametrize("form", [str.upper, "{{{}}}".format, lambda text: f"%7B{text.upper()}%7D"])
+async def test_id_in_capitals_or_braces_is_the_same_id(
+    client: httpx.AsyncClient, scene: Scene, route: Route, form: Any
+) -> None:
+    acme = scene.world.acme
+    plain = [str(acme.id), str(acme.workflows["waiting"]), scene.waiting["acme"]]
+    answers = [
+        (await call(client, scene, route, route.url(*ids))).json()
+        for ids in (plain, [form(text) for text in plain])
+    ]
+    for answer in answers:
+        answer.pop("response_metadata", None)
+        for name in ("request_id", "response_timestamp", "response_duration_ms"):
+            answer.pop(name, None)
+    assert answers[0] == answers[1] != {}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/v1",
+        "/v1/accounts",
+        "/v2/accounts/a",
+        "/v1/accounts/a/nonsense",
+        "/%00",
+        "/%FF",
+        "/a" * 2000,
+        "/v1/%2e%2e",
+        "/v1/accounts/..%2F../workflows",
+    ],
+)
+async def test_unknown_route_is_404(bare: httpx.AsyncClient, scene: Scene, path: str) -> None:
+    for headers in ({}, bearer(scene.world.acme.admin)):
+        for method in ("GET", "POST", "BREW"):
+            assert_refused(await bare.request(method, path, headers=headers), 404)
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+async def test_unknown_method_is_405_and_names_the_known_ones(
+    bare: httpx.AsyncClient, scene: Scene, route: Route
+) -> None:
+    known = {other.method for other in ROUTES if other.path == route.path} | {"OPTIONS"}
+    for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "TRACE", "BREW"} - known:
+        response = await bare.request(method, url_of(scene, route))
+        assert response.status_code == 405
+        assert set(response.headers["allow"].split(", ")) == known
+        if method != "HEAD":
+            assert_refused(response, 405)
+
+
+async def test_body_and_type_are_not_needed_where_nothing_is_read(
+    client: httpx.AsyncClient, scene: Scene
+) -> None:
+    for route in ROUTES:
+        if route.media_type is None and "actions/resume" in route.path:  # refused, as it is not paused
+            for content, media_type in (
+                (b"", None),
+                (b"", "text/plain"),
+                (b"\xff", "nonsense"),
+                (b"{", None),
+            ):
+                headers = {"Content-Type": media_type} if media_type else {}
+                assert_refused(await call(client, scene, route, content=content, headers=headers), 409)
+
+
+@pytest.fixture(scope="module")
+async def address(application: Any) -> AsyncIterator[tuple[str, int]]:
+    """The application on a socket, behind the server that `tutti serve` runs."""
+    server = uvicorn.Server(
+        uvicorn.Config(application, host="127.0.0.1", port=0, lifespan="off", log_config=None)
+    )
+    serving = asyncio.create_task(server._serve())
+    async with asyncio.timeout(20):
+        while not server.started:  # noqa: ASYNC110 - the server has nothing to wait for
+            await asyncio.sleep(0.01)
+    yield server.servers[0].sockets[0].getsockname()[:2]
+    server.should_exit = True
+    await serving
+
+
+async def exchanged(address: tuple[str, int], request: bytes) -> bytes:
+    """Send bytes and read what comes back until the server closes."""
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(request)
+    await writer.drain()
+    async with asyncio.timeout(20):
+        answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    return answer
+
+
+async def test_chunked_body_of_10_megabytes_is_refused_with_413_over_a_socket(
+    scene: Scene, address: tuple[str, int]
+) -> None:
+    async def parts() -> AsyncIterator[bytes]:
+        for _ in range(160):
+            yield b" " * 65_536
+
+    base = f"http://{address[0]}:{address[1]}"
+    async with httpx.AsyncClient(base_url=base) as client:
+        for route in WITH_BODY:
+            assert_refused(await call(client, scene, route, content=parts()), 413)
+            assert_refused(await call(client, scene, route, content=b" " * 10_485_760), 413)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"GET /v1/accounts/\xff\xfe/workflows HTTP/1.1",
+        b"GET /v1/accounts/\x00/workflows HTTP/1.1",
+        b"GET /v1/accounts/%ZZ/workflows?%ZZ=%f HTTP/1.1",
+        b"GET /v1/accounts/%FF/workflows?page_size=\xff HTTP/1.1",
+        b"GET * HTTP/1.1",
+        b"GET http://[/ HTTP/1.1",
+        b"GET /" + b"a" * 70_000 + b" HTTP/1.1",
+        b"\xff\xfe\xfd",
+    ],
+)
+async def test_raw_bytes_are_refused_over_a_socket(address: tuple[str, int], line: bytes) -> None:
+    answer = await exchanged(address, line + b"\r\nHost: tutti\r\nConnection: close\r\n\r\n")
+    status = int(answer.split(b" ", 2)[1])
+    assert 400 <= status < 500
+    assert b"Traceback" not in answer
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"Cookie: ",
+        b"Cookie: \xff=\xfe; ;;=",
+        b"Connection: close, Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQBAAAAAAIAAAAA",
+        b"User-Agent: docusign-sdk/v1/1.0.0-beta." + b"9" * 5000 + b"/typescript/",
+        b"User-Agent: \xff\xfe",
+        b"X-Request-Id: \xff",
+        b"X-Request-Id: " + b"1" * 5000,
+        b"Accept: \xff",
+        b"Content-Type: \xff",
+        b"Content-Type: application/json; charset=nonsense",
+        b"Host: \xff",
+    ],
+)
+async def test_odd_headers_do_not_harm(scene: Scene, address: tuple[str, int], header: bytes) -> None:
+    acme = scene.world.acme
+    answer = await exchanged(
+        address,
+        f"GET {acme.url}/workflows HTTP/1.1\r\nHost: tutti\r\n".encode()
+        + f"Authorization: Bearer {acme.admin}\r\nConnection: close\r\n".encode()
+        + header
+        + b"\r\n\r\n",
+    )
+    assert answer.startswith(b"HTTP/1.1 200 ") or (header.startswith(b"Host") and b" 400 " in answer[:20])
+
+
+@pytest.mark.parametrize("header", ["Authorization", "Content-Type"])
+async def test_header_that_is_not_ascii_is_refused(
+    bare: httpx.AsyncClient, scene: Scene, header: str
+) -> None:
+    route = next(route for route in ROUTES if route.name == "TriggerWorkflow")
+    headers = [(b"content-type", b"application/json"), (b"authorization", b"Bearer x")]
+    headers = [(name, value) for name, value in headers if name != header.lower().encode()]
+    response = await bare.post(
+        url_of(scene, route),
+        content=route.body,
+        headers=[*headers, (header.lower().encode(), b"Bearer \xff\x80")],
+    )
+    assert_refused(response, 401)
+
+
+async def test_document_with_the_same_key_twice_is_refused(client: httpx.AsyncClient, scene: Scene) -> None:
+    route = next(route for route in ROUTES if route.name == "createWorkflow")
+    text = route.body.replace(b'"dsl"', b'"dsl": "1.0.2", "dsl"')
+    assert text != route.body
+    assert DOCUMENT["document"]["name"].encode() in text
+    assert_refused(await call(client, scene, route, content=text), 400)

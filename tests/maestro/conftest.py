@@ -1,8 +1,11 @@
 """Scenes and helpers that several modules of these tests share."""
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
+import asyncpg
 import httpx
 import msgspec
 import pytest
@@ -26,11 +29,26 @@ class Scene(msgspec.Struct):
         return await digest([self.world.acme.id, self.world.globex.id])
 
 
+async def emptied() -> None:
+    """Empty the database; the worker, which may still be busy with the test before, can stand in the way."""
+    async with connected(settings().database.owner) as connection, asyncio.timeout(30):
+        while True:
+            with contextlib.suppress(asyncpg.DeadlockDetectedError):
+                await connection.execute(EMPTY)
+                return
+
+
+@pytest.fixture
+async def world(litestar: Litestar) -> World:
+    """Two accounts that have nothing to do with one another, made anew for the test."""
+    await emptied()
+    return await World.made(litestar.state["sandbox"])
+
+
 @pytest.fixture(scope="module")
 async def scene(litestar: Litestar, application: Any) -> Scene:
     """A world for a whole module, whose tests change nothing in it."""
-    async with connected(settings().database.owner) as connection:
-        await connection.execute(EMPTY)
+    await emptied()
     world = await World.made(litestar.state["sandbox"])
     transport = httpx.ASGITransport(app=application)
     waiting = {}

@@ -29,7 +29,7 @@ def url_of(tenant: Tenant, path: str) -> str:
 
 def rows_in(answer: dict[str, Any]) -> list[dict[str, Any]]:
     """The entries of a page, whatever the list calls them."""
-    rows: list[dict[str, Any]] = answer.get("instances", answer.get("data"))
+    rows: list[dict[str, Any]] = answer["instances" if "instances" in answer else "data"]
     return rows
 
 

@@ -1,0 +1,145 @@
+"""A live service with two companies on it, and the vendor's SDK in the hands of each."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import msgspec
+import pytest
+
+from tests.compat.live import Live
+from tests.compat.node import FOLDER, installed
+from tests.compat.sdk import Sdk, Session
+
+SCOPES = ("aow_manage signature", "signature")
+
+
+class Company(msgspec.Struct, frozen=True):
+    """An account, its administrator, its workflows by name, and a token that lacks a scope."""
+
+    id: str
+    admin_id: str
+    admin: Session
+    narrow: Session
+    workflows: dict[str, str]
+
+    @property
+    def url(self) -> str:
+        """Where the company's resources are."""
+        return f"{self.admin.url}/v1/accounts/{self.id}"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The administrator's proof, for requests past the SDK."""
+        return {"Authorization": f"Bearer {self.admin.token}"}
+
+    def stored(self, name: str) -> str:
+        """Store a new workflow, not yet published; return its id. The vendor's SDK cannot do this itself."""
+        document = {
+            "document": {
+                "dsl": "1.0.3",
+                "namespace": "made",
+                "name": f"{name}-{uuid4().hex[:8]}",
+                "version": "1.0.0",
+            },
+            "do": [{"only": {"set": {"done": True}}}],
+        }
+        answer = httpx.post(f"{self.url}/workflows", json=document, headers=self.headers)
+        assert answer.status_code == httpx.codes.CREATED, answer.text
+        workflow_id: str = answer.json()["id"]
+        return workflow_id
+
+    def published(self, name: str) -> str:
+        """Make a workflow for one test to pause or archive."""
+        workflow_id = self.stored(name)
+        self.act(workflow_id, "publish")
+        return workflow_id
+
+    def write(self, name: str) -> None:
+        """Publish a definition of the folder over HTTP."""
+        headers = self.headers | {"Content-Type": "application/yaml"}
+        answer = httpx.post(
+            f"{self.url}/yaml-workflows", content=definition(name).read_bytes(), headers=headers
+        )
+        assert answer.status_code == httpx.codes.CREATED, answer.text
+        self.workflows[name] = answer.json()["id"]
+        self.act(self.workflows[name], "publish")
+
+    def act(self, workflow_id: str, action: str) -> None:
+        """Publish or archive a workflow."""
+        httpx.post(
+            f"{self.url}/workflows/{workflow_id}/actions/{action}", headers=self.headers
+        ).raise_for_status()
+
+
+class Companies(msgspec.Struct, frozen=True):
+    """Two that have nothing to do with one another."""
+
+    acme: Company
+    globex: Company
+
+
+@pytest.fixture(scope="session")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """A running service with an empty, current database."""
+    service = Live(tmp_path_factory.mktemp("live"))
+    try:
+        service.tutti("migrate")
+        service.serve()
+        yield service
+    finally:
+        service.remove()
+
+
+@pytest.fixture(scope="session")
+def sdk() -> Iterator[Sdk]:
+    """The vendor's SDK, at the version that package.json names."""
+    driven = Sdk(installed(FOLDER))
+    yield driven
+    driven.close()
+
+
+@pytest.fixture(scope="session")
+def companies(live: Live, sdk: Sdk) -> Companies:
+    """Both companies, made by the command line while the service runs."""
+    with ThreadPoolExecutor() as threads:
+        acme, globex = threads.map(lambda name: company(live, sdk, name), ["Acme", "Globex"])
+    published = live.tutti("workflow", "publish", str(definition("order")), "--account", acme.id)
+    acme.workflows["order"] = published["workflow_id"]
+    assert published["version"] == "2.1.0"
+    acme.write("approval")
+    acme.write("refusal")
+    globex.write("approval")
+    return Companies(acme, globex)
+
+
+@pytest.fixture(scope="session")
+def acme(companies: Companies) -> Company:
+    """The company that most tests work for."""
+    return companies.acme
+
+
+@pytest.fixture(scope="session")
+def globex(companies: Companies) -> Company:
+    """The other company."""
+    return companies.globex
+
+
+def company(live: Live, sdk: Sdk, name: str) -> Company:
+    """Make an account with an administrator and two tokens, one of which lacks a scope."""
+    account_id = live.tutti("account", "create", name)["account_id"]
+    on = ("--account", account_id)
+    person = ("user", "create", f"admin@{name.lower()}.example", "--name", f"{name} Admin", "--role", "admin")
+    admin_id = live.tutti(*person, *on)["user_id"]
+    issue = ("token", "issue", "--user", admin_id, *on)
+    with ThreadPoolExecutor() as threads:
+        tokens = threads.map(lambda scope: live.tutti(*issue, "--scope", scope)["access_token"], SCOPES)
+        whole, narrow = (Session(sdk, live.url, account_id, token) for token in tokens)
+    return Company(account_id, admin_id, whole, narrow, {})
+
+
+def definition(name: str) -> Path:
+    """Say where a workflow's definition is."""
+    return Path(__file__).parent / "workflows" / f"{name}.yaml"

@@ -16,9 +16,11 @@ import fcntl
 import hashlib
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -33,8 +35,12 @@ ROOT_FOLDER = Path("/var/lib/tutti")
 SYSTEM_USER = "tutti"
 POSTGRES = "pginstall18"
 START_SECONDS = 60
+# What PostgreSQL's log says while a killed server's processes are still there.
+LEFT_BEHIND = ("pre-existing shared memory block", "already exists")
 # A Unix socket's path holds at most 107 bytes; PostgreSQL appends `/.s.PGSQL.5432`.
 LONGEST_SOCKET_FOLDER = 90
+# PostgreSQL reads `unix_socket_directories` as a list, and libraries read a host with odd characters as something else.
+PLAIN_PATH = re.compile(r"[A-Za-z0-9/._+-]+")
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -48,7 +54,10 @@ class Place(msgspec.Struct, frozen=True):
 
     def prepare_folder(self, folder: Path) -> None:
         """Make a folder that only the server's user can enter; refuse one that belongs to somebody else."""
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise SetupRefused(f"The folder {folder} cannot be made: {error.strerror}.") from None
         owner = os.geteuid() if self.user is None else self.user
         if self.user is not None:
             os.chown(folder, self.user, self.group or -1)
@@ -63,7 +72,9 @@ class Place(msgspec.Struct, frozen=True):
             user=self.user,
             group=self.group,
             extra_groups=None if self.user is None else [],
-            cwd="/",
+            # PostgreSQL's programs put paths between double quotes into a shell's command line: only names that are
+            # relative to a folder we enter are safe there, whatever the folder is called.
+            cwd=self.data.parent,
             env={"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -115,7 +126,7 @@ class EmbeddedServer:
             with contextlib.suppress(BlockingIOError):
                 fcntl.flock(self._users, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if self._running():
-                    self.place.command("pg_ctl", "stop", "-D", str(self.place.data), "-m", "fast", "-w")
+                    self.place.command("pg_ctl", "stop", "-D", self.place.data.name, "-m", "fast", "-w")
             self._users.close()
             self._users = None
 
@@ -137,12 +148,13 @@ class EmbeddedServer:
         shutil.rmtree(fresh, ignore_errors=True)
         locale = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C", "--encoding=UTF8")
         sync = () if self._durable else ("--no-sync",)
-        self.place.command("initdb", "--auth=trust", "--username=postgres", *locale, *sync, "-D", str(fresh))
+        self.place.command("initdb", "--auth=trust", "--username=postgres", *locale, *sync, "-D", fresh.name)
         fresh.rename(self.place.data)
 
     def _running(self) -> bool:
+        self._forget_other_process()
         try:
-            self.place.command("pg_ctl", "status", "-D", str(self.place.data))
+            self.place.command("pg_ctl", "status", "-D", self.place.data.name)
         except SetupRefused:
             return False
         return True
@@ -161,19 +173,39 @@ class EmbeddedServer:
         if not self._durable:
             settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
         options = " ".join(f"-c {name}='{value}'" for name, value in settings.items())
+        wait = ("-w", "-t", str(START_SECONDS), "-l", "postgres.log", "-o", options)
+        until = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                self.place.command("pg_ctl", "start", "-D", self.place.data.name, *wait)
+            except SetupRefused:
+                self._forget_other_process()
+                end = self._log_end()
+                # What a killed server leaves behind lives on for a moment, and PostgreSQL does not wait for it.
+                if not any(sign in end for sign in LEFT_BEHIND) or time.monotonic() > until:
+                    raise SetupRefused(
+                        f"The embedded PostgreSQL does not start; its log ends: {end}"
+                    ) from None
+                time.sleep(0.2)
+            else:
+                return
+
+    def _log_end(self) -> str:
         log = self.place.data.parent / "postgres.log"
-        arguments = (
-            "-D",
-            str(self.place.data),
-            "-w",
-            "-t",
-            str(START_SECONDS),
-            "-l",
-            str(log),
-            "-o",
-            options,
-        )
-        self.place.command("pg_ctl", "start", *arguments)
+        return " ".join(log.read_text(errors="replace")[-1000:].split()) if log.exists() else "(no log)"
+
+    def _forget_other_process(self) -> None:
+        """Delete the lock files that a killed server left if its process id is another program's now, or a dead one's.
+
+        PostgreSQL would take either for a server of its own. In containers both are common: ids are used again after a
+        restart, and the first process may be slow to collect the dead.
+        """
+        for lock in (self.place.data / "postmaster.pid", self.place.sockets / ".s.PGSQL.5432.lock"):
+            with contextlib.suppress(OSError, ValueError):
+                status = Path("/proc", str(int(lock.read_text().split()[0])), "stat").read_text()
+                program, _, rest = status.partition("(")[2].rpartition(")")
+                if program != "postgres" or rest.split()[0] in ("Z", "X"):
+                    lock.unlink()
 
 
 def place_for(data_folder: Path) -> Place:
@@ -185,13 +217,14 @@ def place_for(data_folder: Path) -> Place:
     wheel = Path(package.submodule_search_locations[0])
     if os.geteuid() == 0:
         user = system_user()
-        ROOT_FOLDER.mkdir(mode=0o755, exist_ok=True)
+        ROOT_FOLDER.mkdir(exist_ok=True)
+        ROOT_FOLDER.chmod(0o755)  # whatever the caller's umask is
         home = ROOT_FOLDER / digest
         return Place(
             shared_binaries(wheel) / "bin", home / "postgres", home / "sockets", user.pw_uid, user.pw_gid
         )
     sockets = data_folder / "sockets"
-    if len(str(sockets)) > LONGEST_SOCKET_FOLDER:
+    if len(os.fsencode(sockets)) > LONGEST_SOCKET_FOLDER or not PLAIN_PATH.fullmatch(str(sockets)):
         sockets = Path(tempfile.gettempdir()) / f"tutti-{os.geteuid()}-{digest}"
     return Place(wheel / POSTGRES / "bin", data_folder / "postgres", sockets, None, None)
 
@@ -237,8 +270,10 @@ def shared_binaries(wheel: Path) -> Path:
         libraries = wheel.with_name(f"{wheel.name}.libs")
         if libraries.exists():
             shutil.copytree(libraries, fresh / libraries.name, symlinks=True)
-        for folder, _, _ in os.walk(fresh):
+        for folder, _, names in os.walk(fresh):
             Path(folder).chmod(0o755)
+            for file in (Path(folder, name) for name in names if not Path(folder, name).is_symlink()):
+                file.chmod(0o755 if file.stat().st_mode & 0o100 else 0o644)
         with contextlib.suppress(OSError):  # another process was first: its copy serves as well
             fresh.rename(target)
         shutil.rmtree(fresh, ignore_errors=True)

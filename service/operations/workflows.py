@@ -33,6 +33,8 @@ from tenancy.errors import NotFound
 # The statuses that the vendor's list can be filtered by; a paused workflow is an active one there.
 FILTERS = ("active", "inactive", "publishing", "unpublishing", "archived", "archiving")
 LONGEST_LIST = 1000
+LONGEST_TITLE = 255
+LONGEST_VERSION = 128
 
 DETAIL = """
 SELECT workflow.*, version.version, version.document, version.published_at, active.version AS active_version
@@ -73,7 +75,23 @@ async def draft(access: Access, sandbox: Sandbox, text: bytes, text_format: str)
     checked = await check(document, sandbox, access.account_id)
     if checked.definition is None or checked.problems:
         raise DefinitionRefused(checked.problems)
+    long = too_long(checked.definition)
+    if long:
+        raise DefinitionRefused(long)
     return Draft(checked.definition, text.decode(), text_format, tuple(checked.warnings))
+
+
+def too_long(definition: Definition) -> list[Problem]:
+    """List what of a definition is too long for the index and the lists that show it."""
+    lengths = {
+        "title": (definition.title or "", LONGEST_TITLE),
+        "version": (definition.version, LONGEST_VERSION),
+    }
+    return [
+        Problem("bad_format", f"`{field}` has at most {most} characters.", f"/document/{field}")
+        for field, (text, most) in lengths.items()
+        if len(text) > most
+    ]
 
 
 async def create(access: Access, new: Draft) -> Stored:

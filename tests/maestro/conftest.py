@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import asyncpg
@@ -32,8 +32,9 @@ class Scene(msgspec.Struct):
 async def emptied() -> None:
     """Empty the database; the worker, which may still be busy with the test before, can stand in the way."""
     async with connected(settings().database.owner) as connection, asyncio.timeout(30):
+        await connection.execute("SET lock_timeout = '50ms'")
         while True:
-            with contextlib.suppress(asyncpg.DeadlockDetectedError):
+            with contextlib.suppress(asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError):
                 await connection.execute(EMPTY)
                 return
 
@@ -67,3 +68,17 @@ async def bare(application: Any) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(app=application, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://tutti.test") as client:
         yield client
+
+
+@pytest.fixture
+def changed_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Settings as another environment would have them, read anew."""
+
+    def change(**variables: str) -> None:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        settings.cache_clear()
+
+    yield change
+    monkeypatch.undo()
+    settings.cache_clear()

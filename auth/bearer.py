@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator
 from typing import Protocol
 from uuid import UUID
 
-import asyncpg
 import msgspec
 
 from tenancy.errors import Forbidden, NotFound, Unauthenticated
@@ -20,7 +19,7 @@ from tenancy.rows import rows_entered, rows_of
 
 TOKEN_BYTES = 32  # 256 bits
 LONGEST_HEADER = 1024
-ENTER = "SELECT account_id, principal_id, principal_name, role, scopes FROM enter_account($1, $2)"
+ENTER = "SELECT verdict, account_id, principal_id, principal_name, role FROM enter_account($1, $2, $3)"
 SERVICE = UUID(int=0)  # stands for the operator at the command line, who is no user
 
 
@@ -31,7 +30,6 @@ class Caller(msgspec.Struct, frozen=True):
     id: UUID
     name: str
     role: str
-    scopes: frozenset[str]
 
     @property
     def sees_all(self) -> bool:
@@ -68,24 +66,24 @@ class Credential(msgspec.Struct, frozen=True):
             NotFound: no such account, or not one of the caller's; nobody can tell which.
             Forbidden: a scope is missing.
         """
-        async with rows_entered(ENTER, self.token_hash, self.account_id) as row:
-            yield self.checked(row)
+        async with rows_entered(ENTER, *self.proof) as row:
+            self.refuse(row["verdict"])
+            yield Caller(row["account_id"], row["principal_id"], row["principal_name"], row["role"])
 
-    def checked(self, row: asyncpg.Record | None) -> Caller:
-        """Turn the row of `enter_account` into a caller, or refuse (see `rows`)."""
-        if row is None:
+    @property
+    def proof(self) -> tuple[bytes, UUID, tuple[str, ...]]:
+        """The arguments of `enter_account`, with which every function in the database begins that a request calls."""
+        return self.token_hash, self.account_id, self.scopes
+
+    def refuse(self, verdict: int) -> None:
+        """Refuse the caller if `enter_account` did (see `rows`)."""
+        if verdict == Unauthenticated.status:
             raise Unauthenticated
-        if row["account_id"] is None:
+        if verdict == NotFound.status:
             raise NotFound
-        if not set(self.scopes) <= set(row["scopes"]):
-            raise missing_scopes(self.scopes)
-        return Caller(
-            row["account_id"],
-            row["principal_id"],
-            row["principal_name"],
-            row["role"] or "member",
-            frozenset(row["scopes"]),
-        )
+        if verdict == Forbidden.status:
+            needed = " and ".join(self.scopes)
+            raise Forbidden(f"The access token needs the scope {needed}.", scopes=self.scopes)
 
 
 class Operator(msgspec.Struct, frozen=True):
@@ -97,12 +95,7 @@ class Operator(msgspec.Struct, frozen=True):
     async def rows(self) -> AsyncIterator[Caller]:
         """Open a transaction on the account's rows."""
         async with rows_of(self.account_id):
-            yield Caller(self.account_id, SERVICE, "operator", "operator", frozenset())
-
-
-def missing_scopes(needed: tuple[str, ...]) -> Forbidden:
-    """Make the refusal of a token that lacks one of the scopes that a route needs."""
-    return Forbidden(f"The access token needs the scope {' and '.join(needed)}.", scopes=needed)
+            yield Caller(self.account_id, SERVICE, "operator", "operator")
 
 
 def hash_of(token: str) -> bytes:

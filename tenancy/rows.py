@@ -41,10 +41,11 @@ async def rows_of(account_id: UUID) -> AsyncIterator[PoolConnectionProxy]:
 
 
 @contextlib.asynccontextmanager
-async def rows_entered(statement: str, *arguments: object) -> AsyncIterator[asyncpg.Record | None]:
+async def rows_entered(statement: str, *arguments: object) -> AsyncIterator[asyncpg.Record]:
     """Open a transaction whose first statement checks the caller and sets the tenant; yield that statement's row."""
     async with transaction("BEGIN") as connection:
-        yield await connection.fetchrow(statement, *arguments)
+        (row,) = await connection.fetch(statement, *arguments)
+        yield row
 
 
 @contextlib.asynccontextmanager

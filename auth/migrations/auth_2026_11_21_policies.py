@@ -18,48 +18,53 @@ CREATE INDEX access_token_grant ON access_token (grant_id);
 CREATE INDEX oauth_grant_user ON oauth_grant (user_id);
 CREATE INDEX oauth_grant_client ON oauth_grant (client_id);
 
--- No row: the credential does not hold (401). A row without account_id: it holds, but not for this account (404).
--- Otherwise the tenant is set for the rest of the transaction, and the row says who calls and what they may do.
-CREATE FUNCTION enter_account(credential bytea, requested uuid)
-    RETURNS TABLE (account_id uuid, principal_id uuid, principal_name text, role text, scopes text[])
-    LANGUAGE plpgsql VOLATILE SECURITY DEFINER ROWS 1 SET search_path = public, pg_temp
+-- verdict 200: the tenant is set for the rest of the transaction, and the rest of the row says who calls as what.
+-- 401: the credential does not hold. 404: it holds, but not for this account. 403: it lacks a scope that is required.
+-- Anything but 200 sets no tenant. Each look-up goes along a unique index, so one plan serves every call.
+CREATE FUNCTION enter_account(
+    credential bytea, requested uuid, required text[],
+    OUT verdict integer, OUT account_id uuid, OUT principal_id uuid, OUT principal_name text, OUT role text
+) LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
     token record;
 BEGIN
-    SELECT access_token.scopes, oauth_grant.user_id, oauth_grant.narrowed_to,
-           app_user.name AS user_name, app_user.status AS user_status,
-           client.id AS client_id, client.account_id AS client_account, client.name AS client_name, client.status AS client_status
-    INTO token
-    FROM access_token
-    JOIN oauth_grant ON oauth_grant.id = access_token.grant_id
-    LEFT JOIN app_user ON app_user.id = oauth_grant.user_id
-    LEFT JOIN client ON client.id = oauth_grant.client_id
+    verdict := 401;
+    SELECT access_token.scopes, oauth_grant.user_id, oauth_grant.client_id, oauth_grant.narrowed_to INTO token
+    FROM access_token JOIN oauth_grant ON oauth_grant.id = access_token.grant_id
     WHERE access_token.token_hash = credential AND access_token.revoked_at IS NULL
       AND access_token.expires_at > now() AND oauth_grant.revoked_at IS NULL;
-    IF NOT FOUND OR token.user_status <> 'active' OR token.client_status <> 'active'
-       OR (token.user_id IS NULL AND token.client_id IS NULL) THEN
+    IF NOT FOUND THEN
         RETURN;
     END IF;
-
-    enter_account.scopes := token.scopes;
-    IF token.user_id IS NULL THEN
-        principal_id := token.client_id;
-        principal_name := token.client_name;
-        role := 'machine';
-        SELECT account.id INTO enter_account.account_id FROM account
-        WHERE account.id = requested AND account.id = token.client_account AND account.status = 'active';
-    ELSE
-        principal_id := token.user_id;
-        principal_name := token.user_name;
-        SELECT membership.account_id, membership.role INTO enter_account.account_id, enter_account.role
-        FROM membership JOIN account ON account.id = membership.account_id
-        WHERE membership.user_id = token.user_id AND membership.account_id = requested
-          AND membership.status = 'active' AND account.status = 'active'
-          AND (token.narrowed_to IS NULL OR token.narrowed_to = requested);
+    IF token.client_id IS NOT NULL THEN
+        SELECT client.id, client.name, 'machine', client.account_id INTO principal_id, principal_name, role, account_id
+        FROM client WHERE client.id = token.client_id AND client.status = 'active';
+        IF NOT FOUND THEN
+            RETURN;
+        END IF;
     END IF;
-    PERFORM set_config('app.account_id', coalesce(enter_account.account_id::text, ''), true);
-    RETURN NEXT;
+    IF token.user_id IS NOT NULL THEN  -- a client that acts for a user is that user
+        SELECT app_user.id, app_user.name, membership.role, membership.account_id
+        INTO principal_id, principal_name, role, account_id
+        FROM app_user LEFT JOIN membership
+          ON membership.user_id = app_user.id AND membership.account_id = requested AND membership.status = 'active'
+        WHERE app_user.id = token.user_id AND app_user.status = 'active';
+        IF NOT FOUND THEN
+            RETURN;
+        END IF;
+    END IF;
+    IF account_id IS DISTINCT FROM requested OR token.narrowed_to <> requested
+       OR NOT EXISTS (SELECT FROM account WHERE account.id = requested AND account.status = 'active') THEN
+        account_id := NULL;
+        verdict := 404;
+    ELSIF NOT token.scopes @> required THEN
+        account_id := NULL;
+        verdict := 403;
+    ELSE
+        verdict := 200;
+        PERFORM set_config('app.account_id', requested::text, true);
+    END IF;
 END
 $$;
 """

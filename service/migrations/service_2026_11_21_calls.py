@@ -1,6 +1,6 @@
 """The functions of the hot paths: what a request does in one round trip and one transaction.
 
-Each checks the credential and sets the tenant through `enter_account`, and runs as the application's role, so row-level
+Each checks the credential and sets the tenant by `enter_account`, and runs as the application's role, so row-level
 security decides which rows there are. `verdict` is 200 when it was done; 401, 403 and 404 as everywhere; what else it may
 be stands with each function. The rules (which status may become which, whether inputs fit) stay in the service: the
 functions are told what to expect and do nothing where it does not hold.
@@ -12,59 +12,15 @@ from tenancy.schema import run_sql
 
 ID = "2026-11-21T13:00:00:000000"
 VERSION = "1.38.0"
-DESCRIPTION = "enter_scope, get_instance, start_instance, cancel_instance, enqueue_advance"
+DESCRIPTION = "start_instance, cancel_instance, enqueue_advance"
 
 FORWARDS = """
--- enter_account, and its verdict on the scopes that a route asks for.
-CREATE FUNCTION enter_scope(
-    credential bytea, requested uuid, required text[],
-    OUT verdict integer, OUT principal_id uuid, OUT principal_name text
-) LANGUAGE plpgsql VOLATILE AS $$
-DECLARE
-    caller record;
-BEGIN
-    SELECT * INTO caller FROM enter_account(credential, requested);
-    verdict := CASE
-        WHEN NOT FOUND THEN 401
-        WHEN caller.account_id IS NULL THEN 404
-        WHEN NOT caller.scopes @> required THEN 403
-        ELSE 200 END;
-    principal_id := caller.principal_id;
-    principal_name := caller.principal_name;
-END
-$$;
-
 -- The one writer of jobs. The payload is the worker's: account, instance, reason, number of the wait.
 CREATE FUNCTION enqueue_advance(of_account uuid, of_instance uuid, reason text, wait integer) RETURNS void
 LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
     INSERT INTO pgqueuer (priority, entrypoint, payload, status)
     VALUES (0, 'advance', convert_to(json_build_array(of_account, of_instance, reason, wait)::text, 'UTF8'), 'queued');
-END
-$$;
-
-CREATE FUNCTION get_instance(credential bytea, requested uuid, required text[], of_workflow uuid, wanted uuid)
-    RETURNS TABLE (
-        verdict integer, id uuid, account_id uuid, workflow_id uuid, version_id uuid, version text, name text, status text,
-        started_at timestamptz, started_by uuid, started_by_name text, started_by_role text, ended_at timestamptz,
-        expires_at timestamptz, last_modified_at timestamptz, canceled_at timestamptz, canceled_by text,
-        trigger_inputs jsonb, tags text[], total_steps integer, last_completed_step integer,
-        last_completed_step_name text, workflow_created_by uuid, output bytea, fault bytea
-    )
-    LANGUAGE plpgsql VOLATILE ROWS 1
-AS $$
-BEGIN
-    SELECT entered.verdict INTO verdict FROM enter_scope(credential, requested, required) AS entered;
-    IF verdict <> 200 THEN
-        RETURN NEXT;
-        RETURN;
-    END IF;
-    RETURN QUERY SELECT 200, one.id, one.account_id, one.workflow_id, one.version_id, one.version, one.name, one.status,
-        one.started_at, one.started_by, one.started_by_name, one.started_by_role, one.ended_at,
-        one.expires_at, one.last_modified_at, one.canceled_at, one.canceled_by,
-        one.trigger_inputs, one.tags, one.total_steps, one.last_completed_step,
-        one.last_completed_step_name, one.workflow_created_by, one.output, one.fault
-    FROM instance AS one WHERE one.id = wanted AND one.workflow_id = of_workflow;
 END
 $$;
 
@@ -80,7 +36,7 @@ DECLARE
     caller record;
     target record;
 BEGIN
-    SELECT * INTO caller FROM enter_scope(credential, requested, required);
+    caller := enter_account(credential, requested, required);
     verdict := caller.verdict;
     IF verdict <> 200 THEN
         RETURN;
@@ -119,7 +75,7 @@ DECLARE
     caller record;
     moment timestamptz;
 BEGIN
-    SELECT * INTO caller FROM enter_scope(credential, requested, required);
+    caller := enter_account(credential, requested, required);
     verdict := caller.verdict;
     IF verdict <> 200 THEN
         RETURN;

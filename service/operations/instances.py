@@ -9,7 +9,7 @@ import asyncpg
 import msgspec
 from uuid_utils.compat import uuid7
 
-from auth.bearer import Access, Credential, missing_scopes, new_secret
+from auth.bearer import Access, Credential, new_secret
 from service.engine.definitions import last_published, remember_published
 from service.engine.events import Subject, record
 from service.engine.queue import Job, enqueue
@@ -18,19 +18,32 @@ from service.errors import InputsRefused, InstanceConflict, NotTriggerable, Work
 from service.language.cloudevents import EventRefused, complete
 from service.language.sandbox import Sandbox
 from service.operations.inputs import Checked, check, is_cheap, unstorable_fields
-from service.operations.pages import Page, Row, binding, position
-from service.operations.workflows import cut
+from service.operations.pages import Page, Position, Row, binding, position, token
 from service.tables import Instance, Signal, Workflow
-from tenancy.errors import BadRequest, FieldError, Forbidden, NotFound, Unauthenticated
+from tenancy.errors import BadRequest, FieldError, Forbidden, NotFound
 from tenancy.rows import current_connection, read
 
 KEPT_SIGNALS = 100
+LARGEST_EVENT = 65_536  # bytes; what the CloudEvents specification asks everyone to take
 # How many instances a total counts one by one; beyond it the planner's estimate is told.
 COUNTED = 1000
+
+# A page ends before it passes this size, so that no answer takes the memory of everyone else's.
+MOST_BYTES = 16_777_216
+FIRST_ROWS = 51  # read at once before it is known how large they are: the page that is commonly asked for, and one more
+LEAST_ROW = 1024  # bytes of an instance without inputs and output
 
 COLUMNS = """id, account_id, workflow_id, version_id, version, name, status, started_at, started_by, started_by_name,
 started_by_role, ended_at, expires_at, last_modified_at, canceled_at, canceled_by, trigger_inputs, tags, total_steps,
 last_completed_step, last_completed_step_name, workflow_created_by, output, fault"""
+
+# The hot read: credential, tenant, scopes and row in one round trip. `enter_account` sets the tenant before the row is
+# looked for, as the row is joined to its answer; were it not so, row-level security would show no row at all.
+GET = f"""
+SELECT caller.verdict, {", ".join(f"one.{column.strip()}" for column in COLUMNS.split(","))}
+FROM enter_account($1, $2, $3) AS caller
+LEFT JOIN instance AS one ON one.account_id = caller.account_id AND one.id = $5 AND one.workflow_id = $4
+"""
 
 DONE = 200  # the verdict of a function in the database that did what it was called for
 TRIES = 5  # times that a workflow may be published anew while one trigger is checked
@@ -75,7 +88,7 @@ async def trigger(
             checked = await check(credential, sandbox, version_id, name, inputs)
         expected = version_id if checked and not checked.errors else None
         row = await _start(credential, workflow_id, started, name, checked, expected)
-        refuse(row["verdict"], credential)
+        credential.refuse(row["verdict"])
         if row["verdict"] == NotTriggerable.status:
             raise untriggerable(row["workflow_status"])
         if row["verdict"] == DONE:
@@ -96,38 +109,17 @@ def untriggerable(workflow_status: str) -> NotTriggerable:
     return NotTriggerable("WORKFLOW_NOT_ACTIVE", "The workflow was never published; publish it first.")
 
 
-def refuse(verdict: int, credential: Credential) -> None:
-    """Refuse the caller of a function in the database by its verdict.
-
-    Raises:
-        Unauthenticated, Forbidden, NotFound: 401, 403, 404.
-    """
-    if verdict == Unauthenticated.status:
-        raise Unauthenticated
-    if verdict == NotFound.status:
-        raise NotFound
-    if verdict == Forbidden.status:
-        raise missing_scopes(credential.scopes)
-
-
 async def get(credential: Credential, workflow_id: UUID, instance_id: UUID) -> Row:
     """Return one instance, in one round trip.
 
     Raises:
         Unauthenticated, Forbidden, NotFound: as for any operation.
     """
-    rows = await read(
-        "SELECT * FROM get_instance($1, $2, $3, $4, $5)", *proof(credential), workflow_id, instance_id
-    )
-    if not rows:
+    (row,) = await read(GET, *credential.proof, workflow_id, instance_id)
+    credential.refuse(row["verdict"])
+    if row["id"] is None:
         raise NotFound
-    refuse(rows[0]["verdict"], credential)
-    return rows[0]
-
-
-def proof(credential: Credential) -> tuple[bytes, UUID, tuple[str, ...]]:
-    """Put the arguments together with which every function in the database begins."""
-    return credential.token_hash, credential.account_id, credential.scopes
+    return row
 
 
 async def get_list(
@@ -162,20 +154,16 @@ async def get_list(
         total = None
         if counted:
             total = begin.total if begin is not None else await _count(where, arguments)
-        if begin is not None:
-            where += f" AND (started_at, id) < (${len(arguments) + 1}, ${len(arguments) + 2})"
-            arguments += [begin.at, begin.id]
-        rows = await current_connection().fetch(
-            f"SELECT {COLUMNS} FROM instance WHERE {where} ORDER BY started_at DESC, id DESC LIMIT {size + 1}",
-            *arguments,
-        )
+        after = None if begin is None else (begin.at, begin.id)
+        rows, more = await _newest(where, arguments, after, size)
         if (
             not rows
             and of_workflow is not None
             and not await Workflow.exists().where(Workflow.id == of_workflow).run()
         ):
             raise NotFound
-        return cut(rows, size, "started_at", bound_to, total)
+        last = Position(rows[-1]["started_at"], rows[-1]["id"], total, bound_to) if more else None
+        return Page(rows, None if last is None else token(last), size, total)
 
 
 def conditions(account_id: UUID, filters: Filters) -> tuple[str, list[Any]]:
@@ -205,15 +193,17 @@ async def cancel(credential: Credential, workflow_id: UUID, instance_id: UUID) -
     allowed, becomes = sources("cancel")
     rows = await read(
         "SELECT * FROM cancel_instance($1, $2, $3, $4, $5, $6, $7)",
-        *proof(credential),
+        *credential.proof,
         workflow_id,
         instance_id,
         allowed,
         becomes,
     )
-    refuse(rows[0]["verdict"], credential)
+    credential.refuse(rows[0]["verdict"])
     if rows[0]["verdict"] == InstanceConflict.status:
-        raise InstanceConflict(f"The instance has ended already ({rows[0]['present']}) and cannot be canceled.")
+        raise InstanceConflict(
+            f"The instance has ended already ({rows[0]['present']}) and cannot be canceled."
+        )
 
 
 async def signal(
@@ -279,7 +269,7 @@ async def _start(
     definition = checked.definition if checked and expected else None
     rows = await read(
         "SELECT * FROM start_instance($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
-        *proof(credential),
+        *credential.proof,
         workflow_id,
         expected,
         started.id,
@@ -300,6 +290,38 @@ async def _locked_status(workflow_id: UUID, instance_id: UUID) -> Status:
     if not rows:
         raise NotFound
     return Status(rows[0]["status"])
+
+
+async def _newest(
+    where: str, arguments: list[Any], after: tuple[datetime, UUID] | None, size: int
+) -> tuple[list[asyncpg.Record], bool]:
+    """Read the next rows of a list, and whether there are more; fewer than `size` where they are large."""
+    rows: list[asyncpg.Record] = []
+    weight = 0
+    while True:
+        wanted = size + 1 - len(rows)
+        take = min(wanted, max(1, (MOST_BYTES - weight) * len(rows) // weight) if rows else FIRST_ROWS)
+        place = (
+            "" if after is None else f" AND (started_at, id) < (${len(arguments) + 1}, ${len(arguments) + 2})"
+        )
+        found = await current_connection().fetch(
+            f"SELECT {COLUMNS} FROM instance WHERE {where}{place} ORDER BY started_at DESC, id DESC LIMIT {take}",
+            *arguments,
+            *(after or ()),
+        )
+        for row in found:
+            weight += weight_of(row)
+            if len(rows) == size or (rows and weight > MOST_BYTES):
+                return rows, True
+            rows.append(row)
+        if len(found) < take:
+            return rows, False
+        after = (rows[-1]["started_at"], rows[-1]["id"])
+
+
+def weight_of(row: Row) -> int:
+    """Say about how many bytes a row makes in an answer."""
+    return LEAST_ROW + sum(len(row[column] or "") for column in ("trigger_inputs", "output", "fault"))
 
 
 async def _count(where: str, arguments: list[Any]) -> int:

@@ -430,7 +430,8 @@ class InstanceController(Controller):
     ) -> Response[models.WorkflowInstanceCollection]:
         """List a workflow's instances, newest first.
 
-        SDKs cannot page, so without page_size the newest 1,000 come at once; `page_token_next` tells that there are more.
+        SDKs cannot page, so without page_size the newest 1,000 come at once, fewer where that would be more than 16 MB;
+        `page_token_next` tells that there are more.
         """
         filters = msgspec.structs.replace(status_filters(status), started_by=started_by_id)
         access = credential(request, accountId)

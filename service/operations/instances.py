@@ -20,7 +20,7 @@ from service.language.sandbox import Sandbox
 from service.operations.inputs import Checked, check, is_cheap, unstorable_fields
 from service.operations.pages import Page, Position, Row, binding, position, token
 from service.tables import Instance, Signal, Workflow
-from tenancy.errors import BadRequest, FieldError, Forbidden, NotFound
+from tenancy.errors import BadRequest, FieldError, Forbidden, NotFound, TooLarge
 from tenancy.rows import current_connection, read
 
 KEPT_SIGNALS = 100
@@ -216,6 +216,7 @@ async def signal(
     Raises:
         NotFound: no such instance of that workflow.
         BadRequest: it is not a CloudEvent.
+        TooLarge: it has more than 64 KiB.
         InstanceConflict: it has ended, or 100 events wait for it already.
     """
     async with access.rows() as caller:
@@ -233,6 +234,9 @@ async def signal(
             raise BadRequest(
                 errors=tuple(FieldError("FIELD_INVALID", one.message, one.pointer) for one in error.problems)
             ) from None
+        text = msgspec.json.encode(whole)
+        if len(text) > LARGEST_EVENT:
+            raise TooLarge(f"An event has at most {LARGEST_EVENT} bytes.")
         if await Signal.count().where(Signal.instance_id == instance_id).run() >= KEPT_SIGNALS:
             raise InstanceConflict(
                 f"{KEPT_SIGNALS} events wait for this instance already; let it take some first."
@@ -245,7 +249,7 @@ async def signal(
             instance_id,
             # A digest, as an index takes no more than some 2,700 bytes.
             hashlib.sha256(msgspec.json.encode([whole["source"], whole["id"]])).hexdigest(),
-            msgspec.json.encode(whole),
+            text,
         ).run()
         await enqueue([Job(caller.account_id, instance_id, "event")])
         await record(

@@ -53,18 +53,21 @@ INSERT INTO instance (id, account_id, workflow_id, version_id, version, name, st
 SELECT gen_random_uuid(), $1, workflow.id, workflow.active_version_id, '1.0.0', 'number ' || number,
        CASE WHEN number % 10 = 0 THEN 'waiting' WHEN number % 10 = 1 THEN 'faulted' ELSE 'completed' END,
        moment, CASE WHEN number % 10 > 0 THEN moment END, moment,
-       ($3::uuid[])[1 + number % cardinality($3::uuid[])], 'somebody', '{}', 3, workflow.created_by, gen_random_uuid(), '\\x00'
+       ($3::uuid[])[1 + number % cardinality($3::uuid[])], 'somebody',
+       CASE WHEN $5::integer = 0 THEN '{}' ELSE jsonb_build_object('a', repeat('a', 1000 * $5::integer)) END, 3, workflow.created_by, gen_random_uuid(), '\\x00'
 FROM workflow, generate_series(1, $4::integer) AS number,
      LATERAL (SELECT now() - interval '1 hour' - number / 3 * interval '1 second' AS moment) AS started
 WHERE workflow.id = $2
 """
 
 
-async def insert_instances(account: UUID, workflow: UUID, starters: list[UUID], count: int) -> None:
+async def insert_instances(
+    account: UUID, workflow: UUID, starters: list[UUID], count: int, kilobytes: int = 0
+) -> None:
     """Store instances by the hundred: three of each second, a tenth of them waiting and a tenth failed."""
     async with connected(settings().database.owner) as connection, connection.transaction():
         await connection.execute("SELECT set_config('app.account_id', $1, true)", str(account))
-        await connection.execute(INSERT, account, workflow, starters, count)
+        await connection.execute(INSERT, account, workflow, starters, count, kilobytes)
 
 
 async def analyze() -> None:

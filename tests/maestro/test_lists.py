@@ -234,6 +234,25 @@ async def test_list_of_a_workflow_gives_the_newest_1000_and_links_to_the_rest(
     assert 1000 < total < 1300
 
 
+@BOTH
+async def test_page_of_large_instances_ends_before_it_is_too_large(
+    client: httpx.AsyncClient, world: World, path: str
+) -> None:
+    acme, url = world.acme, url_of(world.acme, path)
+    await insert_instances(acme.id, acme.workflows["waiting"], [acme.admin_id], 40, kilobytes=1000)
+    sizes, seen = [], []
+    async for answer in pages(client, url, acme.admin, page_size=1000):
+        sizes.append(len(rows_in(answer)))
+        seen += [row["id"] for row in rows_in(answer)]
+    assert sizes == [16, 16, 8]
+    assert len(set(seen)) == 40
+    assert [len(rows_in(await page(client, url, acme.admin, page_size=size))) for size in (1, 5, 16)] == [
+        1,
+        5,
+        16,
+    ]
+
+
 async def test_link_keeps_the_filters(client: httpx.AsyncClient, world: World) -> None:
     acme = world.acme
     await insert_instances(acme.id, acme.workflows["waiting"], [acme.admin_id], 100)

@@ -615,6 +615,15 @@ async def test_same_event_again_is_taken_once(client: httpx.AsyncClient, world: 
     await settle(client, acme, response, workflow_status="Completed")
 
 
+async def test_event_of_more_than_64_kibibytes_is_refused(client: httpx.AsyncClient, world: World) -> None:
+    acme = world.acme
+    url = await trigger(client, acme, "waiting", {})
+    for size, status in ((65_000, 202), (66_000, 413)):
+        event = {"type": "other", "data": "a" * size}
+        response = await client.post(f"{url}/actions/signal", json=event, headers=bearer(acme.admin))
+        assert response.status_code == status
+
+
 async def test_event_at_most_100_wait_for_an_instance(client: httpx.AsyncClient, world: World) -> None:
     acme = world.acme
     url = await trigger(client, acme, "waiting", {})

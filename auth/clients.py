@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from auth.bearer import hash_of, new_secret
 from auth.scopes import SCOPES
 from auth.tables import CLIENT_KINDS, AccessToken, Client, Grant
+from tenancy.accounts import checked_name
 from tenancy.errors import BadRequest, NotFound
 from tenancy.rows import rows_of
 from tenancy.tables import Account, Membership
@@ -37,15 +38,16 @@ async def create_client(wanted: Registration, client_id: UUID | None = None) -> 
     """Register a client; return its id and its secret, which is shown this once (a public client has none).
 
     Raises:
-        BadRequest: unknown kind or scope, a redirect URI that is not absolute, a key that is not an RSA public key.
+        BadRequest: no name, unknown kind or scope, an unsafe redirect URI, a key that is not an RSA public key.
         NotFound: no such account.
     """
     check_registration(wanted)
+    name = checked_name(wanted.name, "A client's name")
     secret = None if wanted.kind == "public" else new_secret()
     client = Client(
         id=client_id or uuid4(),
         account_id=wanted.account_id,
-        name=wanted.name,
+        name=name,
         kind=wanted.kind,
         secret_hash=None if secret is None else hashlib.sha256(secret.encode()).digest(),
         redirect_uris=list(wanted.redirect_uris),
@@ -64,11 +66,29 @@ def check_registration(wanted: Registration) -> None:
         raise BadRequest(f"Unknown kind {wanted.kind!r}; known: {', '.join(CLIENT_KINDS)}.")
     check_scopes(wanted.scopes)
     for uri in wanted.redirect_uris:
-        parts = urlsplit(uri)
-        if not parts.scheme or not (parts.netloc or parts.path) or parts.fragment or "*" in uri:
-            raise BadRequest(f"The redirect URI {uri!r} is not absolute, or has a fragment or a wildcard.")
+        check_redirect(uri)
     for pem in wanted.public_keys:
         check_key(pem)
+
+
+def check_redirect(uri: str) -> None:
+    """Refuse a redirect URI that is not https, http on this machine, or an application's own scheme (RFC 8252, 7)."""
+    try:
+        parts = urlsplit(uri)
+        host = parts.hostname
+    except ValueError:
+        raise BadRequest(f"The redirect URI {uri!r} is not a URI.") from None
+    if not uri.isascii() or not uri.isprintable() or set(uri) & {" ", "#", "*", "\\"} or "@" in parts.netloc:
+        raise BadRequest(
+            f"The redirect URI {uri!r} has a fragment, a wildcard, a user or characters that belong in no URI."
+        )
+    local = parts.scheme == "http" and host in ("localhost", "127.0.0.1", "::1")
+    own_scheme = "." in parts.scheme and bool(host or parts.path.strip("/"))
+    if not ((parts.scheme == "https" and host) or local or own_scheme):
+        raise BadRequest(
+            f"The redirect URI {uri!r} is neither https, nor http on localhost, nor of an application's own scheme "
+            "with a dot in it, such as com.example.app:/callback."
+        )
 
 
 def check_scopes(scopes: Sequence[str]) -> None:

@@ -19,7 +19,10 @@ def hash_password(password: str) -> str:
     Raises:
         BadRequest: shorter than 8 characters or longer than 1,024 bytes.
     """
-    normal = unicodedata.normalize("NFKC", password).encode()
+    try:
+        normal = unicodedata.normalize("NFKC", password).encode()
+    except UnicodeEncodeError:
+        raise BadRequest("A password is valid Unicode.") from None
     if len(password) < SHORTEST or len(normal) > LONGEST:
         raise BadRequest(f"A password has at least {SHORTEST} characters and at most {LONGEST} bytes.")
     argon2 = Argon2id(salt=os.urandom(16), length=32, iterations=PASSES, lanes=1, memory_cost=MEMORY_KIB)

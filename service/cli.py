@@ -2,24 +2,31 @@
 
 import asyncio
 import contextlib
+import multiprocessing
+import os
 import signal
+import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 from uuid import UUID
 
+import asyncpg
 import msgspec
 import rich_click as click
 import uvicorn
+from litestar.types import ASGIApp
 from rich.console import Console
+from rich.text import Text
 
 from auth.bearer import Operator
-from auth.clients import Registration, create_client, issue_token
+from auth.clients import Registration, create_client, issue_token, require_account
 from auth.passwords import hash_password
 from service import demo as demo_data
-from service.app import working
-from service.language.sandbox import Sandbox
+from service.app import create_app, create_app_without_worker, working
+from service.language.sandbox import Sandbox, SandboxUnavailableError
 from service.openapi import check_documents, write_documents
 from service.operations import workflows
 from service.settings import settings
@@ -28,12 +35,24 @@ from tenancy.accounts import add_user, create_account
 from tenancy.embedded import EmbeddedServer
 from tenancy.errors import Refusal, SetupRefused
 from tenancy.postgres import connected, pool, provide_embedded, refuse_unsafe_role
+from tenancy.rows import rows_of
 from tenancy.schema import is_current, migrate
 
 Result = TypeVar("Result")
 
 told = Console(stderr=True)
 MIGRATE_FIRST = "The database's schema is not current; run: tutti migrate"
+EXPECTED = (
+    Refusal,
+    SetupRefused,
+    click.ClickException,
+    click.Abort,
+    UnicodeError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    SandboxUnavailableError,
+    OSError,
+)
 GRACE_SECONDS = 8  # for requests and jobs under way when the service is told to stop
 
 
@@ -41,41 +60,56 @@ def main() -> None:
     """Run the command line; whatever goes wrong is one line on standard error and exit status 1."""
     try:
         status = tutti.main(standalone_mode=False)
-    except (Refusal, SetupRefused) as error:
-        complain(str(error))
-    except click.ClickException as error:
-        complain(error.format_message())
-    except click.Abort:
-        complain("Stopped.")
-    except UnicodeDecodeError:
-        complain("The input is not UTF-8.")
-    except OSError as error:
-        complain(f"{error.filename or 'tutti'}: {error.strerror or error}")
+    except EXPECTED as error:
+        complain(worded(error))
     else:
         sys.exit(status if isinstance(status, int) else 0)
 
 
+def worded(error: BaseException) -> str:
+    """Say what went wrong."""
+    text = str(error)
+    match error:
+        case click.ClickException():
+            text = error.format_message()
+        case click.Abort():
+            text = "Stopped."
+        case UnicodeError():
+            text = "The input is not UTF-8."
+        case asyncpg.PostgresError() | asyncpg.InterfaceError():
+            text = f"The database failed: {error}"
+        case SandboxUnavailableError():
+            text = f"Expressions cannot be evaluated here: {error}"
+        case OSError():
+            text = f"{error.filename or 'tutti'}: {error.strerror or error}"
+    return text
+
+
 def complain(message: str) -> None:
     """Print one line of complaint and end the process."""
-    told.print(
-        f"[bold red]tutti:[/] {' '.join(message.split())}", soft_wrap=True, highlight=False, markup=True
-    )
+    tell(Text.assemble(("tutti:", "bold red"), " ", " ".join(message.split())))
     sys.exit(1)
 
 
-def show(data: dict[str, Any], lines: list[str], *, as_json: bool) -> None:
-    """Print data: as one JSON object and nothing else, or as lines for people."""
+def tell(line: str | Text) -> None:
+    """Print a line for people on standard error, to the letter: no brackets or colons in it are markup."""
+    told.print(Text(line) if isinstance(line, str) else line, soft_wrap=True)
+
+
+def show(data: dict[str, Any], lines: Sequence[str | Text], *, as_json: bool) -> None:
+    """Print data: as one JSON object and nothing else, or as lines for people, to the letter."""
     if as_json:
         sys.stdout.write(msgspec.json.encode(data).decode() + "\n")
     else:
         out = Console()
         for line in lines:
-            out.print(line, soft_wrap=True, highlight=False)
+            out.print(Text(line) if isinstance(line, str) else line, soft_wrap=True)
 
 
 @contextlib.contextmanager
 def server() -> Iterator[None]:
     """Hold the embedded server for as long as the block runs, where the settings ask for it."""
+    signal.signal(signal.SIGTERM, stopped)  # so that this block's end is reached
     if not settings().database.embedded:
         yield
         return
@@ -89,6 +123,11 @@ def server() -> Iterator[None]:
         yield
     finally:
         embedded.stop()
+
+
+def stopped(number: int, _: object) -> NoReturn:
+    """End the process the way it ends by itself: what it holds is let go."""
+    sys.exit(128 + number)
 
 
 @contextlib.asynccontextmanager
@@ -151,21 +190,68 @@ def serve(host: str, port: int, workers: int, *, no_worker: bool) -> None:
     configure_logging(settings().log_level)
     with server():
         asyncio.run(refuse_unready())
-        told.print(f"Tutti serves on [bold]http://{host}:{port}[/]", highlight=False)
-        uvicorn.run(
-            "service.app:create_app_without_worker" if no_worker else "service.app:create_app",
-            factory=True,
-            host=host,
-            port=port,
-            workers=workers,
-            loop="uvloop",
-            http="httptools",
-            ws="none",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            timeout_graceful_shutdown=GRACE_SECONDS,
-        )
+        refuse_taken_port(host, port)
+        tell(f"Tutti serves on http://{host}:{port}")
+        try:
+            uvicorn.run(
+                "service.cli:application_without_worker" if no_worker else "service.cli:application",
+                factory=True,
+                host=host,
+                port=port,
+                workers=workers,
+                loop="uvloop",
+                http="httptools",
+                ws="none",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                timeout_graceful_shutdown=GRACE_SECONDS,
+            )
+        except SystemExit as end:
+            if end.code not in (None, 0, 128 + signal.SIGTERM):
+                raise SetupRefused("The service could not start; its log above says why.") from None
+
+
+def application() -> ASGIApp:
+    """Make the application in a server process."""
+    end_with_parent()
+    return create_app()
+
+
+def application_without_worker() -> ASGIApp:
+    """Make the application that only serves requests in a server process."""
+    end_with_parent()
+    return create_app_without_worker()
+
+
+def end_with_parent() -> None:
+    """End this process when the one that made it is gone: with `--workers` a killed parent would leave its port taken."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def refuse_taken_port(host: str, port: int) -> None:
+    """Try whether the port is free, so that a taken one is told in one line.
+
+    Raises:
+        SetupRefused: it is not, or there is no such host.
+    """
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind) as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tried.bind(address)
+    except OSError as error:
+        raise SetupRefused(f"Cannot listen on {host} port {port}: {error.strerror or error}.") from None
 
 
 async def refuse_unready() -> None:
@@ -194,7 +280,7 @@ def worker() -> None:
             Sandbox(settings().sandbox_processes) as sandbox,
             working(sandbox),
         ):
-            told.print("Tutti runs instances.", highlight=False)
+            tell("Tutti runs instances.")
             await stop.wait()
 
     with server():
@@ -347,6 +433,8 @@ def workflow_publish(file: Path, account_id: UUID, *, as_json: bool) -> None:
 
     async def work() -> workflows.Stored:
         operator = Operator(account_id)
+        async with rows_of(account_id):
+            await require_account(account_id)
         async with Sandbox(1) as sandbox:
             new = await workflows.draft(operator, sandbox, text, text_format)
         return await workflows.put(operator, new)
@@ -357,9 +445,7 @@ def workflow_publish(file: Path, account_id: UUID, *, as_json: bool) -> None:
         problems = "; ".join(f"{one.target or '/'}: {one.message}" for one in error.errors)
         raise SetupRefused(f"{file}: {error.detail} {problems}") from None
     for warning in stored.warnings:
-        told.print(
-            f"[yellow]warning[/] {warning.pointer}: {warning.message}", soft_wrap=True, highlight=False
-        )
+        tell(Text.assemble(("warning", "yellow"), f" {warning.pointer}: {warning.message}"))
     row = stored.row
     lines = [f"Workflow {row['id']} ({row['title']}), version {row['version']}, is published."]
     show({"workflow_id": str(row["id"]), "version": row["version"]}, lines, as_json=as_json)
@@ -373,9 +459,9 @@ def openapi(*, check: bool) -> None:
         stale = check_documents()
         if stale:
             raise SetupRefused(f"{', '.join(stale)}: not what the code says; run: tutti openapi")
-        told.print("The OpenAPI documents are current.")
+        tell("The OpenAPI documents are current.")
     else:
-        told.print(f"Wrote {', '.join(write_documents())}.")
+        tell(f"Wrote {', '.join(write_documents())}.")
 
 
 @tutti.command()
@@ -393,26 +479,28 @@ def demo(*, as_json: bool) -> None:
     show(msgspec.to_builtins(made), demo_lines(made), as_json=as_json)
 
 
-def demo_lines(made: demo_data.Demo) -> list[str]:
+def demo_lines(made: demo_data.Demo) -> list[str | Text]:
     """Tell a newcomer what there is and what to paste."""
     url, account_id = settings().public_url, made.accounts["Acme"]
     quote = made.workflows["Price a quote"]
     workflow_url = f"{url}/v1/accounts/{account_id}/workflows/{quote}"
     return [
-        "[bold]Accounts[/]",
+        Text("Accounts", "bold"),
         *(f"  {name:<8} {identifier}" for name, identifier in made.accounts.items()),
-        "[bold]Workflows of Acme[/]",
+        Text("Workflows of Acme", "bold"),
         *(f"  {title:<20} {identifier}" for title, identifier in made.workflows.items()),
-        f"[bold]Token[/] of Ada Lovelace, administrator of Acme, for {made.expires_in // 3600} hours",
+        Text.assemble(
+            ("Token", "bold"), f" of Ada Lovelace, administrator of Acme, for {made.expires_in // 3600} hours"
+        ),
         f"  {made.access_token}",
         "",
-        "[bold]curl[/]",
+        Text("curl", "bold"),
         f"  curl -s {workflow_url}/actions/trigger \\",
         f"    -H 'Authorization: Bearer {made.access_token}' -H 'Content-Type: application/json' \\",
         """    -d '{"instance_name": "First", "trigger_inputs": {"customer": "Ada", "lines": [{"price": 1200}]}}'""",
         f"  curl -s {workflow_url}/instances -H 'Authorization: Bearer {made.access_token}'",
         "",
-        "[bold]SDK[/] (TypeScript: npm install @docusign/iam-sdk)",
+        Text.assemble(("SDK", "bold"), " (TypeScript: npm install @docusign/iam-sdk)"),
         '  import { IamClient } from "@docusign/iam-sdk";',
         f'  const client = new IamClient({{ serverURL: "{url}", accessToken: "{made.access_token}" }});',
         f'  const started = await client.maestro.workflows.triggerWorkflow({{ accountId: "{account_id}", workflowId: "{quote}",',

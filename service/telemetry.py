@@ -21,7 +21,8 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info and record.exc_info[1] is not None:
             line["error"] = "".join(traceback.format_exception(record.exc_info[1]))
-        return msgspec.json.encode(line).decode()
+        whole = {name: text.encode(errors="replace").decode() for name, text in line.items()}
+        return msgspec.json.encode(whole).decode()
 
 
 def configure_logging(level: str) -> None:

@@ -1,5 +1,6 @@
 """The account verbs: make accounts, and users that belong to them."""
 
+import unicodedata
 from uuid import UUID, uuid4
 
 from asyncpg import UniqueViolationError
@@ -9,6 +10,7 @@ from tenancy.rows import rows_of
 from tenancy.tables import ROLES, Account, Membership, User
 
 LONGEST_NAME = 200
+UNPRINTABLE = ("Cc", "Cs")  # control characters, and halves of a surrogate pair, which are no text
 LONGEST_EMAIL = 254  # RFC 5321, 4.5.3.1.3
 
 
@@ -19,12 +21,11 @@ async def create_account(name: str, account_id: UUID | None = None) -> UUID:
         BadRequest: no name, or too long a one.
         Conflict: an account of this id exists.
     """
-    if not 1 <= len(name.strip()) <= LONGEST_NAME:
-        raise BadRequest(f"An account's name has 1 to {LONGEST_NAME} characters.")
+    name = checked_name(name, "An account's name")
     account_id = account_id or uuid4()
     async with rows_of(account_id):
         try:
-            await Account.insert(Account(id=account_id, name=name.strip())).run()
+            await Account.insert(Account(id=account_id, name=name)).run()
         except UniqueViolationError:
             raise Conflict(f"Account {account_id} exists already.") from None
     return account_id
@@ -47,18 +48,21 @@ async def add_user(email: str, name: str, password_hash: str | None, account_id:
         Conflict: the user is a member of the account already.
     """
     email = checked_email(email)
-    if not 1 <= len(name.strip()) <= LONGEST_NAME:
-        raise BadRequest(f"A user's name has 1 to {LONGEST_NAME} characters.")
+    name = checked_name(name, "A user's name")
     if role not in ROLES:
         raise BadRequest(f"Unknown role {role!r}; known: {', '.join(ROLES)}.")
-    async with rows_of(account_id):
+    async with rows_of(account_id) as connection:
         if not await Account.exists().where(Account.id == account_id).run():
             raise NotFound(f"There is no account {account_id}; make it with: tutti account create NAME")
-        found = await User.select(User.id).where(User.email == email).first().run()
-        if found is None:
-            user = User(id=uuid4(), email=email, name=name.strip(), password_hash=password_hash)
-            found = (await User.insert(user).run())[0]
-        user_id: UUID = found["id"]
+        # Another process may be making the same user: whoever is second takes the first one's.
+        user_id: UUID = await connection.fetchval(
+            "INSERT INTO app_user (id, email, name, password_hash, status) VALUES ($1, $2, $3, $4, 'active')"
+            " ON CONFLICT (email) DO UPDATE SET email = excluded.email RETURNING id",
+            uuid4(),
+            email,
+            name,
+            password_hash,
+        )
         try:
             await Membership.insert(
                 Membership(id=uuid4(), account_id=account_id, user_id=user_id, role=role)
@@ -73,6 +77,20 @@ async def user_named(email: str) -> UUID | None:
     async with rows_of(UUID(int=0)):
         found = await User.select(User.id).where(User.email == email.strip().lower()).first().run()
     return None if found is None else found["id"]
+
+
+def checked_name(name: str, what: str) -> str:
+    """Return a name without blanks around it; `what` says whose it is.
+
+    Raises:
+        BadRequest: none, too long a one, or one with control characters or broken text in it.
+    """
+    name = name.strip()
+    if not 1 <= len(name) <= LONGEST_NAME:
+        raise BadRequest(f"{what} has 1 to {LONGEST_NAME} characters.")
+    if any(unicodedata.category(character) in UNPRINTABLE for character in name):
+        raise BadRequest(f"{what} has no control characters and is valid Unicode.")
+    return name
 
 
 def checked_email(email: str) -> str:

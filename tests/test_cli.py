@@ -1,0 +1,531 @@
+"""The `tutti` command as people and scripts meet it: real processes, a clean environment, a data folder of its own."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import msgspec
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from tenancy.embedded import EmbeddedServer
+
+TUTTI = str(Path(sys.executable).with_name("tutti"))
+ROOT = Path(__file__).parent.parent
+LIMIT = 60  # seconds; generous, for the machine may be busy
+STOP_LIMIT = 10  # seconds that the service may take to stop
+
+VERBS = [
+    *[(), ("migrate",), ("serve",), ("worker",), ("openapi",), ("demo",)],
+    *[("account",), ("account", "create"), ("user",), ("user", "create"), ("client",), ("client", "create")],
+    *[("token",), ("token", "issue"), ("workflow",), ("workflow", "publish")],
+]
+
+GREETING = """\
+document: {dsl: '1.0.3', namespace: cli, name: greeting, version: '1.0.0'}
+do:
+  - greet: {set: {text: '${ "Hello, " + .who }'}}
+"""
+WRONG = """\
+document: {dsl: '1.0.3', namespace: cli, name: Not A Name, version: '1'}
+do:
+  - one: {set: '${ .a | }'}
+  - two: {wait: {hours: '[bold]three[/x]'}}
+"""
+
+
+# Importing the command takes longer than running it, so it is done once: each verb is then a fork of that process.
+WARM = """
+import json, os, sys
+from service import cli
+for line in sys.stdin:
+    verb = json.loads(line)
+    child = os.fork()
+    if not child:
+        os.chdir(verb["folder"])
+        os.environ.clear()
+        os.environ.update(verb["environment"])
+        for number, flags in enumerate((os.O_RDONLY, os.O_WRONLY | os.O_CREAT, os.O_WRONLY | os.O_CREAT)):
+            os.dup2(os.open(str(number), flags), number)
+        sys.stdin = open(0, encoding=sys.stdin.encoding, errors=sys.stdin.errors, closefd=False)
+        sys.argv = ["tutti", *verb["arguments"]]
+        cli.main()
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def warm() -> Iterator[subprocess.Popen[str]]:
+    """A process that has imported the command and forks itself for each verb."""
+    environment = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    with subprocess.Popen(
+        [sys.executable, "-c", WARM],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+        cwd="/",
+    ) as process:
+        yield process
+        process.kill()
+
+
+class Shell:
+    """Runs `tutti` with its own data folder."""
+
+    def __init__(self, folder: Path, data: Path, warm: subprocess.Popen[str]) -> None:
+        self.folder = folder
+        self.data = data
+        self.warm = warm
+        kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+        self.environment = kept | {"TUTTI_DATA_DIR": str(data), "HOME": str(folder)}
+        self.background: list[subprocess.Popen[bytes]] = []
+
+    def run(
+        self, *arguments: str | Path | UUID, given: str | bytes = "", **settings: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a verb to its end."""
+        streams = [self.folder / str(number) for number in range(3)]
+        streams[0].write_bytes(given if isinstance(given, bytes) else given.encode())
+        for stream in streams[1:]:
+            stream.unlink(missing_ok=True)
+        verb: dict[str, Any] = {
+            "arguments": [str(argument) for argument in arguments],
+            "environment": self.environment | settings,
+            "folder": str(self.folder),
+        }
+        assert self.warm.stdin is not None
+        assert self.warm.stdout is not None
+        self.warm.stdin.write(json.dumps(verb) + "\n")
+        self.warm.stdin.flush()
+        status = int(self.warm.stdout.readline())
+        output, error = (stream.read_bytes().decode() for stream in streams[1:])
+        assert "Traceback" not in output + error, error
+        return subprocess.CompletedProcess(verb["arguments"], status, output, error)
+
+    def json(self, *arguments: str | Path | UUID, given: str = "", **settings: str) -> dict[str, Any]:
+        """Run a verb that prints JSON, and return the one object that is on its standard output."""
+        finished = self.run(*arguments, "--json", given=given, **settings)
+        assert finished.returncode == 0, finished.stderr
+        printed = msgspec.json.decode(finished.stdout)
+        assert isinstance(printed, dict)
+        assert finished.stdout.count("\n") == 1
+        return printed
+
+    def refused(self, *arguments: str | Path | UUID, given: str | bytes = "", **settings: str) -> str:
+        """Run a verb that has to fail, and return its one line of complaint."""
+        finished = self.run(*arguments, given=given, **settings)
+        assert finished.returncode == 1, (finished.returncode, finished.stderr)
+        assert finished.stdout == ""
+        assert finished.stderr.count("\n") == 1, finished.stderr
+        assert finished.stderr.startswith("tutti: ")
+        return finished.stderr.strip()
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a verb that runs until it is told to stop."""
+        with (self.folder / "log").open("ab") as log:
+            process = subprocess.Popen(
+                [TUTTI, *arguments],
+                cwd=self.folder,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+            )
+        self.background.append(process)
+        return process
+
+    def log(self) -> str:
+        """Return what the background processes said."""
+        return (self.folder / "log").read_text()
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory, warm: subprocess.Popen[str]) -> Iterator[Path]:
+    """A migrated data folder whose server runs for as long as the module's tests, so that no verb has to start it."""
+    folder = tmp_path_factory.mktemp("running") / "data"
+    server = EmbeddedServer(folder, durable=False).start()
+    shell = Shell(folder.parent, folder, warm)
+    shell.json("migrate")
+    yield folder
+    server.remove()
+
+
+@pytest.fixture
+def shell(running: Path, tmp_path: Path, warm: subprocess.Popen[str]) -> Iterator[Shell]:
+    """A shell on the running server."""
+    made = Shell(tmp_path, running, warm)
+    yield made
+    end_all(made)
+
+
+@pytest.fixture
+def lone(tmp_path: Path, warm: subprocess.Popen[str]) -> Iterator[Shell]:
+    """A shell whose data folder is its own: each verb starts and stops the server."""
+    made = Shell(tmp_path, tmp_path / "data", warm)
+    yield made
+    end_all(made)
+    EmbeddedServer(made.data).remove()
+
+
+def end_all(shell: Shell) -> None:
+    """Kill what a test has left running."""
+    for process in shell.background:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def account(shell: Shell) -> UUID:
+    """A new account."""
+    return UUID(shell.json("account", "create", "Test")["account_id"])
+
+
+def write(shell: Shell, name: str, text: str | bytes) -> Path:
+    """Write a file into the shell's folder."""
+    path = shell.folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
+def test_help_of_every_verb_exits_with_0(
+    tmp_path: Path, warm: subprocess.Popen[str], verb: tuple[str, ...]
+) -> None:
+    finished = Shell(tmp_path, tmp_path / "data", warm).run(*verb, "--help")
+    assert finished.returncode == 0
+    assert "Usage" in finished.stdout
+    assert finished.stderr == ""
+    assert not (tmp_path / "data").exists()
+
+
+def test_the_installed_command_tells_its_version(tmp_path: Path) -> None:
+    told = subprocess.run(
+        [TUTTI, "--version"], cwd=tmp_path, env={}, capture_output=True, text=True, check=True
+    )
+    assert told.stdout.startswith("tutti, version ")
+
+
+def pem(bits: int) -> bytes:
+    """Make a public key."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=bits)
+    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+NOBODY = uuid4()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["polish"], "No such command 'polish'"),
+        (["account", "create"], "Missing argument 'NAME'"),
+        (["account", "create", "Acme", "--id", "[bold]7"], "'[bold]7' is not a valid UUID"),
+        (["account", "create", " "], "1 to 200 characters"),
+        (["account", "create", "x" * 201], "1 to 200 characters"),
+        (["account", "create", "bell\a"], "control characters"),
+        (["account", "create", os.fsdecode(b"\xff")], "valid Unicode"),
+        (["user", "create", "a@b.example", "--name", "A", "--account", NOBODY], f"no account {NOBODY}"),
+        (["client", "create", "--kind", "public", "--account", NOBODY], f"no account {NOBODY}"),
+        (["client", "create", "--kind", "[/x]", "--account", NOBODY], "'[/x]' is not one of"),
+        (["token", "issue", "--account", NOBODY, "--user", NOBODY], f"no account {NOBODY}"),
+        (["token", "issue", "--account", NOBODY], "either --user or --client"),
+        (["token", "issue", "--account", NOBODY, "--user", NOBODY, "--expires-in", "0"], "lives 1 to"),
+        (["token", "issue", "--account", NOBODY, "--user", NOBODY, "--scope", "[bold]"], "scope [bold]"),
+        (["workflow", "publish", "missing.yaml", "--account", NOBODY], "'missing.yaml' does not exist"),
+        (["workflow", "publish", "greeting.yaml", "--account", NOBODY], f"no account {NOBODY}"),
+        (["serve", "--port", "65536"], "65536"),
+        (["serve", "--host", "no.such.host.invalid", "--port", "0"], "no.such.host.invalid"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_status_1(shell: Shell, arguments: list[Any], told: str) -> None:
+    write(shell, "greeting.yaml", GREETING)
+    assert told in shell.refused(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"TUTTI_DATADIR": "x"}, "Unknown setting TUTTI_DATADIR"),
+        ({"TUTTI_POOL_SIZE": "many"}, "TUTTI_POOL_SIZE"),
+        ({"TUTTI_POOL_SIZE": "1"}, "TUTTI_POOL_SIZE"),
+        ({"TUTTI_LOG_LEVEL": "[/x]"}, "TUTTI_LOG_LEVEL"),
+        ({"DATABASE_URL": "postgresql://tutti_app@127.0.0.1:1/tutti"}, "cannot be reached"),
+        ({"DATABASE_URL": "mysql://tutti_app@localhost/tutti"}, "cannot be reached"),
+        ({"DATABASE_URL": "[bold]"}, "cannot be reached"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("verb", [("migrate",), ("account", "create", "Acme"), ("serve",)], ids=" ".join)
+def test_a_wrong_setting_is_one_line_and_exit_status_1(
+    shell: Shell, verb: tuple[str, ...], settings: Mapping[str, str], told: str
+) -> None:
+    assert told in shell.refused(*verb, **settings)
+
+
+def test_a_database_that_was_not_migrated_says_what_to_run(lone: Shell) -> None:
+    assert "run: tutti migrate" in lone.refused("account", "create", "Acme")
+
+
+def test_the_role_of_a_superuser_is_refused(shell: Shell, running: Path) -> None:
+    sockets = EmbeddedServer(running).place.sockets
+    url = f"postgresql://postgres@/tutti?host={sockets}"
+    assert "is a superuser" in shell.refused("account", "create", "Acme", DATABASE_URL=url)
+
+
+def test_a_definition_with_problems_names_all_of_them_to_the_letter(shell: Shell, account: UUID) -> None:
+    complaint = shell.refused("workflow", "publish", write(shell, "wrong.yaml", WRONG), "--account", account)
+    for pointer in ("/document/name", "/document/version", "/do/0/one", "/do/1/two"):
+        assert pointer in complaint
+    for path, text in (("nothing.json", b"{"), ("bytes.yaml", b"\xff\xfe\xfd"), ("empty.yml", b"")):
+        assert path in shell.refused("workflow", "publish", write(shell, path, text), "--account", account)
+
+
+@pytest.mark.parametrize(
+    "name", ["[bold]Acme[/bold]", "[/x]", "Acme :warning: [link=x]", "\\[red]", "Ünï 本 🎺"]
+)
+def test_names_come_out_to_the_letter(shell: Shell, name: str) -> None:
+    finished = shell.run("account", "create", name)
+    assert finished.returncode == 0, finished.stderr
+    assert f"({name})" in finished.stdout
+
+
+def test_account_create_twice_with_one_id_is_refused(shell: Shell) -> None:
+    wanted = uuid4()
+    assert shell.json("account", "create", "Acme", "--id", wanted) == {"account_id": str(wanted)}
+    assert f"{wanted} exists already" in shell.refused("account", "create", "Acme", "--id", wanted)
+
+
+def test_user_create_of_a_user_that_exists_adds_a_membership(shell: Shell) -> None:
+    first, second = (shell.json("account", "create", name)["account_id"] for name in ("One", "Two"))
+    email = f"{uuid4().hex}@tutti.example"
+    new = ("user", "create", email, "--name", "Ada", "--password-stdin", "--role", "admin")
+    made = shell.json(*new, "--account", first, given="correct horse\n")
+    assert shell.json(*new, "--account", second, given="another horse\n") == made
+    assert "member of account" in shell.refused(*new, "--account", second, given="correct horse\n")
+
+
+@pytest.mark.parametrize(
+    ("password", "told"),
+    [("short\n", "at least 8"), ("", "at least 8"), (b"\xff" * 9, "Unicode"), ("x" * 1025, "at most 1024")],
+)
+def test_user_create_with_an_unusable_password_is_refused(
+    shell: Shell, account: UUID, password: str | bytes, told: str
+) -> None:
+    new = ("user", "create", "a@b.example", "--name", "A", "--password-stdin", "--account", account)
+    complaint = shell.refused(*new, given=password)
+    assert told in complaint or "UTF-8" in complaint
+
+
+def test_client_create_tells_the_secret_of_those_that_can_keep_one(shell: Shell, account: UUID) -> None:
+    key = write(shell, "key.pem", pem(2048))
+    new = ("client", "create", "--account", account, "--scope", "aow_manage", "--public-key", key)
+    for kind, keeps in (("confidential", True), ("public", False), ("machine", True)):
+        made = shell.json(*new, "--kind", kind, "--redirect-uri", "https://app.example/back")
+        assert str(UUID(made["client_id"])) == made["client_id"]
+        assert bool(made["client_secret"]) is keeps
+
+
+def test_client_create_with_a_file_that_is_no_key_is_refused(shell: Shell, account: UUID) -> None:
+    new = ("client", "create", "--account", account, "--kind", "machine", "--public-key")
+    assert "RSA public key" in shell.refused(*new, write(shell, "short.pem", pem(1024)))
+    assert "RSA public key" in shell.refused(*new, write(shell, "empty.pem", ""))
+    assert "UTF-8" in shell.refused(*new, write(shell, "bytes.pem", b"\xff"))
+
+
+def test_workflow_publish_again_changes_nothing(shell: Shell, account: UUID) -> None:
+    publish = ("workflow", "publish", write(shell, "greeting.yaml", GREETING), "--account", account)
+    made = shell.json(*publish)
+    assert made["version"] == "1.0.0"
+    assert shell.json(*publish) == made
+    as_json = msgspec.json.encode(
+        {
+            "document": {"dsl": "1.0.3", "namespace": "cli", "name": "greeting", "version": "1.1.0"},
+            "do": [{"greet": {"set": {"text": "Hello"}}}],
+        }
+    )
+    newer = shell.json("workflow", "publish", write(shell, "newer.json", as_json), "--account", account)
+    assert newer == {"workflow_id": made["workflow_id"], "version": "1.1.0"}
+
+
+def test_token_issue_for_somebody_else_is_refused(shell: Shell, account: UUID) -> None:
+    stranger = shell.json("account", "create", "Other")["account_id"]
+    user = shell.json("user", "create", f"{uuid4().hex}@x.example", "--name", "A", "--account", stranger)
+    assert "not a member" in shell.refused("token", "issue", "--account", account, "--user", user["user_id"])
+    client = shell.json("client", "create", "--account", account, "--kind", "public")
+    complaint = shell.refused("token", "issue", "--account", account, "--client", client["client_id"])
+    assert "not a machine client" in complaint
+
+
+def test_openapi_check_says_that_the_documents_are_current(shell: Shell) -> None:
+    finished = shell.run("openapi", "--check")
+    assert finished.returncode == 0, finished.stderr
+    assert "current" in finished.stderr
+
+
+def test_demo_twice_gives_the_same_data_and_a_token_that_works(lone: Shell) -> None:
+    first, second = lone.json("demo"), lone.json("demo")
+    changing = ("access_token", "other_access_token")
+    assert {name: value for name, value in first.items() if name not in changing} == {
+        name: value for name, value in second.items() if name not in changing
+    }
+    told = lone.run("demo")
+    assert told.returncode == 0
+    assert "curl -s http://127.0.0.1:8000/v1/accounts/" in told.stdout
+    assert "[bold]" not in told.stdout
+    assert not list(processes_of(lone))
+
+
+# --- The service --------------------------------------------------------------------------------------------------
+
+
+def test_serve_on_a_port_in_use_is_refused(shell: Shell) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert f"port {port}" in shell.refused("serve", "--port", str(port))
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_serve_stops_at_sigterm_and_leaves_nothing(lone: Shell, workers: str) -> None:
+    lone.json("migrate")
+    port = free_port()
+    service = lone.start("serve", "--port", port, "--workers", workers)
+    ready(port, lone)
+    assert get(port, "/healthz") == (200, {"status": "ok"})
+    stop(service)
+    assert list(processes_of(lone)) == []
+    for line in lone.log().splitlines()[1:]:
+        assert msgspec.json.decode(line)["level"] not in ("error", "critical"), line
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_serve_starts_again_after_it_was_killed(lone: Shell, workers: str) -> None:
+    lone.json("migrate")
+    port = free_port()
+    killed = lone.start("serve", "--port", port, "--workers", workers)
+    ready(port, lone)
+    killed.kill()
+    killed.wait()
+    until(lambda: not any("postgres" not in name for name in processes_of(lone)))
+    again = lone.start("serve", "--port", port)
+    ready(port, lone)
+    stop(again)
+    assert list(processes_of(lone)) == []
+
+
+def test_readyz_says_what_is_missing(lone: Shell) -> None:
+    lone.json("migrate")
+    server = EmbeddedServer(lone.data)
+    port = free_port()
+    lone.start("serve", "--port", port)
+    ready(port, lone)
+    sql(server, "DELETE FROM migration WHERE app_name = 'service'")
+    status, body = get(port, "/readyz")
+    assert (status, body["status"]) == (503, "unavailable")
+    assert "tutti migrate" in body["reason"]
+    server.place.command("pg_ctl", "stop", "-D", str(server.place.data), "-m", "immediate", "-w")
+    status, body = get(port, "/readyz")
+    assert status == 503
+    assert "not reachable" in body["reason"]
+    assert get(port, "/healthz") == (200, {"status": "ok"})
+
+
+def test_worker_runs_what_a_service_without_one_takes_in(shell: Shell, account: UUID) -> None:
+    email = f"{uuid4().hex}@tutti.example"
+    user = shell.json("user", "create", email, "--name", "Ada", "--account", account)["user_id"]
+    token = shell.json("token", "issue", "--account", account, "--user", user)["access_token"]
+    published = write(shell, "greeting.yaml", GREETING)
+    workflow = shell.json("workflow", "publish", published, "--account", account)["workflow_id"]
+    port = free_port()
+    service = shell.start("serve", "--port", port, "--no-worker")
+    ready(port, shell)
+    url = f"http://127.0.0.1:{port}/v1/accounts/{account}/workflows/{workflow}"
+    headers = {"Authorization": f"Bearer {token}"}
+    body = {"instance_name": "one", "trigger_inputs": {"who": "Ada"}}
+    with httpx.Client(headers=headers, timeout=LIMIT) as client:
+        started = client.post(f"{url}/actions/trigger", json=body).raise_for_status().json()
+        instance = f"{url}/instances/{started['instance_id']}"
+        time.sleep(1)
+        assert client.get(instance).json()["workflow_status"] == "In Progress"  # nobody runs it
+        worker = shell.start("worker")
+        until(lambda: client.get(instance).json()["workflow_status"] == "Completed")
+        assert client.get(instance).json()["output"] == {"text": "Hello, Ada"}
+    stop(worker)
+    stop(service)
+
+
+def free_port() -> str:
+    """Find a port that nobody uses."""
+    with socket.socket() as tried:
+        tried.bind(("127.0.0.1", 0))
+        return str(tried.getsockname()[1])
+
+
+def get(port: str, path: str) -> tuple[int, Any]:
+    """Ask the service."""
+    answer = httpx.get(f"http://127.0.0.1:{port}{path}", timeout=LIMIT)
+    return answer.status_code, answer.json()
+
+
+def ready(port: str, shell: Shell) -> None:
+    """Wait until the service can serve."""
+
+    def is_ready() -> bool:
+        assert all(process.poll() is None for process in shell.background[-1:]), shell.log()
+        with contextlib.suppress(httpx.TransportError):
+            return get(port, "/readyz") == (200, {"status": "ready"})
+        return False
+
+    until(is_ready)
+
+
+def until(happened: Callable[[], bool]) -> None:
+    """Wait for something that nobody tells of."""
+    end = time.monotonic() + LIMIT
+    while not happened():
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.05)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Tell a background process to stop, and see that it does, in time."""
+    process.send_signal(signal.SIGTERM)
+    process.wait(STOP_LIMIT)
+    assert process.returncode in (0, -signal.SIGTERM, 128 + signal.SIGTERM)
+
+
+def sql(server: EmbeddedServer, statement: str) -> None:
+    """Run a statement as the server's superuser."""
+    program = [str(server.place.binaries / "psql"), "-qX", "-h", str(server.place.sockets)]
+    subprocess.run([*program, "-U", "postgres", "-d", "tutti", "-c", statement], check=True, env={})
+
+
+def processes_of(shell: Shell) -> Iterator[str]:
+    """Name every process that works for the shell's data folder: by its environment, or as its PostgreSQL server."""
+    place = EmbeddedServer(shell.data).place
+    marks = (f"TUTTI_DATA_DIR={shell.data}".encode(), os.fsencode(place.data.parent))
+    own = {str(os.getpid())}
+    for process in Path("/proc").iterdir():
+        if not re.fullmatch(r"\d+", process.name) or process.name in own:
+            continue
+        with contextlib.suppress(OSError):
+            state = (process / "stat").read_text().rpartition(")")[2].split()[0]
+            command = (process / "cmdline").read_bytes()
+            home = os.fsencode((process / "cwd").readlink())
+            around = (process / "environ").read_bytes() + command + home
+            if state != "Z" and any(mark in around for mark in marks):
+                yield command.replace(b"\0", b" ").decode()

@@ -6,7 +6,7 @@ A page is found by its last row's key, never by counting rows, so page 20,000 co
 import base64
 import hashlib
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 from uuid import UUID
 
 import msgspec
@@ -19,9 +19,9 @@ LONGEST_TOKEN = 512
 class Position(msgspec.Struct, frozen=True, array_like=True):
     """The key of the last row seen, the total counted when the list was begun, and what the list was."""
 
-    at: datetime
+    at: Annotated[datetime, msgspec.Meta(tz=True)]
     id: UUID
-    total: int | None
+    total: Annotated[int, msgspec.Meta(ge=0)] | None
     binding: bytes
 
 

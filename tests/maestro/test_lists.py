@@ -1,5 +1,6 @@
 """Lists: what they hold, how they page, who sees what, and what they cost."""
 
+import base64
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -8,12 +9,14 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
+import msgspec
 import pytest
 
 from service.engine.states import Status
 from service.operations.instances import COLUMNS, Filters, conditions
+from service.operations.pages import binding
 from tenancy.rows import rows_of
-from tests.maestro.errors import assert_refused
+from tests.maestro.errors import assert_refused, targets
 from tests.maestro.rows import analyze, insert_instances
 from tests.world import GREETING, Tenant, World, bearer, trigger, until
 
@@ -251,6 +254,32 @@ async def test_page_of_large_instances_ends_before_it_is_too_large(
         5,
         16,
     ]
+
+
+@pytest.mark.parametrize(
+    ("at", "total"),
+    [
+        ("0001-01-01T00:00:00+14:00", None),  # before the calendar, in UTC
+        ("9999-12-31T23:59:59-14:00", None),
+        ("2026-01-01T00:00:00", None),
+        ("2026-01-01T00:00:00Z", -1),
+        (0, None),
+        (None, None),
+    ],
+)
+async def test_forged_page_token_is_refused(
+    client: httpx.AsyncClient, world: World, at: Any, total: int | None
+) -> None:
+    acme, account_wide = world.acme, True
+
+    async def answer(at: Any, total: int | None) -> httpx.Response:
+        fields = [at, str(uuid4()), total, binding(acme.id, "instances", account_wide, Filters())]
+        forged = base64.urlsafe_b64encode(msgspec.msgpack.encode(fields)).decode().rstrip("=")
+        url = url_of(acme, ACCOUNT_WIDE)
+        return await client.get(url, params={"ctoken": forged}, headers=bearer(acme.admin))
+
+    assert (await answer("2026-01-01T00:00:00Z", 0)).status_code == 200
+    assert targets(await answer(at, total)) == {"ctoken": "PAGE_TOKEN_INVALID"}
 
 
 async def test_link_keeps_the_filters(client: httpx.AsyncClient, world: World) -> None:

@@ -1,12 +1,10 @@
 """The schema: what the tables say, what the migrations make, and how migrating goes wrong."""
 
 import asyncio
-import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from typing import Any
-from uuid import uuid4
 
 import asyncpg
 import msgspec
@@ -21,6 +19,7 @@ from tenancy.errors import SetupRefused
 from tenancy.postgres import Database, connected
 from tenancy.schema import app_configs, known_migrations, migrate
 from tests.conftest import SOCKETS
+from tests.tenancy.databases import environment, fresh_database
 
 PACKAGES = ("tenancy", "auth", "service")
 
@@ -28,13 +27,8 @@ PACKAGES = ("tenancy", "auth", "service")
 @pytest.fixture
 async def fresh(database: None) -> AsyncIterator[Database]:
     """An empty database of the owner's, on the tests' server."""
-    name = f"fresh_{uuid4().hex}"
-    superuser = {"host": str(SOCKETS), "user": "postgres", "database": "postgres"}
-    async with connected(superuser) as connection:
-        await connection.execute(f"CREATE DATABASE {name} OWNER tutti_owner")
-        reach = {"host": str(SOCKETS), "database": name}
-        yield Database(reach | {"user": "tutti_app"}, reach | {"user": "tutti_owner"}, embedded=False)
-        await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    async with fresh_database() as made:
+        yield made
 
 
 def config_of(package: str) -> AppConfig:
@@ -137,16 +131,6 @@ async def test_migrate_gives_rights_to_the_role_in_the_url(fresh: Database, url:
     await migrate(Database({"dsn": reach}, fresh.owner, embedded=False))
     async with connected(fresh.application) as connection:
         assert await connection.fetchval("SELECT count(*) FROM account") == 0
-
-
-def environment(database: Database) -> dict[str, str]:
-    """Write the settings that name a database, for another process."""
-    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
-    url = "postgresql://{user}@/{database}?host={host}"
-    return kept | {
-        "DATABASE_URL": url.format(**database.application),
-        "TUTTI_OWNER_DATABASE_URL": url.format(**database.owner),
-    }
 
 
 async def shape(database: Database) -> list[Any]:

@@ -23,6 +23,7 @@ class Scene(msgspec.Struct):
 
     world: World
     waiting: dict[str, str]
+    stored: dict[str, Any] = {}
 
     async def rows(self) -> dict[str, Any]:
         """Digest every row of both accounts."""
@@ -59,7 +60,9 @@ async def scene(litestar: Litestar, application: Any) -> Scene:
                 waiting[name] = (await trigger(client, tenant, "waiting", {})).rpartition("/")[2]
                 await trigger(client, tenant, "greeting", {"who": "Ada"})
     await at_rest([world.acme.id, world.globex.id])
-    return Scene(world, waiting)
+    made = Scene(world, waiting)
+    made.stored = await made.rows()
+    return made
 
 
 @pytest.fixture

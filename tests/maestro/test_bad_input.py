@@ -97,9 +97,8 @@ MEDIA_TYPES = (
 @pytest.fixture(autouse=True)
 async def nothing_stored(scene: Scene) -> AsyncIterator[None]:
     """No test of this module stores anything."""
-    before = await scene.rows()
     yield
-    assert await scene.rows() == before
+    assert await scene.rows() == scene.stored
 
 
 def url_of(scene: Scene, route: Route, workflow: str = "waiting") -> str:

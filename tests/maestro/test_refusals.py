@@ -126,7 +126,6 @@ async def test_route_refuses_callers_without_proof_scope_or_membership(
     callers: dict[str, dict[str, str]],
     route: Route,
 ) -> None:
-    before = await scene.rows()
     assert callers.keys() == CALLERS.keys()
     for name, headers in callers.items():
         response = await send(client, route, own_url(scene, route), headers=headers)
@@ -140,14 +139,13 @@ async def test_route_refuses_callers_without_proof_scope_or_membership(
             )
         else:
             assert challenge is None
-    assert await scene.rows() == before
+    assert await scene.rows() == scene.stored
 
 
 @EACH_ROUTE
 async def test_route_tells_nothing_of_a_bad_request_to_callers_it_refuses(
     bare: httpx.AsyncClient, scene: Scene, callers: dict[str, dict[str, str]], route: Route
 ) -> None:
-    before = await scene.rows()
     acme = scene.world.acme
     ids: list[Any] = [acme.id, acme.workflows["waiting"], scene.waiting["acme"]]
     url = own_url(scene, route)
@@ -174,7 +172,7 @@ async def test_route_tells_nothing_of_a_bad_request_to_callers_it_refuses(
             response = await send(bare, route, **{**request, "headers": headers})
             assert (name, refusal(response, *ids, "nonsense")[2]) == (name, plain[2])
             assert response.status_code == CALLERS[caller]
-    assert await scene.rows() == before
+    assert await scene.rows() == scene.stored
 
 
 @EACH_ROUTE
@@ -212,30 +210,27 @@ async def compared(
 async def test_another_account_answers_as_a_missing_one(
     client: httpx.AsyncClient, scene: Scene, route: Route
 ) -> None:
-    before = await scene.rows()
     globex = scene.world.globex
     foreign = [globex.id, globex.workflows["waiting"], scene.waiting["globex"]]
     await compared(client, route, scene.world.acme, foreign, [uuid4(), uuid4(), uuid4()])
     await compared(client, route, scene.world.acme, foreign, [UUID(int=0), UUID(int=0), UUID(int=0)])
-    assert await scene.rows() == before
+    assert await scene.rows() == scene.stored
 
 
 @pytest.mark.parametrize("route", WITH_ID, ids=lambda route: route.name)
 async def test_another_accounts_workflow_answers_as_a_missing_one(
     client: httpx.AsyncClient, scene: Scene, route: Route
 ) -> None:
-    before = await scene.rows()
     acme, globex = scene.world.acme, scene.world.globex
     foreign = [acme.id, globex.workflows["waiting"], scene.waiting["globex"]]
     await compared(client, route, acme, foreign, [acme.id, uuid4(), uuid4()])
-    assert await scene.rows() == before
+    assert await scene.rows() == scene.stored
 
 
 @pytest.mark.parametrize("route", WITH_INSTANCE, ids=lambda route: route.name)
 async def test_instance_of_another_account_or_workflow_answers_as_a_missing_one(
     client: httpx.AsyncClient, scene: Scene, route: Route
 ) -> None:
-    before = await scene.rows()
     acme, globex = scene.world.acme, scene.world.globex
     missing = [acme.id, acme.workflows["waiting"], uuid4()]
     await compared(
@@ -247,7 +242,7 @@ async def test_instance_of_another_account_or_workflow_answers_as_a_missing_one(
     await compared(
         client, route, acme, [acme.id, globex.workflows["waiting"], scene.waiting["acme"]], missing
     )
-    assert await scene.rows() == before
+    assert await scene.rows() == scene.stored
 
 
 async def test_asking_for_methods_tells_nothing_about_rows(bare: httpx.AsyncClient, scene: Scene) -> None:

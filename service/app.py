@@ -65,7 +65,7 @@ def maestro_router() -> Router:
     return Router(
         path="/",
         route_handlers=list(maestro.CONTROLLERS),
-        guards=list(maestro.GUARDS),
+        before_request=maestro.only_well_formed,
         request_class=maestro.JSONRequest,
         exception_handlers=EXCEPTION_HANDLERS,
         dependencies={"sandbox": Provide(provide_sandbox, sync_to_thread=False)},

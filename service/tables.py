@@ -1,7 +1,8 @@
 """The workflow product's rows. Every table is account-owned: row-level security is forced on all of them.
 
 Unique keys and foreign keys begin with `account_id`; the composite ones that Piccolo has no words for stand in the
-migrations. Identifiers are UUIDs; the ones made in bulk are version 7, so that new rows stay together in their indexes.
+migrations. Instances and what belongs to them refer to the account through those alone: a foreign key of their own would
+lock the account's row in every transaction. Identifiers are UUIDs; the ones made in bulk are version 7, so that new rows stay together in their indexes.
 """
 
 from piccolo.columns import (
@@ -62,7 +63,7 @@ class WorkflowVersion(Table):
     created_by = UUID(default=None, null=False)
     published_at = Timestamptz(null=True, default=None)
 
-    workflow_version_account_id = Unique([account_id, id])
+    workflow_version_account_workflow_id = Unique([account_id, workflow_id, id])
     workflow_version_number = Unique([account_id, workflow_id, number])
     workflow_version_name = Unique([account_id, workflow_id, version])
 
@@ -71,7 +72,7 @@ class Instance(Table):
     """One run of a workflow version. `state` belongs to the interpreter, `sequence` counts its changes."""
 
     id = UUID(primary_key=True)
-    account_id = ForeignKey(Account, null=False, default=None, on_delete=OnDelete.cascade)
+    account_id = UUID(default=None, null=False)
     workflow_id = UUID(default=None, null=False)
     version_id = UUID(default=None, null=False)
     version = Text()
@@ -108,7 +109,7 @@ class Timer(Table):
     """When a waiting instance wants to be woken. `wait` is the interpreter's number of the wait; 0 is the expiry."""
 
     id = UUID(primary_key=True)
-    account_id = ForeignKey(Account, null=False, default=None, on_delete=OnDelete.cascade)
+    account_id = UUID(default=None, null=False)
     instance_id = UUID(default=None, null=False)
     wait = Integer(default=0)
     due_at = Timestamptz(default=None, null=False, index=True)
@@ -120,7 +121,7 @@ class Signal(Table):
     """An event sent to one instance that no `listen` has taken yet."""
 
     id = UUID(primary_key=True)
-    account_id = ForeignKey(Account, null=False, default=None, on_delete=OnDelete.cascade)
+    account_id = UUID(default=None, null=False)
     instance_id = UUID(default=None, null=False)
     event_key = Text(help_text="source and id of the event, so that a repeated one is kept once")
     event = Bytea(default=None, null=False, help_text="JSON text of the CloudEvent")
@@ -130,10 +131,13 @@ class Signal(Table):
 
 
 class Event(Table):
-    """What happened, written in the transaction that did it: history, audit and outbox read it."""
+    """What happened, written in the transaction that did it: history, audit and outbox read it.
+
+    It refers to nothing by a foreign key: what it tells of may be deleted, the telling stays.
+    """
 
     id = BigSerial(primary_key=True)
-    account_id = ForeignKey(Account, null=False, default=None, on_delete=OnDelete.cascade)
+    account_id = UUID(default=None, null=False)
     workflow_id = UUID(null=True, default=None)
     instance_id = UUID(null=True, default=None)
     type = Text()

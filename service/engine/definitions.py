@@ -7,15 +7,24 @@ import msgspec
 
 from service.language.document import Definition
 from service.language.reading import read
+from service.language.sandbox import is_tame
 from service.tables import WorkflowVersion
 
 KEPT = 500  # at most 256 KiB of text each, commonly 2
 
-_kept: OrderedDict[UUID, Definition] = OrderedDict()
+
+class Kept(msgspec.Struct, frozen=True):
+    """A definition, and whether its input schema costs so little that it is checked outside the sandbox."""
+
+    definition: Definition
+    tame: bool
+
+
+_kept: OrderedDict[UUID, Kept] = OrderedDict()
 _published: OrderedDict[UUID, UUID] = OrderedDict()
 
 
-def remembered(version_id: UUID) -> Definition | None:
+def remembered(version_id: UUID) -> Kept | None:
     """Return a definition that this process has read before."""
     found = _kept.get(version_id)
     if found is not None:
@@ -30,10 +39,12 @@ async def definition_of(version_id: UUID) -> Definition:
         rows = await WorkflowVersion.raw(
             "SELECT document FROM workflow_version WHERE id = {}", version_id
         ).run()
-        found = _kept[version_id] = read(msgspec.json.decode(rows[0]["document"]))
+        definition = read(msgspec.json.decode(rows[0]["document"]))
+        schema = definition.input_schema
+        found = _kept[version_id] = Kept(definition, schema is None or is_tame(schema))
         while len(_kept) > KEPT:
             _kept.popitem(last=False)
-    return found
+    return found.definition
 
 
 def last_published(workflow_id: UUID) -> UUID | None:

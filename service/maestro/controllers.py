@@ -128,15 +128,15 @@ def only_media_type(connection: ASGIConnection[Any, Any, Any, Any], handler: Bas
         raise HTTPException(f"Send the body as {wanted}, not {given}.", status_code=415)
 
 
-async def only_well_formed(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Refuse what no handler should have to look at.
+async def only_well_formed(request: Request[Any, Any, Any]) -> None:
+    """Refuse what no handler should have to look at, before its arguments are read.
 
-    One guard and not three, and not a synchronous one: Litestar copies the handler for each guard, and runs synchronous
-    ones in a thread, which cost more than the database's part of a read.
+    No guard: Litestar copies the handler for each guard, and runs synchronous ones in a thread, which cost more than
+    the database's part of a read.
     """
-    only_identifiers(connection)
-    only_known_parameters(connection, handler)
-    only_media_type(connection, handler)
+    only_identifiers(request)
+    only_known_parameters(request, request.route_handler)
+    only_media_type(request, request.route_handler)
 
 
 def metadata(request: Request[Any, Any, Any], page: Page | None = None) -> ResponseMetadata:
@@ -530,4 +530,3 @@ class AccountController(Controller):
 
 
 CONTROLLERS = [WorkflowController, AuthoringController, InstanceController, AccountController]
-GUARDS = [only_well_formed]

@@ -20,13 +20,11 @@ FORWARDS = """
 ALTER TABLE workflow_version ADD CONSTRAINT workflow_version_workflow
     FOREIGN KEY (account_id, workflow_id) REFERENCES workflow (account_id, id) ON DELETE CASCADE;
 ALTER TABLE workflow ADD CONSTRAINT workflow_active_version
-    FOREIGN KEY (account_id, active_version_id) REFERENCES workflow_version (account_id, id);
+    FOREIGN KEY (account_id, id, active_version_id) REFERENCES workflow_version (account_id, workflow_id, id);
 ALTER TABLE workflow ADD CONSTRAINT workflow_latest_version
-    FOREIGN KEY (account_id, latest_version_id) REFERENCES workflow_version (account_id, id);
-ALTER TABLE instance ADD CONSTRAINT instance_workflow
-    FOREIGN KEY (account_id, workflow_id) REFERENCES workflow (account_id, id) ON DELETE CASCADE;
+    FOREIGN KEY (account_id, id, latest_version_id) REFERENCES workflow_version (account_id, workflow_id, id);
 ALTER TABLE instance ADD CONSTRAINT instance_version
-    FOREIGN KEY (account_id, version_id) REFERENCES workflow_version (account_id, id);
+    FOREIGN KEY (account_id, workflow_id, version_id) REFERENCES workflow_version (account_id, workflow_id, id) ON DELETE CASCADE;
 ALTER TABLE timer ADD CONSTRAINT timer_instance
     FOREIGN KEY (account_id, instance_id) REFERENCES instance (account_id, id) ON DELETE CASCADE;
 ALTER TABLE signal ADD CONSTRAINT signal_instance

@@ -10,7 +10,7 @@ from service.engine.definitions import definition_of, remembered
 from service.language.document import Definition
 from service.language.expressions import ExpressionFailure
 from service.language.inputs import with_defaults
-from service.language.sandbox import Sandbox, Violation, is_tame
+from service.language.sandbox import Sandbox, Violation
 from tenancy.errors import FieldError
 
 LONGEST_NAME = 255
@@ -32,8 +32,8 @@ class Checked(msgspec.Struct, frozen=True):
 
 def is_cheap(version_id: UUID) -> bool:
     """Say whether a version's definition is at hand and its schema can be checked without the sandbox."""
-    definition = remembered(version_id)
-    return definition is not None and (definition.input_schema is None or is_tame(definition.input_schema))
+    kept = remembered(version_id)
+    return kept is not None and kept.tame
 
 
 async def check(
@@ -43,8 +43,10 @@ async def check(
 
     What could not be stored is not held against the schema: a value that no reader can hold has no type either.
     """
-    definition = remembered(version_id)
-    if definition is None:
+    kept = remembered(version_id)
+    if kept is not None:
+        definition = kept.definition
+    else:
         async with access.rows():
             definition = await definition_of(version_id)
     complete = with_defaults(definition.input_schema, inputs)

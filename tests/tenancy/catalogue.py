@@ -24,8 +24,8 @@ WHERE polrelid = $1::text::regclass
 # Foreign keys between two tables of accounts, other than the ones to the account itself.
 LINKS = """
 SELECT conname AS name, conrelid::regclass::text AS "from", confrelid::regclass::text AS "to",
-       ARRAY(SELECT attname::text FROM unnest(conkey) AS number
-             JOIN pg_attribute ON attrelid = conrelid AND attnum = number) AS columns
+       ARRAY(SELECT attname::text FROM unnest(conkey) WITH ORDINALITY AS key (number, place)
+             JOIN pg_attribute ON attrelid = conrelid AND attnum = number ORDER BY place) AS columns
 FROM pg_constraint
 WHERE contype = 'f' AND connamespace = 'public'::regnamespace AND confrelid <> 'account'::regclass
   AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = conrelid AND attname = 'account_id')

@@ -75,7 +75,7 @@ def check_redirect(uri: str) -> None:
     """Refuse a redirect URI that is not https, http on this machine, or an application's own scheme (RFC 8252, 7)."""
     try:
         parts = urlsplit(uri)
-        host = parts.hostname
+        host, _ = parts.hostname, parts.port  # either may be impossible
     except ValueError:
         raise BadRequest(f"The redirect URI {uri!r} is not a URI.") from None
     if not uri.isascii() or not uri.isprintable() or set(uri) & {" ", "#", "*", "\\"} or "@" in parts.netloc:

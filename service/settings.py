@@ -103,7 +103,10 @@ def read(environment: Mapping[str, str]) -> Settings:
     values: dict[str, str | int] = {
         field: environment[name] for name, field in names.items() if environment.get(name)
     }
-    if str(values.get("paused_trigger_status", "")).isdecimal():
+    if values.get("paused_trigger_status") in (
+        "400",
+        "409",
+    ):  # no library turns text into one of several numbers
         values["paused_trigger_status"] = int(values["paused_trigger_status"])
     try:
         return msgspec.convert(values, Settings, strict=False)

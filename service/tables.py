@@ -62,6 +62,9 @@ class WorkflowVersion(Table):
     created_at = Timestamptz(default=TimestamptzNow())
     created_by = UUID(default=None, null=False)
     published_at = Timestamptz(null=True, default=None)
+    warnings = JSON(
+        default="[]", help_text="what the check found odd: problems with code, message and pointer"
+    )
 
     workflow_version_account_workflow_id = Unique([account_id, workflow_id, id])
     workflow_version_number = Unique([account_id, workflow_id, number])

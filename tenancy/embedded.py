@@ -26,6 +26,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
+from uuid import uuid4
 
 import msgspec
 
@@ -115,6 +116,7 @@ class EmbeddedServer:
                 self._initialise()
             if not self._running():
                 self._launch()
+            self._wait_until_ready()
         return self
 
     def stop(self) -> None:
@@ -143,13 +145,15 @@ class EmbeddedServer:
             yield
 
     def _initialise(self) -> None:
-        # A first start that was killed half-way leaves a folder that initdb refuses: begin again beside it, then rename.
-        fresh = self.place.data.with_name("initialising")
-        shutil.rmtree(fresh, ignore_errors=True)
+        # A first start that was killed may have left an initdb at work: each has a folder of its own, and only a
+        # finished one is renamed.
+        fresh = self.place.data.with_name(f"initialising-{uuid4().hex}")
         locale = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C", "--encoding=UTF8")
         sync = () if self._durable else ("--no-sync",)
         self.place.command("initdb", "--auth=trust", "--username=postgres", *locale, *sync, "-D", fresh.name)
         fresh.rename(self.place.data)
+        for abandoned in self.place.data.parent.glob("initialising-*"):
+            shutil.rmtree(abandoned, ignore_errors=True)
 
     def _running(self) -> bool:
         self._forget_other_process()
@@ -187,6 +191,21 @@ class EmbeddedServer:
                         f"The embedded PostgreSQL does not start; its log ends: {end}"
                     ) from None
                 time.sleep(0.2)
+            else:
+                return
+
+    def _wait_until_ready(self) -> None:
+        """Wait for a server that somebody else, perhaps killed since, has only just started."""
+        until = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                self.place.command("pg_isready", "-q", "-h", str(self.place.sockets))
+            except SetupRefused:
+                if time.monotonic() > until:
+                    raise SetupRefused(
+                        f"The embedded PostgreSQL took over {START_SECONDS} s to start."
+                    ) from None
+                time.sleep(0.05)
             else:
                 return
 

@@ -50,6 +50,7 @@ from service.language.document import Definition
 from service.language.errors import Fault, fault
 from service.language.expressions import evaluate
 from service.language.sandbox import Sandbox, SandboxUnavailableError
+from service.language.values import DEEPEST_VALUE, is_deep
 from service.tables import Timer
 from tenancy.errors import SetupRefused
 from tenancy.postgres import connected, engine
@@ -224,6 +225,9 @@ class Worker:
         """Write what an advance changed, in one transaction; False when somebody was faster."""
         if not result.changed:
             return True
+        if is_deep(result.output):
+            detail = f"The workflow's output is nested more than {DEEPEST_VALUE} levels deep."
+            result = stopped(loaded, fault("runtime", "Output limit", detail, "/output"))
         state = None if result.status.terminal or result.state is None else encode_state(result.state)
         if state is not None and len(state) > MOST_STATE_BYTES:
             result = stopped(

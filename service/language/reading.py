@@ -18,6 +18,8 @@ from service.language.tasks import TaskReader
 from service.language.values import inspected
 
 _ROOT = ("document", "input", "use", "do", "timeout", "output", "schedule", "evaluate", "$schema")
+VERSION_LIMIT = 128  # characters; versions stand in unique keys
+TITLE_LIMIT = 255  # characters; lists show titles
 _HEADER = ("dsl", "namespace", "name", "version", "title", "summary", "tags", "metadata")
 _USE = (
     "authentications",
@@ -132,6 +134,9 @@ class _WorkflowReader(TaskReader):
             self.refuse(
                 "unsupported_dsl", "The versions of the language are 1.0.n, for example 1.0.3.", at + "/dsl"
             )
+        for name, most in (("version", VERSION_LIMIT), ("title", TITLE_LIMIT)):
+            if isinstance(fields.get(name), str) and len(fields[name]) > most:
+                self.refuse("bad_format", f"`{name}` has at most {most} characters.", below(at, name))
         label = (_LABEL, _LABEL_RULE)
         tags = self.object(fields, "tags", at)
         for name, tag in tags.items():

@@ -115,11 +115,23 @@ def violations(validator: Any, value: Any) -> list[dict[str, Any]]:
     """What is wrong with `value`: path, keyword and message of each violation, as many as anyone will read."""
     found: list[dict[str, Any]] = []
     for error in validator.iter_errors(value):
-        keyword = error.kind.name
-        found.append({"path": error.instance_path, "keyword": keyword, "message": shortened(error.message)})
-        if len(found) == VIOLATION_LIMIT:
+        found += entries(error)
+        if len(found) >= VIOLATION_LIMIT:
             break
-    return found
+    return found[:VIOLATION_LIMIT]
+
+
+def entries(error: Any) -> list[dict[str, Any]]:
+    """Say what is wrong, once for each property: the path leads to a missing or unknown one itself."""
+    keyword, path = error.kind.name, error.instance_path
+    if keyword == "required":
+        return [{"path": [*path, error.kind.property], "keyword": keyword, "message": "is required"}]
+    if keyword in ("additionalProperties", "unevaluatedProperties"):
+        return [
+            {"path": [*path, name], "keyword": keyword, "message": "is not known here"}
+            for name in error.kind.unexpected
+        ]
+    return [{"path": path, "keyword": keyword, "message": shortened(error.message)}]
 
 
 DATA_KEYWORDS = frozenset({"const", "default", "enum", "examples"})

@@ -18,6 +18,14 @@ PLACE_LIMIT = 2_000  # characters of a JSON Pointer: every place below a long ke
 PROBLEM_LIMIT = 100  # problems and warnings each; nobody reads more, and each costs more than what caused it
 NUMBER_LIMIT = 1_000  # digits; longer ones cost quadratic time to read
 
+# The largest integer that every SDK, jq and JSON reader of doubles takes for what it is.
+LARGEST_INTEGER = 2**53 - 1
+# Arrays and objects in one another, of inputs and outputs. An answer holds them up to four levels deep, and common JSON
+# readers stop at 64.
+DEEPEST_VALUE = 60
+NUL = "\0"
+NO_NUL = "must not contain the NUL character (U+0000)"
+
 # Characters that Postgres and other JSON readers refuse.
 _HARMFUL = re.compile("[\\0\\ud800-\\udfff]")
 
@@ -116,3 +124,33 @@ def _members(value: Any) -> Iterable[tuple[str | int, Any]]:
     if isinstance(value, dict):
         return value.items()
     return enumerate(value) if isinstance(value, list) else ()
+
+
+def flaw(value: Any) -> str | None:
+    """Say what of a trigger's input PostgreSQL or JSON readers cannot hold: NUL characters, huge integers, depth."""
+    for node, depth in nodes(value):
+        if isinstance(node, str) and NUL in node:
+            return NO_NUL
+        if isinstance(node, int) and abs(node) > LARGEST_INTEGER:
+            return f"must not contain integers beyond {LARGEST_INTEGER}; send a string"
+        if depth > DEEPEST_VALUE:
+            return f"must not be nested more than {DEEPEST_VALUE} levels deep"
+    return None
+
+
+def is_deep(value: Any) -> bool:
+    """Say whether a value is nested deeper than readers of an answer that holds it may follow."""
+    return any(depth > DEEPEST_VALUE for _, depth in nodes(value))
+
+
+def nodes(value: Any) -> Iterator[tuple[Any, int]]:
+    """Walk over a value, its keys and all inside it; with each collection comes the number of those it ends."""
+    waiting = [(value, 1)]
+    while waiting:
+        node, depth = waiting.pop()
+        if isinstance(node, dict | list):
+            yield node, depth
+            parts = [*node, *node.values()] if isinstance(node, dict) else node
+            waiting.extend((part, depth + 1) for part in parts)
+        else:
+            yield node, 0

@@ -30,6 +30,7 @@ ALTER TABLE timer ADD CONSTRAINT timer_instance
 ALTER TABLE signal ADD CONSTRAINT signal_instance
     FOREIGN KEY (account_id, instance_id) REFERENCES instance (account_id, id) ON DELETE CASCADE;
 
+CREATE INDEX workflow_by_creation ON workflow (account_id, created_at DESC, id DESC);
 -- The lists page by (started_at, id), newest first, within the account, narrowed by one filter.
 CREATE INDEX instance_by_start ON instance (account_id, started_at DESC, id DESC);
 CREATE INDEX instance_by_workflow ON instance (account_id, workflow_id, started_at DESC, id DESC);

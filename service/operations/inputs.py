@@ -11,15 +11,10 @@ from service.language.document import Definition
 from service.language.expressions import ExpressionFailure
 from service.language.inputs import with_defaults
 from service.language.sandbox import Sandbox, Violation
+from service.language.values import NO_NUL, NUL, flaw
 from tenancy.errors import FieldError
 
 LONGEST_NAME = 255
-# Arrays and objects in one another. An answer holds them up to four levels deep, and common JSON readers stop at 64.
-DEEPEST_VALUE = 60
-# The largest integer that every SDK, jq and JSON reader of doubles takes for what it is.
-LARGEST_INTEGER = 2**53 - 1
-NUL = "\0"
-NO_NUL = "must not contain the NUL character (U+0000)"
 
 
 class Checked(msgspec.Struct, frozen=True):
@@ -63,29 +58,13 @@ async def violations(
     found = await sandbox.validate(access.account_id, definition.input_schema, inputs)
     if isinstance(found, ExpressionFailure):
         return [FieldError("SCHEMA_LIMIT", f"{found.title}: {found.detail}")]
-    return [one for violation in found for one in named(violation, inputs)]
+    return [named(violation) for violation in found]
 
 
-def named(violation: Violation, inputs: dict[str, Any]) -> list[FieldError]:
-    """Name the fields that a violation is about: the one that is missing, each one that is unknown, or the wrong value."""
+def named(violation: Violation) -> FieldError:
+    """Name the field that a violation is about."""
     code = "FIELD_REQUIRED" if violation.keyword == "required" else "FIELD_INVALID"
-    return [
-        FieldError(code, violation.message, "/".join(map(str, ("trigger_inputs", *violation.path, *field))))
-        for field in about(violation, inputs)
-    ]
-
-
-def about(violation: Violation, inputs: dict[str, Any]) -> list[tuple[str, ...]]:
-    """Say which fields below its place a violation is about; the validator tells their names in its message alone."""
-    if violation.keyword == "required":
-        name, end, _ = violation.message.rpartition(" is a required property")
-        return [(msgspec.json.decode(name, type=str),)] if end else [()]
-    if violation.keyword in ("additionalProperties", "unevaluatedProperties"):
-        place: Any = inputs
-        for step in violation.path:
-            place = place[step]
-        return [(name,) for name in place if f"'{name}'" in violation.message] or [()]
-    return [()]
+    return FieldError(code, violation.message, "/".join(map(str, ("trigger_inputs", *violation.path))))
 
 
 def unstorable(name: str, inputs: dict[str, Any]) -> list[FieldError]:
@@ -107,20 +86,3 @@ def unstorable_fields(fields: dict[str, Any], place: str = "") -> list[FieldErro
         for field, value in fields.items()
         if (problem := NO_NUL if NUL in field else flaw(value)) is not None
     ]
-
-
-def flaw(value: Any) -> str | None:
-    """Say what of a JSON value PostgreSQL or JSON readers cannot hold: NUL characters, huge integers, depth."""
-    waiting = [(value, 1)]
-    while waiting:
-        node, depth = waiting.pop()
-        if isinstance(node, str) and NUL in node:
-            return NO_NUL
-        if isinstance(node, int) and abs(node) > LARGEST_INTEGER:
-            return f"must not contain integers beyond {LARGEST_INTEGER}; send a string"
-        if isinstance(node, dict | list):
-            if depth > DEEPEST_VALUE:
-                return f"must not be nested more than {DEEPEST_VALUE} levels deep"
-            parts = [*node, *node.values()] if isinstance(node, dict) else node
-            waiting.extend((part, depth + 1) for part in parts)
-    return None

@@ -33,11 +33,9 @@ from tenancy.errors import NotFound
 # The statuses that the vendor's list can be filtered by; a paused workflow is an active one there.
 FILTERS = ("active", "inactive", "publishing", "unpublishing", "archived", "archiving")
 LONGEST_LIST = 1000
-LONGEST_TITLE = 255
-LONGEST_VERSION = 128
 
 DETAIL = """
-SELECT workflow.*, version.version, version.document, version.published_at, active.version AS active_version
+SELECT workflow.*, version.version, version.document, version.warnings, version.published_at, active.version AS active_version
 FROM workflow
 JOIN workflow_version AS version ON version.id = workflow.latest_version_id
 LEFT JOIN workflow_version AS active ON active.id = workflow.active_version_id
@@ -54,10 +52,10 @@ class Draft(msgspec.Struct, frozen=True):
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """A workflow's row joined with its newest version, and the warnings of the check."""
+    """A workflow's row joined with its newest version, and what was found odd when that was stored."""
 
     row: dict[str, Any]
-    warnings: tuple[Problem, ...] = ()
+    warnings: list[Problem]
 
 
 async def draft(access: Access, sandbox: Sandbox, text: bytes, text_format: str) -> Draft:
@@ -75,23 +73,7 @@ async def draft(access: Access, sandbox: Sandbox, text: bytes, text_format: str)
     checked = await check(document, sandbox, access.account_id)
     if checked.definition is None or checked.problems:
         raise DefinitionRefused(checked.problems)
-    long = too_long(checked.definition)
-    if long:
-        raise DefinitionRefused(long)
     return Draft(checked.definition, text.decode(), text_format, tuple(checked.warnings))
-
-
-def too_long(definition: Definition) -> list[Problem]:
-    """List what of a definition is too long for the index and the lists that show it."""
-    lengths = {
-        "title": (definition.title or "", LONGEST_TITLE),
-        "version": (definition.version, LONGEST_VERSION),
-    }
-    return [
-        Problem("bad_format", f"`{field}` has at most {most} characters.", f"/document/{field}")
-        for field, (text, most) in lengths.items()
-        if len(text) > most
-    ]
 
 
 async def create(access: Access, new: Draft) -> Stored:
@@ -107,7 +89,7 @@ async def create(access: Access, new: Draft) -> Stored:
                 f"Workflow {existing['id']} has this namespace and name already; replace it to store a new version."
             )
         workflow_id = await _insert(caller, new)
-        return Stored(await _detail(workflow_id), new.warnings)
+        return await _detail(workflow_id)
 
 
 async def replace(access: Access, workflow_id: UUID, new: Draft) -> Stored:
@@ -121,7 +103,7 @@ async def replace(access: Access, workflow_id: UUID, new: Draft) -> Stored:
     async with access.rows() as caller:
         row = await _locked(workflow_id)
         await _put(caller, row, new)
-        return Stored(await _detail(workflow_id), new.warnings)
+        return await _detail(workflow_id)
 
 
 async def put(access: Access, new: Draft) -> Stored:
@@ -139,7 +121,7 @@ async def put(access: Access, new: Draft) -> Stored:
         row = await _locked(workflow_id)
         if row["active_version_id"] != row["latest_version_id"]:
             await _publish(caller, row)
-        return Stored(await _detail(workflow_id), new.warnings)
+        return await _detail(workflow_id)
 
 
 async def publish(access: Access, workflow_id: UUID) -> Stored:
@@ -158,7 +140,7 @@ async def publish(access: Access, workflow_id: UUID) -> Stored:
                 "The newest version is published already; replace the workflow to store another."
             )
         await _publish(caller, row)
-        return Stored(await _detail(workflow_id))
+        return await _detail(workflow_id)
 
 
 async def pause(access: Access, workflow_id: UUID) -> None:
@@ -210,7 +192,7 @@ async def get(access: Access, workflow_id: UUID) -> Stored:
         NotFound: no such workflow.
     """
     async with access.rows():
-        return Stored(await _detail(workflow_id))
+        return await _detail(workflow_id)
 
 
 async def get_list(access: Access, status: str | None, size: int | None, ctoken: str | None) -> Page:
@@ -293,11 +275,12 @@ async def _locked(workflow_id: UUID) -> dict[str, Any]:
     return dict(rows[0])
 
 
-async def _detail(workflow_id: UUID) -> dict[str, Any]:
+async def _detail(workflow_id: UUID) -> Stored:
     rows = await Workflow.raw(DETAIL + "WHERE workflow.id = {}", workflow_id).run()
     if not rows:
         raise NotFound
-    return dict(rows[0])
+    row = dict(rows[0])
+    return Stored(row, msgspec.json.decode(row["warnings"], type=list[Problem]))
 
 
 async def _named(definition: Definition) -> dict[str, Any] | None:
@@ -336,6 +319,7 @@ async def _insert_version(caller: Caller, workflow_id: UUID, number: int, new: D
         document=msgspec.json.encode(new.definition.document).decode(),
         source=new.text,
         source_format=new.text_format,
+        warnings=msgspec.json.encode(new.warnings).decode(),
         created_by=caller.id,
     )
     await WorkflowVersion.insert(version).run()

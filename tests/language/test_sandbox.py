@@ -609,12 +609,10 @@ async def test_a_violation_says_where_and_why_here_and_in_the_sandbox(
         ("name", "maxLength"),
         ("count", "type"),
         ("kind", "enum"),
-        ("additionalProperties",),
+        ("more", "additionalProperties"),
     }
     assert not any("secret" in violation.message for violation in found)
-    assert await sandbox.validate(ACCOUNT, schema, {}) == [
-        Violation([], "required", '"name" is a required property')
-    ]
+    assert await sandbox.validate(ACCOUNT, schema, {}) == [Violation(["name"], "required", "is required")]
 
 
 @pytest.mark.parametrize("wild", [{}, {"pattern": "x"}])

@@ -1,19 +1,15 @@
 """Scenes and helpers that several modules of these tests share."""
 
-import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-import asyncpg
 import httpx
 import msgspec
 import pytest
 from litestar import Litestar
 
 from service.settings import settings
-from tenancy.postgres import connected
-from tests.conftest import EMPTY
+from tests.conftest import emptied
 from tests.maestro.rows import at_rest, digest
 from tests.world import World, trigger
 
@@ -28,23 +24,6 @@ class Scene(msgspec.Struct):
     async def rows(self) -> dict[str, Any]:
         """Digest every row of both accounts."""
         return await digest([self.world.acme.id, self.world.globex.id])
-
-
-async def emptied() -> None:
-    """Empty the database; the worker, which may still be busy with the test before, can stand in the way."""
-    async with connected(settings().database.owner) as connection, asyncio.timeout(30):
-        await connection.execute("SET lock_timeout = '50ms'")
-        while True:
-            with contextlib.suppress(asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError):
-                await connection.execute(EMPTY)
-                return
-
-
-@pytest.fixture
-async def world(litestar: Litestar) -> World:
-    """Two accounts that have nothing to do with one another, made anew for the test."""
-    await emptied()
-    return await World.made(litestar.state["sandbox"])
 
 
 @pytest.fixture(scope="module")

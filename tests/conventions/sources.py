@@ -23,13 +23,19 @@ class Source(msgspec.Struct, frozen=True):
     @property
     def tree(self) -> ast.Module:
         """What Python makes of it."""
-        return ast.parse(self.text)
+        return parsed(self.text)
 
     @property
     def escapes(self) -> dict[int, str]:
         """The rules that the file asks to be spared, by line: `# allow: rule - reason`."""
         found = ((number, ESCAPE.search(line)) for number, line in enumerate(self.text.splitlines(), 1))
         return {number: match["rule"] for number, match in found if match is not None}
+
+
+@cache
+def parsed(text: str) -> ast.Module:
+    """Parse a module once, for all the rules that look at it."""
+    return ast.parse(text)
 
 
 # What a rule finds: the line, and what is wrong with it.

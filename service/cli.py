@@ -29,6 +29,7 @@ from service.app import create_app, create_app_without_worker, working
 from service.language.sandbox import Sandbox, SandboxUnavailableError
 from service.openapi import check_documents, write_documents
 from service.operations import workflows
+from service.protocol import Http1Protocol
 from service.settings import settings
 from service.telemetry import configure_logging
 from tenancy.accounts import add_user, create_account
@@ -200,7 +201,7 @@ def serve(host: str, port: int, workers: int, *, no_worker: bool) -> None:
                 port=port,
                 workers=workers,
                 loop="uvloop",
-                http="httptools",
+                http=Http1Protocol,
                 ws="none",
                 access_log=False,
                 log_config=None,

@@ -120,7 +120,7 @@ def served() -> Iterator[int]:
         "--port",
         str(port),
     ]
-    options = ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"]
+    options = ["--loop", "uvloop", "--http", "service.protocol:Http1Protocol", "--no-access-log", "--log-level", "warning"]
     process = subprocess.Popen([*command, *options], env=os.environ | {DSN: SUPERUSER})
     try:
         for _ in range(200):

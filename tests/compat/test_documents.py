@@ -57,7 +57,7 @@ def test_a_generated_client_compiles_and_drives_the_service(
     assert told["status"] == "Completed"
     assert told["ended"].endswith("Z")
     assert told["output"] == {"letter": "Dear Ada", "copies": 2, "done": True}
-    assert told["targets"] == ["trigger_inputs"]
+    assert told["targets"] == ["trigger_inputs/customer"]
 
 
 def driven(folder: Path, company: Company) -> Any:

@@ -1,0 +1,51 @@
+"""HTTP/1.1 for clients that offer HTTP/2 in passing.
+
+Java's HTTP client, and so the vendor's Java SDK, sends `Connection: Upgrade` and `Upgrade: h2c` with every plain request.
+A server that stays with HTTP/1.1 answers as if they were not there (RFC 9110, 7.8). uvicorn's parser takes what follows
+the headers of such a request for another protocol and drops its body; here the body is taken by its length.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+
+class Http1Protocol(HttpToolsProtocol):
+    """uvicorn's protocol, with the body of a request that offers an upgrade."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._body_left = 0
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came: the rest of such a body, then requests."""
+        self._unset_keepalive_if_required()
+        while data := self._after_body(data):
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserError:
+                self.send_400_response("Invalid HTTP request received.")
+                return
+            except httptools.HttpParserUpgrade as offer:
+                data = data[offer.args[0] :]
+                self._body_left = length_of_body(self.headers)
+                self.cycle.more_body = self._body_left > 0
+            else:
+                return
+
+    def _after_body(self, data: bytes) -> bytes:
+        """Give the request its part of the data; return what is left."""
+        part = data[: self._body_left]
+        if part:
+            self._body_left -= len(part)
+            self.on_body(part)
+            if not self._body_left:
+                self.on_message_complete()
+        return data[len(part) :]
+
+
+def length_of_body(headers: Iterable[tuple[bytes, bytes]]) -> int:
+    """Return the length that a request's headers tell; the parser has refused one that is no number."""
+    return next((int(value) for name, value in headers if name == b"content-length"), 0)

@@ -6,8 +6,6 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 from litestar import Litestar, Response, Router, get
-from litestar.datastructures import State
-from litestar.di import Provide
 from litestar.types import ASGIApp
 
 from service.engine.worker import Worker
@@ -54,12 +52,6 @@ def working(sandbox: Sandbox) -> contextlib.AbstractAsyncContextManager[None]:
     return Worker(sandbox, concurrency=max(1, settings().pool_size // 2), lifetime=lifetime).running()
 
 
-def provide_sandbox(state: State) -> Sandbox:
-    """Give handlers the process's sandbox."""
-    sandbox: Sandbox = state["sandbox"]
-    return sandbox
-
-
 def maestro_router() -> Router:
     """Put Maestro's routes together with its way of refusing."""
     return Router(
@@ -68,7 +60,6 @@ def maestro_router() -> Router:
         before_request=maestro.only_well_formed,
         request_class=maestro.JSONRequest,
         exception_handlers=EXCEPTION_HANDLERS,
-        dependencies={"sandbox": Provide(provide_sandbox, sync_to_thread=False)},
     )
 
 

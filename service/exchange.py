@@ -60,10 +60,15 @@ def with_exchange(application: ASGIApp) -> ASGIApp:
 
 def given_id(scope: Scope) -> str | None:
     """Return the caller's `X-Request-Id` if it is a UUID: ids are UUIDs in every answer."""
-    for name, value in scope["headers"]:
-        if name == HEADER:
-            try:
-                return str(UUID(value.decode("ascii")))
-            except ValueError:
-                return None
-    return None
+    given = header(scope, HEADER)
+    if given is None:
+        return None
+    try:
+        return str(UUID(given))
+    except ValueError:
+        return None
+
+
+def header(scope: Scope, wanted: bytes) -> str | None:
+    """Return a request's header, its name in lower case: without the mapping of all headers that Litestar would make."""
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == wanted), None)

@@ -20,7 +20,7 @@ from litestar.types import Receive, Scope, Send
 from auth.bearer import Credential, token_hash
 from auth.scopes import MAESTRO
 from service.errors import WorkflowPaused
-from service.exchange import exchange_of
+from service.exchange import exchange_of, header
 from service.maestro.models import identifier, timestamp
 from service.settings import settings
 from tenancy.errors import BadRequest, Conflict, FieldError, Forbidden, Refusal, TooLarge, Unauthenticated
@@ -94,7 +94,7 @@ def dialect_for(user_agent: str | None, forced: str) -> Dialect:
 
 def dialect_of(request: Request[Any, Any, Any]) -> Dialect:
     """Return the dialect that a request is answered in."""
-    return dialect_for(request.headers.get("user-agent"), settings().maestro_dialect)
+    return dialect_for(header(request.scope, b"user-agent"), settings().maestro_dialect)
 
 
 def refused(request: Request[Any, Any, Any], refusal: Refusal) -> Response[ErrorBody]:
@@ -198,7 +198,7 @@ def answer(
 def challenge(request: Request[Any, Any, Any], refusal: Refusal) -> dict[str, str]:
     """Write the `WWW-Authenticate` header of a 401 or 403 (RFC 6750, 3): no error word where no token was sent."""
     if isinstance(refusal, Unauthenticated):
-        sent = "authorization" in request.headers
+        sent = header(request.scope, b"authorization") is not None
         return {"WWW-Authenticate": 'Bearer realm="tutti"' + (', error="invalid_token"' if sent else "")}
     if isinstance(refusal, Forbidden):
         scopes = f', scope="{" ".join(refusal.scopes)}"' if refusal.scopes else ""
@@ -208,7 +208,7 @@ def challenge(request: Request[Any, Any, Any], refusal: Refusal) -> dict[str, st
 
 def credential(request: Request[Any, Any, Any], account_id: UUID) -> Credential:
     """Read the caller's claim: a bearer token used on an account. The operation's first statement checks it."""
-    return Credential(token_hash(request.headers.get("authorization")), account_id, MAESTRO)
+    return Credential(token_hash(header(request.scope, b"authorization")), account_id, MAESTRO)
 
 
 class Unproven(Response[ErrorBody]):

@@ -104,7 +104,7 @@ REQUESTS: dict[str, Any] = {
 FIELD_ERROR = {
     "code": "FIELD_REQUIRED",
     "message": "'lines' is a required property",
-    "target": "trigger_inputs",
+    "target": "trigger_inputs/lines",
 }
 
 RESPONSES: dict[str, Any] = {

@@ -120,7 +120,9 @@ def served() -> Iterator[int]:
         "--port",
         str(port),
     ]
-    options = ["--loop", "uvloop", "--http", "service.protocol:Http1Protocol", "--no-access-log", "--log-level", "warning"]
+    options = (
+        "--loop uvloop --http service.protocol:Http1Protocol --no-access-log --log-level warning".split()
+    )
     process = subprocess.Popen([*command, *options], env=os.environ | {DSN: SUPERUSER})
     try:
         for _ in range(200):

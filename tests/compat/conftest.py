@@ -24,6 +24,7 @@ class Company(msgspec.Struct, frozen=True):
     admin: Session
     narrow: Session
     workflows: dict[str, str]
+    http: httpx.Client
 
     @property
     def url(self) -> str:
@@ -46,7 +47,7 @@ class Company(msgspec.Struct, frozen=True):
             },
             "do": [{"only": {"set": {"done": True}}}],
         }
-        answer = httpx.post(f"{self.url}/workflows", json=document, headers=self.headers)
+        answer = self.http.post(f"{self.url}/workflows", json=document, headers=self.headers)
         assert answer.status_code == httpx.codes.CREATED, answer.text
         workflow_id: str = answer.json()["id"]
         return workflow_id
@@ -60,7 +61,7 @@ class Company(msgspec.Struct, frozen=True):
     def write(self, name: str) -> None:
         """Publish a definition of the folder over HTTP."""
         headers = self.headers | {"Content-Type": "application/yaml"}
-        answer = httpx.post(
+        answer = self.http.post(
             f"{self.url}/yaml-workflows", content=definition(name).read_bytes(), headers=headers
         )
         assert answer.status_code == httpx.codes.CREATED, answer.text
@@ -69,7 +70,7 @@ class Company(msgspec.Struct, frozen=True):
 
     def act(self, workflow_id: str, action: str) -> None:
         """Publish or archive a workflow."""
-        httpx.post(
+        self.http.post(
             f"{self.url}/workflows/{workflow_id}/actions/{action}", headers=self.headers
         ).raise_for_status()
 
@@ -83,7 +84,7 @@ class Companies(msgspec.Struct, frozen=True):
 
 @pytest.fixture(scope="session")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """A running service with an empty, current database."""
+    """A running service on an empty, current database; who calls it waits until it is ready."""
     service = Live(tmp_path_factory.mktemp("live"))
     try:
         service.tutti("migrate")
@@ -103,9 +104,10 @@ def sdk() -> Iterator[Sdk]:
 
 @pytest.fixture(scope="session")
 def companies(live: Live, sdk: Sdk) -> Companies:
-    """Both companies, made by the command line while the service runs."""
+    """Both companies, made by the command line while the service starts and runs."""
     with ThreadPoolExecutor() as threads:
         acme, globex = threads.map(lambda name: company(live, sdk, name), ["Acme", "Globex"])
+    live.wait()
     published = live.tutti("workflow", "publish", str(definition("order")), "--account", acme.id)
     acme.workflows["order"] = published["workflow_id"]
     assert published["version"] == "2.1.0"
@@ -137,7 +139,7 @@ def company(live: Live, sdk: Sdk, name: str) -> Company:
     with ThreadPoolExecutor() as threads:
         tokens = threads.map(lambda scope: live.tutti(*issue, "--scope", scope)["access_token"], SCOPES)
         whole, narrow = (Session(sdk, live.url, account_id, token) for token in tokens)
-    return Company(account_id, admin_id, whole, narrow, {})
+    return Company(account_id, admin_id, whole, narrow, {}, live.http)
 
 
 def definition(name: str) -> Path:

@@ -31,6 +31,7 @@ class Live:
         self.data = folder / "data"
         own = {"TUTTI_DATA_DIR": str(self.data), "TUTTI_PUBLIC_URL": self.url}
         self.environment = clean(dict(os.environ)) | own
+        self.http = httpx.Client(timeout=30)  # one for all: making one costs more than a request
         self._process: subprocess.Popen[bytes] | None = None
         self._log: IO[bytes] | None = None
 
@@ -48,12 +49,16 @@ class Live:
         return json.loads(finished.stdout)
 
     def serve(self) -> None:
-        """Start the service and wait until it is ready."""
+        """Start the service."""
         self._log = self.log.open("wb")
         command = [*COMMAND, "serve", "--port", str(self.port)]
         self._process = subprocess.Popen(
             command, cwd=ROOT, env=self.environment, stdout=self._log, stderr=subprocess.STDOUT
         )
+
+    def wait(self) -> None:
+        """Wait until the service can serve; fail with its log where it cannot."""
+        assert self._process is not None
         deadline = time.monotonic() + READY_SECONDS
         while not self.ready():
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -63,7 +68,7 @@ class Live:
     def ready(self) -> bool:
         """Ask the service whether it can serve."""
         try:
-            return httpx.get(f"{self.url}/readyz", timeout=5).status_code == httpx.codes.OK
+            return self.http.get(f"{self.url}/readyz").status_code == httpx.codes.OK
         except httpx.TransportError:
             return False
 
@@ -80,6 +85,7 @@ class Live:
 
     def remove(self) -> None:
         """End what runs and delete the data."""
+        self.http.close()
         if self._process is not None and self._process.poll() is None:
             self.stop()
         if self._log is not None:

@@ -97,7 +97,7 @@ def test_one_body_serves_every_generation(
 
 def test_actions_need_neither_body_nor_content_type(acme: Company) -> None:
     workflow_id = acme.published("bare")
-    started = httpx.post(
+    started = acme.http.post(
         f"{acme.url}/workflows/{workflow_id}/actions/trigger",
         json={"instance_name": "bare", "trigger_inputs": {}},
         headers=acme.headers,
@@ -179,14 +179,14 @@ def test_an_id_that_the_caller_left_out_is_not_found(acme: Company, method: str,
 
 
 def test_an_account_id_that_the_caller_left_out_is_not_found(acme: Company) -> None:
-    answer = httpx.get(f"{acme.admin.url}/v1/accounts/{NIL}/workflows", headers=acme.headers)
+    answer = acme.http.get(f"{acme.admin.url}/v1/accounts/{NIL}/workflows", headers=acme.headers)
     assert answer.status_code == httpx.codes.NOT_FOUND
 
 
 def test_a_challenge_says_which_proof_is_missing(acme: Company) -> None:
-    silent = httpx.get(f"{acme.url}/workflows")
-    wrong = httpx.get(f"{acme.url}/workflows", headers={"Authorization": "Bearer nobody"})
-    narrow = httpx.get(f"{acme.url}/workflows", headers={"Authorization": f"Bearer {acme.narrow.token}"})
+    silent = acme.http.get(f"{acme.url}/workflows")
+    wrong = acme.http.get(f"{acme.url}/workflows", headers={"Authorization": "Bearer nobody"})
+    narrow = acme.http.get(f"{acme.url}/workflows", headers={"Authorization": f"Bearer {acme.narrow.token}"})
     assert [one.status_code for one in (silent, wrong, narrow)] == [401, 401, 403]
     assert "error" not in silent.headers["www-authenticate"]
     assert 'error="invalid_token"' in wrong.headers["www-authenticate"]
@@ -196,6 +196,6 @@ def test_a_challenge_says_which_proof_is_missing(acme: Company) -> None:
 
 def test_what_was_triggered_can_be_found_where_the_answer_says(acme: Company) -> None:
     url = f"{acme.url}/workflows/{acme.workflows['order']}/actions/trigger"
-    answer = httpx.post(url, json=TRIGGER, headers=acme.headers)
-    found = httpx.get(acme.admin.url + answer.headers["location"], headers=acme.headers)
+    answer = acme.http.post(url, json=TRIGGER, headers=acme.headers)
+    found = acme.http.get(acme.admin.url + answer.headers["location"], headers=acme.headers)
     assert found.json()["id"] == answer.json()["instance_id"]

@@ -178,7 +178,7 @@ def test_integers_may_come_with_a_fraction_of_zero(acme: Company) -> None:
     body = '{"instance_name": "doubles", "trigger_inputs": {"customer": "Ada", "copies": 3.0, "price": 4.0}}'
     headers = acme.headers | {"Content-Type": "application/json"}
     url = f"{acme.url}/workflows/{acme.workflows['order']}/actions/trigger"
-    answer = httpx.post(url, content=body, headers=headers)
+    answer = acme.http.post(url, content=body, headers=headers)
     assert answer.status_code == httpx.codes.CREATED, answer.text
     instance = until(acme, "order", answer.json()["instance_id"], workflowStatus="Completed")
     assert instance["triggerInputs"] == DEFAULTS | {"customer": "Ada", "copies": 3, "price": 4}
@@ -235,7 +235,7 @@ def test_pages_lead_through_the_list_that_the_sdk_gets_at_once(globex: Company) 
     paged: list[str] = []
     query: dict[str, str] | None = {"page_size": "2"}
     while query is not None:
-        answer = httpx.get(
+        answer = globex.http.get(
             f"{globex.url}/workflows/{workflow_id}/instances", params=query, headers=globex.headers
         )
         page = answer.raise_for_status().json()
@@ -264,7 +264,7 @@ def test_running_instances_go_on_while_their_workflow_is_paused(globex: Company)
     globex.admin.workflows("pauseNewWorkflowInstances", workflowId=globex.workflows["approval"])
     try:
         url = f"{globex.url}/workflows/{globex.workflows['approval']}/instances/{instance_id}/actions/signal"
-        httpx.post(url, json={"type": "order.decided"}, headers=globex.headers).raise_for_status()
+        globex.http.post(url, json={"type": "order.decided"}, headers=globex.headers).raise_for_status()
         until(globex, "approval", instance_id, workflowStatus="Completed", lastCompletedStepName="close")
     finally:
         globex.admin.workflows("resumePausedWorkflow", workflowId=globex.workflows["approval"])
@@ -272,5 +272,5 @@ def test_running_instances_go_on_while_their_workflow_is_paused(globex: Company)
 
 def test_a_request_id_of_the_callers_own_comes_back(acme: Company) -> None:
     own = str(uuid4())
-    answer = httpx.get(f"{acme.url}/workflows", headers=acme.headers | {"X-Request-Id": own})
+    answer = acme.http.get(f"{acme.url}/workflows", headers=acme.headers | {"X-Request-Id": own})
     assert answer.json()["response_metadata"]["request_id"] == answer.headers["x-request-id"] == own

@@ -120,9 +120,15 @@ def served() -> Iterator[int]:
         "--port",
         str(port),
     ]
-    options = (
-        "--loop uvloop --http service.protocol:Http1Protocol --no-access-log --log-level warning".split()
-    )
+    options = [
+        "--loop",
+        "uvloop",
+        "--http",
+        "service.protocol:Http1Protocol",
+        "--no-access-log",
+        "--log-level",
+        "warning",
+    ]
     process = subprocess.Popen([*command, *options], env=os.environ | {DSN: SUPERUSER})
     try:
         for _ in range(200):

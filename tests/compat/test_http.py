@@ -2,6 +2,7 @@
 
 import socket
 import time
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -38,27 +39,22 @@ TRIGGER = {"instance_name": "by hand", "trigger_inputs": {"customer": "Ada"}}
 NIL = UUID(int=0)  # what SDKs since beta 7 send in place of an id that the caller left out
 
 
-def ask(company: Company, method: str, path: str, agent: str | None = None, **more: str) -> httpx.Response:
-    """Send a request without a body or its headers; a header of its own is lower case with underscores."""
-    with httpx.Client() as client:
-        request = client.build_request(method, company.url + path, headers=company.headers)
-        request.headers.update({name.replace("_", "-"): value for name, value in more.items()})
-        del request.headers["user-agent"]
-        if agent is not None:
-            request.headers["user-agent"] = agent
-        return client.send(request)
+def ask(
+    company: Company, method: str, path: str, agent: str | None = None, *, body: Any = None, **headers: str
+) -> httpx.Response:
+    """Send a request with the given User-Agent or none; a header of its own is lower case with underscores."""
+    request = company.http.build_request(method, company.url + path, json=body, headers=company.headers)
+    request.headers.update({name.replace("_", "-"): value for name, value in headers.items()})
+    del request.headers["user-agent"]
+    if agent is not None:
+        request.headers["user-agent"] = agent
+    return company.http.send(request)
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
 def test_each_generation_gets_its_status_and_its_error_type(acme: Company, generation: str) -> None:
     agent, status, error_type = GENERATIONS[generation]
-    with httpx.Client() as client:
-        url = f"{acme.url}/workflows/{acme.workflows['order']}/actions/trigger"
-        request = client.build_request("POST", url, json=TRIGGER, headers=acme.headers)
-        del request.headers["user-agent"]
-        if agent is not None:
-            request.headers["user-agent"] = agent
-        answer = client.send(request)
+    answer = ask(acme, "POST", f"/workflows/{acme.workflows['order']}/actions/trigger", agent, body=TRIGGER)
     assert answer.status_code == status
     assert answer.headers["content-type"].partition(";")[0] == JSON
     assert is_id(answer.json()["instance_id"])
@@ -97,23 +93,15 @@ def test_one_body_serves_every_generation(
 
 def test_actions_need_neither_body_nor_content_type(acme: Company) -> None:
     workflow_id = acme.published("bare")
-    started = acme.http.post(
-        f"{acme.url}/workflows/{workflow_id}/actions/trigger",
-        json={"instance_name": "bare", "trigger_inputs": {}},
-        headers=acme.headers,
-    ).json()
     waiting = acme.admin.trigger(acme.workflows["approval"], "bare")
-    assert is_id(started["instance_id"])
     for path in (
         f"/workflows/{workflow_id}/actions/pause",
         f"/workflows/{workflow_id}/actions/resume",
         f"/workflows/{acme.workflows['approval']}/instances/{waiting}/actions/cancel",
     ):
-        with httpx.Client() as client:
-            request = client.build_request("POST", acme.url + path, headers=acme.headers)
-            assert request.headers["content-length"] == "0"
-            assert "content-type" not in request.headers
-            answer = client.send(request)
+        answer = ask(acme, "POST", path)
+        assert answer.request.headers["content-length"] == "0"
+        assert "content-type" not in answer.request.headers
         assert answer.status_code == httpx.codes.OK, answer.text
 
 

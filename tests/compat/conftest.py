@@ -103,7 +103,7 @@ def sdk() -> Iterator[Sdk]:
 
 
 @pytest.fixture(scope="session")
-def companies(live: Live, sdk: Sdk) -> Companies:
+def companies(sdk: Sdk, live: Live) -> Companies:
     """Both companies, made by the command line while the service starts and runs."""
     with ThreadPoolExecutor() as threads:
         acme, globex = threads.map(lambda name: company(live, sdk, name), ["Acme", "Globex"])

@@ -16,7 +16,7 @@ run: install ## demo data and the service on 127.0.0.1:8000 (PORT=… for anothe
 	@export TUTTI_PUBLIC_URL=$${TUTTI_PUBLIC_URL:-http://127.0.0.1:$(PORT)}; \
 	$(BIN)/tutti demo && exec $(BIN)/tutti serve --port $(PORT)
 
-test: install ## every test, on a Postgres of their own (ARGS='-k name' narrows them)
+test: install ## every test but the vendor's SDK's, on a PostgreSQL of their own (ARGS='-k name' narrows them)
 	@$(BIN)/pytest $(ARGS)
 
 lint: install ## ruff: style and formatting
@@ -42,5 +42,5 @@ lock: install ## resolve requirements.lock anew from pyproject.toml
 	  --extra development --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
 	  --custom-compile-command "make lock" --upgrade pyproject.toml --output-file requirements.lock
 
-clean: ## remove the virtual environment, the embedded database and caches
-	@rm -rf .venv .venv.lock .tutti .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+clean: ## remove the virtual environment, the embedded database and caches (root's data stays in /var/lib/tutti)
+	@rm -rf .venv .venv.lock .tutti tests/compat/node_modules tests/compat/lint/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -21,7 +21,7 @@ from auth.bearer import Credential, token_hash
 from auth.scopes import MAESTRO
 from service.errors import WorkflowPaused
 from service.exchange import exchange_of, header
-from service.maestro.models import identifier, timestamp
+from service.maestro.models import Identifier, Timestamp, identifier, timestamp
 from service.settings import settings
 from tenancy.errors import BadRequest, Conflict, FieldError, Forbidden, Refusal, TooLarge, Unauthenticated
 
@@ -69,13 +69,13 @@ class ErrorBody(msgspec.Struct, kw_only=True):
 
     error: str
     code: str
-    timestamp: str
+    timestamp: Timestamp
     type: str
     title: str
     status: int
     detail: str
     instance: str
-    request_id: str
+    request_id: Identifier
     errors: list[ErrorDetail] | msgspec.UnsetType = msgspec.UNSET
 
 

@@ -37,6 +37,13 @@ Timestamp = Annotated[
     str, Meta(description="RFC 3339, UTC, milliseconds", extra_json_schema={"format": "date-time"})
 ]
 Identifier = Annotated[str, Meta(extra_json_schema={"format": "uuid"})]
+WorkflowStatus = Annotated[
+    str,
+    Meta(
+        description="`paused` is an active workflow that takes no triggers",
+        extra_json_schema={"x-extensible-enum": ["active", "inactive", "paused", "archived"]},
+    ),
+]
 WorkflowState = Literal["active", "inactive", "publishing", "unpublishing", "archived", "archiving"]
 
 
@@ -83,7 +90,7 @@ class Workflow(msgspec.Struct, kw_only=True):
     id: Identifier
     name: str
     account_id: Identifier
-    status: str
+    status: WorkflowStatus
     metadata: ResourceMetadata
 
 
@@ -106,7 +113,7 @@ class WorkflowDefinition(msgspec.Struct, kw_only=True):
     id: Identifier
     name: str
     account_id: Identifier
-    status: str
+    status: WorkflowStatus
     metadata: ResourceMetadata
     namespace: str
     version: Annotated[str, Meta(description="`document.version` of the newest version")]
@@ -142,7 +149,9 @@ class TriggerInputSchema(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One input of a trigger; `required`, `title` and `description` are ours."""
 
     field_name: str
-    field_data_type: str
+    field_data_type: Annotated[
+        str, Meta(extra_json_schema={"x-extensible-enum": ["string", "number", "boolean", "object", "array"]})
+    ]
     default_value: Annotated[Any, Meta(description="string, number, boolean, object or array")] = UNSET
     required: bool | UnsetType = UNSET
     title: str | UnsetType = UNSET
@@ -201,7 +210,9 @@ class WorkflowInstance(msgspec.Struct, kw_only=True):
 
     id: Identifier
     name: str
-    workflow_status: str
+    workflow_status: Annotated[
+        str, Meta(extra_json_schema={"x-extensible-enum": ["In Progress", "Completed", "Failed", "Canceled"]})
+    ]
     template_id: Annotated[Identifier, Meta(description="the workflow's id")]
     account_id: Identifier
     started_at: Timestamp
@@ -251,7 +262,7 @@ class CancelWorkflowInstanceResponse(msgspec.Struct, kw_only=True):
 class WorkflowStatusSuccess(msgspec.Struct, kw_only=True):
     """A workflow's status after an action."""
 
-    status: str
+    status: WorkflowStatus
 
 
 class InstanceEvent(msgspec.Struct, kw_only=True, forbid_unknown_fields=False):

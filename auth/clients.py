@@ -127,6 +127,7 @@ async def issue_token(
     async with rows_of(account_id):
         await require_account(account_id)
         await require_holder(account_id, kind, holder_id)
+        await require_registered(kind, holder_id, scopes)
         grant = Grant(
             id=uuid4(),
             user_id=holder_id if kind == "user" else None,
@@ -151,6 +152,19 @@ async def require_account(account_id: UUID) -> None:
     """Refuse an account that is not there."""
     if not await Account.exists().where(Account.id == account_id).run():
         raise NotFound(f"There is no account {account_id}; make it with: tutti account create NAME")
+
+
+async def require_registered(kind: str, holder_id: UUID, scopes: Sequence[str]) -> None:
+    """Refuse scopes that a client was not registered for; one registered without scopes may have any."""
+    if kind != "client":
+        return
+    found = await Client.select(Client.scopes).where(Client.id == holder_id).first().run()
+    allowed = found["scopes"] if found else []
+    beyond = sorted(set(scopes) - set(allowed))
+    if allowed and beyond:
+        raise BadRequest(
+            f"The client is not registered for {', '.join(beyond)}; it may have {', '.join(allowed)}."
+        )
 
 
 async def require_holder(account_id: UUID, kind: str, holder_id: UUID) -> None:

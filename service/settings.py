@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
+import msgspec.inspect
 
 from tenancy.errors import SetupRefused
 from tenancy.postgres import Database, located
@@ -112,4 +113,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         return msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
         field = str(error).rpartition("$.")[2].strip("`")
-        raise SetupRefused(f"{variable(field)}: {str(error).partition(' - at')[0]}.") from None
+        description = msgspec.inspect.type_info(Settings.__annotations__[field])
+        choices = getattr(getattr(description, "type", description), "values", ())
+        allowed = f" Allowed: {', '.join(map(str, choices))}." if choices else ""
+        raise SetupRefused(f"{variable(field)}: {str(error).partition(' - at')[0]}.{allowed}") from None

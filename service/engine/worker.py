@@ -67,6 +67,7 @@ TIMERS_AT_ONCE = 200
 BATCH = 10
 SHORTEST_BACK_OFF = 0.5  # seconds between tries when the database is away
 LONGEST_BACK_OFF = 15
+GRACE_SECONDS = 4  # for jobs under way when the worker is told to stop
 TRIES = 10  # times that somebody else may be faster before the job goes back to the queue
 MOST_STATE_BYTES = 4_194_304
 EXPIRY = 0  # the number of the workflow's own timer; waits count from 1
@@ -120,10 +121,15 @@ class Worker:
         self._lifetime = lifetime
         self._manager: QueueManager | None = None
         self._stopping = asyncio.Event()
+        self._under_way: set[asyncio.Task[Any]] = set()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Work in the background for as long as the block runs; jobs under way are finished at its end."""
+        """Work in the background for as long as the block runs.
+
+        At its end jobs under way have 4 seconds to finish; what has not goes back to the queue and loses nothing, as an
+        advance that was not stored has not happened.
+        """
         # A fresh context for each: a task that began inside a transaction would think that it still is in one, and
         # two tasks that share a context see one another's.
         tasks = [
@@ -136,6 +142,9 @@ class Worker:
             self._stopping.set()
             if self._manager is not None:
                 self._manager.shutdown.set()
+            await asyncio.wait(tasks, timeout=GRACE_SECONDS)
+            for job in self._under_way:
+                job.cancel()
             await asyncio.gather(*tasks)
 
     async def _keep(self, work: Any) -> None:
@@ -177,16 +186,27 @@ class Worker:
     async def _perform(self, queued: QueuedJob) -> None:
         """Do one job of the queue; what fails goes back, with a growing delay: a lost job would strand its instance."""
         job = job_of(queued.payload or b"")
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine runs in a task
+        self._under_way.add(task)
         try:
             async with self._turns:
                 await self.advance(job)
         except RetryRequested:
             raise
+        except asyncio.CancelledError:
+            if not self._stopping.is_set():
+                raise
+            # PgQueuer would delete the job of a cancelled task, and the instance would wait for ever.
+            task.uncancel()
+            raise RetryRequested(timedelta(0), "the worker stops") from None
         except Exception as error:
             if not isinstance(error, INFRASTRUCTURE):
                 logger.exception("instance %s could not be advanced", job.instance_id)
             delay = timedelta(seconds=min(2 ** min(queued.attempts, 10), LONGEST_BACK_OFF))
             raise RetryRequested(delay, f"{type(error).__name__}: {error}") from error
+        finally:
+            self._under_way.discard(task)
 
     async def advance(self, job: Job) -> None:
         """Advance an instance by what the job says happened to it.

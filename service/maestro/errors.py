@@ -152,7 +152,7 @@ def field_error(found: dict[str, Any]) -> FieldError:
     """Say what is wrong with one field; a missing body comes as the text of a KeyError."""
     key, message = found.get("key"), str(found.get("message", ""))
     if message == repr(key):
-        return FieldError("FIELD_REQUIRED", "The request needs a body.", key)
+        return FieldError("FIELD_REQUIRED", "The request needs a body.")
     of_object = OF_OBJECT.fullmatch(message)
     if of_object is None:
         return FieldError("FIELD_INVALID", message, key)

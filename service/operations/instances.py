@@ -201,9 +201,7 @@ async def cancel(credential: Credential, workflow_id: UUID, instance_id: UUID) -
     )
     credential.refuse(rows[0]["verdict"])
     if rows[0]["verdict"] == InstanceConflict.status:
-        raise InstanceConflict(
-            f"The instance has ended already ({rows[0]['present']}) and cannot be canceled."
-        )
+        raise InstanceConflict("The instance has ended already and cannot be canceled.")
 
 
 async def signal(

@@ -84,6 +84,8 @@ async def create(access: Access, new: Draft) -> Stored:
     """
     async with access.rows() as caller:
         existing = await _named(new.definition)
+        if existing and existing["status"] == "archived":
+            raise WorkflowConflict("An archived workflow had this namespace and name; choose another name.")
         if existing:
             raise WorkflowConflict(
                 f"Workflow {existing['id']} has this namespace and name already; replace it to store a new version."
@@ -285,7 +287,9 @@ async def _detail(workflow_id: UUID) -> Stored:
 
 async def _named(definition: Definition) -> dict[str, Any] | None:
     where = (Workflow.namespace == definition.namespace) & (Workflow.name == definition.name)
-    found: dict[str, Any] | None = await Workflow.select(Workflow.id).where(where).first().run()
+    found: dict[str, Any] | None = (
+        await Workflow.select(Workflow.id, Workflow.status).where(where).first().run()
+    )
     return found
 
 
@@ -384,7 +388,8 @@ async def _publish(caller: Caller, row: dict[str, Any]) -> None:
         raise WorkflowConflict("An archived workflow cannot be published; create it under another name.")
     version_id = row["latest_version_id"]
     await WorkflowVersion.raw(
-        "UPDATE workflow_version SET published_at = coalesce(published_at, now()) WHERE id = {}", version_id
+        "UPDATE workflow_version SET published_at = coalesce(published_at, clock_timestamp()) WHERE id = {}",
+        version_id,
     ).run()
     await _change(caller, row["id"], "workflow.published", status="active", active_version_id=version_id)
 

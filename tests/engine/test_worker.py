@@ -20,6 +20,7 @@ import pytest
 
 from service.engine.queue import Job
 from service.engine.worker import Worker
+from service.language.sandbox import Sandbox
 from tenancy.postgres import connected
 from tenancy.rows import rows_of
 from tenancy.schema import migrate
@@ -419,3 +420,22 @@ async def eventually(happened: Callable[[], Awaitable[object]], seconds: float =
     async with asyncio.timeout(seconds):
         while not await happened():  # noqa: ASYNC110 - that nobody tells of
             await asyncio.sleep(0.05)
+
+
+async def test_a_worker_that_is_told_to_stop_gives_slow_jobs_back(
+    client: httpx.AsyncClient, world: World
+) -> None:
+    """Expressions that use up their second each neither hold up a stop nor cost an instance its job."""
+    await world.acme.publish(document("endless", [{"loop": {"set": "${ def f: f; f }"}}]))
+    async with Sandbox(2) as sandbox, Worker(sandbox, concurrency=4).running():
+        for _ in range(40):
+            await trigger(client, world.acme, "endless", {})
+        await asyncio.sleep(0.5)
+        began = time.monotonic()
+    assert time.monotonic() - began < 10
+    async with rows_of(world.acme.id) as connection:
+        stranded = await connection.fetchval(
+            "SELECT count(*) FROM instance WHERE ended_at IS NULL AND NOT EXISTS"
+            " (SELECT FROM pgqueuer WHERE convert_from(payload, 'UTF8') LIKE '%' || instance.id || '%')"
+        )
+    assert stranded == 0

@@ -5,11 +5,14 @@ A server that stays with HTTP/1.1 answers as if they were not there (RFC 9110, 7
 the headers of such a request for another protocol and drops its body; here the body is taken by its length.
 """
 
+import sys
 from collections.abc import Iterable
 from typing import Any
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+LARGEST_HEAD = 65_536  # bytes of a request before its body
 
 
 class Http1Protocol(HttpToolsProtocol):
@@ -18,11 +21,13 @@ class Http1Protocol(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._body_left = 0
+        self._head_bytes = 0
 
     def data_received(self, data: bytes) -> None:
         """Take what came: the rest of such a body, then requests."""
         self._unset_keepalive_if_required()
         while data := self._after_body(data):
+            self._head_bytes += len(data)
             try:
                 self.parser.feed_data(data)
             except httptools.HttpParserError:
@@ -33,7 +38,19 @@ class Http1Protocol(HttpToolsProtocol):
                 self._body_left = length_of_body(self.headers)
                 self.cycle.more_body = self._body_left > 0
             else:
+                if self._head_bytes > LARGEST_HEAD:
+                    self.send_400_response(f"The request's headers are larger than {LARGEST_HEAD} bytes.")
                 return
+
+    def on_headers_complete(self) -> None:
+        """Count anew: what comes now is a body, or the next request."""
+        self._head_bytes = -sys.maxsize
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Count the next request's headers."""
+        self._head_bytes = 0
+        super().on_message_complete()
 
     def _after_body(self, data: bytes) -> bytes:
         """Give the request its part of the data; return what is left."""

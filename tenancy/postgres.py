@@ -112,7 +112,11 @@ async def connected(arguments: dict[str, Any]) -> AsyncIterator[asyncpg.Connecti
     """
     try:
         connection = await asyncpg.connect(**arguments)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+    except ValueError:  # its text may hold a part of the password
+        raise SetupRefused(
+            "The database cannot be reached: its URL is malformed; percent-encode the password."
+        ) from None
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise SetupRefused(f"The database cannot be reached: {error}") from None
     try:
         yield cast("asyncpg.Connection", connection)

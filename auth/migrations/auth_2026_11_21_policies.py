@@ -67,6 +67,7 @@ BEGIN
     END IF;
 END
 $$;
+REVOKE EXECUTE ON FUNCTION enter_account(bytea, uuid, text[]) FROM PUBLIC;
 """
 
 

@@ -21,7 +21,7 @@ class Kept(msgspec.Struct, frozen=True):
 
 
 _kept: OrderedDict[UUID, Kept] = OrderedDict()
-_published: OrderedDict[UUID, UUID] = OrderedDict()
+_published: OrderedDict[tuple[UUID, UUID], UUID] = OrderedDict()
 
 
 def remembered(version_id: UUID) -> Kept | None:
@@ -47,13 +47,13 @@ async def definition_of(version_id: UUID) -> Definition:
     return found.definition
 
 
-def last_published(workflow_id: UUID) -> UUID | None:
+def last_published(account_id: UUID, workflow_id: UUID) -> UUID | None:
     """Return the version of a workflow that this process last saw published: a guess, which its user must verify."""
-    return _published.get(workflow_id)
+    return _published.get((account_id, workflow_id))
 
 
-def remember_published(workflow_id: UUID, version_id: UUID) -> None:
+def remember_published(account_id: UUID, workflow_id: UUID, version_id: UUID) -> None:
     """Keep the guess for the workflow's next trigger."""
-    _published[workflow_id] = version_id
+    _published[account_id, workflow_id] = version_id
     while len(_published) > KEPT:
         _published.popitem(last=False)

@@ -108,7 +108,8 @@ class Run:
         if self.state.executed >= limits.tasks_per_instance:
             detail = f"An instance executes at most {limits.tasks_per_instance} tasks."
             raise Raised(fault("runtime", "Task limit", detail, task.pointer))
-        self.interrupted = self.interrupted or self.visited >= limits.tasks_per_advance
+        full = self.visited >= limits.tasks_per_advance or (self.visited > 0 and self.facts.time_is_up())
+        self.interrupted = self.interrupted or full
         self.visited += 1
         return not self.interrupted
 

@@ -1,6 +1,6 @@
 """What an advance is told (a stimulus and the facts of the moment) and what it answers (the advance and its effects)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Literal
 
@@ -56,16 +56,23 @@ class Limits(msgspec.Struct, frozen=True):
     tasks_per_instance: int = 10_000
 
 
+def never() -> bool:
+    """Say that there is time."""
+    return False
+
+
 class Facts(msgspec.Struct, frozen=True):
     """What is true while an advance runs.
 
     `runtime` is `$runtime` (contract 3.2: `name`, `version`, `metadata`); `inbox` is oldest first.
+    `time_is_up` is asked before each task: the rest is then left for another advance, as at the limit of tasks.
     """
 
     instance_id: str
     runtime: Mapping[str, Any]
     inbox: tuple[InboxEvent, ...] = ()
     limits: Limits = Limits()
+    time_is_up: Callable[[], bool] = never
 
 
 # --- What it answers ------------------------------------------------------------------------------------------------

@@ -11,9 +11,10 @@ import contextlib
 import contextvars
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import msgspec
@@ -67,6 +68,9 @@ TIMERS_AT_ONCE = 200
 BATCH = 10
 SHORTEST_BACK_OFF = 0.5  # seconds between tries when the database is away
 LONGEST_BACK_OFF = 15
+ADVANCE_SECONDS = 1.0  # after which an advance leaves the rest to another one
+SLOW_SECONDS = 0.25  # a job that has run for longer counts against its account's share
+BACK_OFF_OF_SLOW = timedelta(seconds=5)  # long enough for the jobs of other accounts behind it to be reached
 GRACE_SECONDS = 4  # for jobs under way when the worker is told to stop
 TRIES = 10  # times that somebody else may be faster before the job goes back to the queue
 MOST_STATE_BYTES = 4_194_304
@@ -122,6 +126,8 @@ class Worker:
         self._manager: QueueManager | None = None
         self._stopping = asyncio.Event()
         self._under_way: set[asyncio.Task[Any]] = set()
+        self._share = max(1, concurrency // 2)
+        self._began: dict[UUID, list[float]] = {}
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -190,8 +196,11 @@ class Worker:
         assert task is not None  # noqa: S101 - a coroutine runs in a task
         self._under_way.add(task)
         try:
+            self._require_share(job.account_id)
             async with self._turns:
-                await self.advance(job)
+                self._require_share(job.account_id)
+                with self._counted(job.account_id):
+                    await self.advance(job)
         except RetryRequested:
             raise
         except asyncio.CancelledError:
@@ -204,9 +213,32 @@ class Worker:
             if not isinstance(error, INFRASTRUCTURE):
                 logger.exception("instance %s could not be advanced", job.instance_id)
             delay = timedelta(seconds=min(2 ** min(queued.attempts, 10), LONGEST_BACK_OFF))
-            raise RetryRequested(delay, f"{type(error).__name__}: {error}") from error
+            # Its kind alone: the queue's log has no row-level security, and a database's message tells values.
+            raise RetryRequested(delay, type(error).__name__) from None
         finally:
             self._under_way.discard(task)
+
+    def _require_share(self, account_id: UUID) -> None:
+        """Send a job back while slow ones of its account have half of the turns, so that others' jobs get theirs.
+
+        Raises:
+            RetryRequested: the account has its share.
+        """
+        slow = time.monotonic() - SLOW_SECONDS
+        if sum(began < slow for began in self._began.get(account_id, ())) >= self._share:
+            raise RetryRequested(BACK_OFF_OF_SLOW, "the account has its share of the worker")
+
+    @contextlib.contextmanager
+    def _counted(self, account_id: UUID) -> Iterator[None]:
+        """Count a job as one of its account's for as long as it runs."""
+        began = time.monotonic()
+        self._began.setdefault(account_id, []).append(began)
+        try:
+            yield
+        finally:
+            self._began[account_id].remove(began)
+            if not self._began[account_id]:
+                del self._began[account_id]
 
     async def advance(self, job: Job) -> None:
         """Advance an instance by what the job says happened to it.
@@ -222,13 +254,15 @@ class Worker:
 
     async def _advanced(self, job: Job, loaded: Loaded) -> Advance:
         """Ask the interpreter, with the account's share of the sandbox to answer its expressions."""
+        until = time.monotonic() + ADVANCE_SECONDS
 
         async def answers(evaluations: list[Any]) -> list[Any]:
+            await asyncio.sleep(0)  # what is answered without the sandbox would never let others run
             return await evaluate(self._sandbox, job.account_id, evaluations)
 
         try:
             return await run(
-                advance(loaded.definition, loaded.state, stimulus_of(job, loaded), facts(job, loaded)),
+                advance(loaded.definition, loaded.state, stimulus_of(job, loaded), facts(job, loaded, until)),
                 answers,
             )
         except INFRASTRUCTURE:
@@ -248,7 +282,13 @@ class Worker:
         if is_deep(result.output):
             detail = f"The workflow's output is nested more than {DEEPEST_VALUE} levels deep."
             result = stopped(loaded, fault("runtime", "Output limit", detail, "/output"))
-        state = None if result.status.terminal or result.state is None else encode_state(result.state)
+        try:
+            state = None if result.status.terminal or result.state is None else encode_state(result.state)
+        except (RecursionError, ValueError):
+            result, state = (
+                stopped(loaded, fault("runtime", "Size limit", "The data is nested too deeply.", "/")),
+                None,
+            )
         if state is not None and len(state) > MOST_STATE_BYTES:
             result = stopped(
                 loaded,
@@ -297,8 +337,8 @@ def stimulus_of(job: Job, loaded: Loaded) -> Stimulus:
     return Events(now)
 
 
-def facts(job: Job, loaded: Loaded) -> Facts:
-    """Tell the interpreter what is true besides: who it runs for, and which events wait."""
+def facts(job: Job, loaded: Loaded, until: float) -> Facts:
+    """Tell the interpreter what is true besides: who it runs for, which events wait, and how long it may go on."""
     row = loaded.row
     metadata = {
         "accountId": str(job.account_id),
@@ -310,7 +350,8 @@ def facts(job: Job, loaded: Loaded) -> Facts:
         InboxEvent(identifier, msgspec.json.decode(event))
         for identifier, event in zip(row["signals"], row["events"], strict=True)
     )
-    return Facts(str(job.instance_id), {**RUNTIME, "metadata": metadata}, inbox)
+    runtime = {**RUNTIME, "metadata": metadata}
+    return Facts(str(job.instance_id), runtime, inbox, time_is_up=lambda: time.monotonic() > until)
 
 
 def stopped(loaded: Loaded, reason: Fault) -> Advance:

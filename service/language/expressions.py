@@ -35,6 +35,10 @@ SHADOWED = (
 """What jq offers and a workflow must not have: the process, its environment, its files, its input, its end."""
 
 
+VALUE_BYTES = 1_048_576  # of what a template comes to, as of what the sandbox answers
+VALUE_DEPTH = 512  # levels
+
+
 class Constant(msgspec.Struct, frozen=True):
     """A value known without any data."""
 
@@ -263,7 +267,31 @@ def assembled(evaluation: Evaluation, entries: Sequence[Any]) -> Any:
         if isinstance(found, ExpressionFailure):
             return located(found, each)
         values.append(found)
-    return filled(evaluation.expression.shape, values)
+    shape = evaluation.expression.shape
+    value = filled(shape, values)
+    return value if isinstance(shape, Slot) else excess(value) or value
+
+
+def excess(value: Any) -> ExpressionFailure | None:
+    """The failure of a value that is larger or deeper than the sandbox would let it be.
+
+    A template may name one value in many places, and the next template that one again: without a limit here the size
+    doubles with every task while the memory does not show it. The walk gives up as soon as the limit is passed.
+    """
+    size, waiting = 0, [(value, 1)]
+    while waiting:
+        node, depth = waiting.pop()
+        size += 4 + (len(node) if isinstance(node, str | dict | list) else 0)
+        if size > VALUE_BYTES:
+            return ExpressionFailure("output size limit", f"a value has at most {VALUE_BYTES} bytes")
+        if depth > VALUE_DEPTH:
+            return ExpressionFailure("depth limit", f"a value has at most {VALUE_DEPTH} levels")
+        if isinstance(node, dict):
+            size += sum(map(len, node))
+            waiting.extend((inner, depth + 1) for inner in node.values())
+        elif isinstance(node, list):
+            waiting.extend((inner, depth + 1) for inner in node)
+    return None
 
 
 def located(failure: ExpressionFailure, place: Leaf) -> ExpressionFailure:

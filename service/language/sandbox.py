@@ -101,7 +101,7 @@ TAME_SCHEMA_NODES: Final = 256
 TAME_SCHEMA_DEPTH: Final = 16
 TAME_OPTIONS: Final = 100
 """Values of all `enum`s together."""
-TAME_VALUE_BYTES: Final = 16 * 1024
+TAME_PRODUCT = 1_048_576  # bytes of the schema times bytes of the value: some milliseconds at the most
 SCHEMA_CACHE: Final = 500
 
 
@@ -529,24 +529,37 @@ class Sandbox:
             return f"the schema cannot be checked: {answer.title}, {answer.detail}"
         return None if answer.status == wire.VALUE else str(answer.payload.decode(errors="replace"))
 
+    def fits(self, schema: Any, value: Any) -> bool:
+        """Whether a value is known to fit a schema without asking the sandbox.
+
+        Only a tame schema (see `TAME_KEYWORDS`) is applied in this process, only where schema times value is small, and
+        only for yes or no: the library collects every error there is before it tells the first, which can take seconds.
+        """
+        text, data = encoded(schema), encoded(value)
+        if isinstance(text, ExpressionFailure) or isinstance(data, ExpressionFailure):
+            return False
+        if len(text) * len(data) > TAME_PRODUCT:
+            return False
+        validator = self._tame_validator(schema, text)
+        if validator is None:
+            return False
+        with contextlib.suppress(
+            ValueError
+        ):  # nested too deeply for the library, which is the sandbox's to say
+            return bool(validator.is_valid(value))
+        return False
+
     async def validate(
         self, account_id: UUID, schema: Any, value: Any
     ) -> list[Violation] | ExpressionFailure:
-        """Every way in which a value does not fit a schema, up to 100 of them.
-
-        A tame schema is applied in this process, so that it costs no round trip; see `TAME_KEYWORDS`.
-        """
+        """Every way in which a value does not fit a schema, up to 100 of them; see `fits` for what costs no round trip."""
         text, data = encoded(schema), encoded(value)
         if isinstance(text, ExpressionFailure):
             return text
         if isinstance(data, ExpressionFailure):
             return data
-        validator = self._tame_validator(schema, text) if len(data) <= TAME_VALUE_BYTES else None
-        if validator is not None:
-            with contextlib.suppress(
-                ValueError
-            ):  # nested too deeply for the library, which is the sandbox's to say
-                return msgspec.convert(wire.violations(validator, value), list[Violation])
+        if self.fits(schema, value):
+            return []
         (answer,) = await self.round_trips(account_id, wire.VALIDATE, [(text, data)])
         if isinstance(answer, ExpressionFailure):
             return answer

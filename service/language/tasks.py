@@ -18,6 +18,7 @@ from service.language.ways import useless_or_endless
 # Contract 1.6, suggested limits.
 NESTING_LIMIT = 20  # tasks inside tasks
 TASK_LIMIT = 500
+CASE_LIMIT = 100  # conditions of a `switch` are evaluated together, each with the data beside it
 
 # Every kind of task of the standard with the fields it owns besides the key of its name (contract 1.4). `for` stands
 # before `do`, which it also has.
@@ -193,6 +194,9 @@ def _switch(reader: TaskReader, fields: Mapping[str, Any], pointer: str) -> Work
     value = fields["switch"]
     if not isinstance(value, list) or not value:
         reader.refuse("wrong_type", "`switch` is a list of at least one case.", pointer)
+        return None
+    if len(value) > CASE_LIMIT:
+        reader.refuse("too_large", f"A `switch` has at most {CASE_LIMIT} cases.", pointer)
         return None
     cases: list[Case] = []
     for name, inner, place in reader.named(value, pointer, "case"):

@@ -131,8 +131,8 @@ def flaw(value: Any) -> str | None:
     for node, depth in nodes(value):
         if isinstance(node, str) and NUL in node:
             return NO_NUL
-        if isinstance(node, int) and abs(node) > LARGEST_INTEGER:
-            return f"must not contain integers beyond {LARGEST_INTEGER}; send a string"
+        if isinstance(node, int | float) and abs(node) > LARGEST_INTEGER:
+            return f"must not contain numbers beyond {LARGEST_INTEGER}; send a string"
         if depth > DEEPEST_VALUE:
             return f"must not be nested more than {DEEPEST_VALUE} levels deep"
     return None

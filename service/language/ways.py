@@ -1,6 +1,7 @@
 """The ways through a task list: which tasks they reach, and which lead back without a pause (contract 1.6)."""
 
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
 from service.language.document import DIRECTIVES, Do, Listen, Raise, Switch, Task, Wait
 from service.language.errors import Problem
@@ -13,6 +14,8 @@ def useless_or_endless(tasks: Sequence[Task]) -> Iterator[Problem]:
         [index + 1 if way == "continue" else positions.get(way, len(tasks)) for way in _ways(task)]
         for index, task in enumerate(tasks)
     ]
+    # The last pause at or before each place tells whether a way back leads over one.
+    last_pause = list(accumulate((index if _pauses(task) else -1 for index, task in enumerate(tasks)), max))
     reached, pending = set(), [0]
     while pending:
         index = pending.pop()
@@ -26,7 +29,7 @@ def useless_or_endless(tasks: Sequence[Task]) -> Iterator[Problem]:
             yield Problem(
                 "unused_then", "A raised error leaves the list; `then` is never followed.", task.pointer
             )
-        if any(way <= index and not any(map(_pauses, tasks[way : index + 1])) for way in ways[index]):
+        if any(last_pause[index] < way <= index for way in ways[index]):
             message = (
                 "This leads back without a `wait` or `listen` between: it may use up the limit of tasks."
             )

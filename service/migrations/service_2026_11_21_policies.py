@@ -35,6 +35,8 @@ CREATE INDEX workflow_by_creation ON workflow (account_id, created_at DESC, id D
 CREATE INDEX instance_by_start ON instance (account_id, started_at DESC, id DESC);
 CREATE INDEX instance_by_workflow ON instance (account_id, workflow_id, started_at DESC, id DESC);
 CREATE INDEX instance_by_status ON instance (account_id, status, started_at DESC, id DESC) WHERE ended_at IS NOT NULL;
+CREATE INDEX instance_by_workflow_status ON instance (account_id, workflow_id, status, started_at DESC, id DESC)
+    WHERE ended_at IS NOT NULL;
 CREATE INDEX instance_in_progress ON instance (account_id, workflow_id, started_at DESC, id DESC) WHERE ended_at IS NULL;
 CREATE INDEX instance_in_progress_by_start ON instance (account_id, started_at DESC, id DESC) WHERE ended_at IS NULL;
 CREATE INDEX instance_by_starter ON instance (account_id, started_by, started_at DESC, id DESC);
@@ -53,6 +55,7 @@ BEGIN ATOMIC
     WHERE timer.id = due.id
     RETURNING timer.account_id, timer.instance_id, timer.wait;
 END;
+REVOKE EXECUTE ON FUNCTION claim_due_timers(integer) FROM PUBLIC;
 """
 
 

@@ -25,10 +25,20 @@ class Checked(msgspec.Struct, frozen=True):
     errors: tuple[FieldError, ...]
 
 
-def is_cheap(version_id: UUID) -> bool:
-    """Say whether a version's definition is at hand and its schema can be checked without the sandbox."""
+def checked_at_once(sandbox: Sandbox, version_id: UUID, name: str, inputs: dict[str, Any]) -> Checked | None:
+    """Check inputs against a version that is at hand, for a caller who has not proved anything yet.
+
+    None where that would take the sandbox or a look into the database, or where the inputs do not fit: what is wrong with
+    them is for callers to know who have proved who they are.
+    """
     kept = remembered(version_id)
-    return kept is not None and kept.tame
+    if kept is None or not kept.tame:
+        return None
+    complete = with_defaults(kept.definition.input_schema, inputs)
+    schema = kept.definition.input_schema
+    if unstorable(name, complete) or (schema is not None and not sandbox.fits(schema, complete)):
+        return None
+    return Checked(kept.definition, complete, ())
 
 
 async def check(

@@ -17,7 +17,7 @@ from service.engine.states import Status, sources
 from service.errors import InputsRefused, InstanceConflict, NotTriggerable, WorkflowPaused
 from service.language.cloudevents import EventRefused, complete
 from service.language.sandbox import Sandbox
-from service.operations.inputs import Checked, check, is_cheap, unstorable_fields
+from service.operations.inputs import Checked, check, checked_at_once, unstorable_fields
 from service.operations.pages import Page, Position, Row, binding, position, token
 from service.tables import Instance, Signal, Workflow
 from tenancy.errors import BadRequest, FieldError, Forbidden, NotFound, TooLarge
@@ -81,11 +81,13 @@ async def trigger(
         InputsRefused: with one entry for each field that is wrong.
     """
     started = Started(uuid7(), uuid4(), new_secret())
-    version_id, proven = last_published(workflow_id), False
+    version_id, proven = last_published(credential.account_id, workflow_id), False
     for _ in range(TRIES):
         checked = None
-        if version_id is not None and (proven or is_cheap(version_id)):
+        if version_id is not None and proven:
             checked = await check(credential, sandbox, version_id, name, inputs)
+        elif version_id is not None:
+            checked = checked_at_once(sandbox, version_id, name, inputs)
         expected = version_id if checked and not checked.errors else None
         row = await _start(credential, workflow_id, started, name, checked, expected)
         credential.refuse(row["verdict"])
@@ -96,7 +98,7 @@ async def trigger(
         if checked and row["published"] == version_id:
             raise InputsRefused(errors=checked.errors)
         version_id, proven = row["published"], True
-        remember_published(workflow_id, version_id)
+        remember_published(credential.account_id, workflow_id, version_id)
     raise InstanceConflict("The workflow kept being published anew; try again.")
 
 

@@ -1,5 +1,6 @@
 """What other SDKs and generations put on the wire, sent by hand."""
 
+import contextlib
 import socket
 import time
 from typing import Any
@@ -187,3 +188,12 @@ def test_what_was_triggered_can_be_found_where_the_answer_says(acme: Company) ->
     answer = acme.http.post(url, json=TRIGGER, headers=acme.headers)
     found = acme.http.get(acme.admin.url + answer.headers["location"], headers=acme.headers)
     assert found.json()["id"] == answer.json()["instance_id"]
+
+
+def test_headers_without_end_are_refused(live: Live) -> None:
+    with socket.create_connection(("127.0.0.1", live.port), timeout=10) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+        with contextlib.suppress(ConnectionError):
+            for _ in range(1000):
+                connection.sendall(b"X-Filler: " + b"x" * 1000 + b"\r\n")
+        assert connection.recv(4096).startswith(b"HTTP/1.1 400 ")

@@ -439,3 +439,34 @@ async def test_a_worker_that_is_told_to_stop_gives_slow_jobs_back(
             " (SELECT FROM pgqueuer WHERE convert_from(payload, 'UTF8') LIKE '%' || instance.id || '%')"
         )
     assert stranded == 0
+
+
+async def test_slow_expressions_of_one_account_do_not_hold_up_another(
+    client: httpx.AsyncClient, world: World
+) -> None:
+    await world.acme.publish(document("endless", [{"loop": {"set": "${ def f: f; f }"}}]))
+    for _ in range(60):
+        await trigger(client, world.acme, "endless", {})
+    url = await trigger(client, world.globex, "greeting", {"who": "Grace"})
+    await until(client, world.globex, url, seconds=10, workflow_status="Completed")
+
+
+async def test_a_template_that_doubles_its_input_ends_in_an_error(
+    client: httpx.AsyncClient, world: World
+) -> None:
+    doubling = [{f"step{number}": {"set": {"a": "${ . }", "b": "${ . }"}}} for number in range(40)]
+    await world.acme.publish(document("doubling", doubling))
+    instance = await until(
+        client, world.acme, await trigger(client, world.acme, "doubling", {}), workflow_status="Failed"
+    )
+    assert instance["error"]["title"] == "output size limit"
+
+
+async def test_a_template_that_nests_its_input_ends_in_an_error(
+    client: httpx.AsyncClient, world: World
+) -> None:
+    await world.acme.publish(document("nesting", [{"step": {"set": {"a": "${ . }"}, "then": "step"}}]))
+    instance = await until(
+        client, world.acme, await trigger(client, world.acme, "nesting", {}), workflow_status="Failed"
+    )
+    assert instance["error"]["title"] == "depth limit"

@@ -633,3 +633,23 @@ async def test_event_at_most_100_wait_for_an_instance(client: httpx.AsyncClient,
             f"{url}/actions/signal", json={"type": "other", "id": str(number)}, headers=bearer(acme.admin)
         )
         assert response.status_code == (202 if number < 100 else 409)
+
+
+async def test_a_costly_schema_is_not_held_against_a_strangers_inputs(
+    client: httpx.AsyncClient, world: World
+) -> None:
+    """Whoever has proved nothing gets their refusal at once, however long the inputs would take to check."""
+    choices = [{"type": "string", "minLength": length} for length in range(200)]
+    schema = {"type": "object", "properties": {"list": {"type": "array", "items": {"anyOf": choices}}}}
+    document = {
+        "document": {"dsl": "1.0.3", "namespace": "tests", "name": "costly", "version": "1.0.0"},
+        "input": {"schema": {"document": schema}},
+        "do": [{"only": {"set": {"done": True}}}],
+    }
+    await world.acme.publish(document)
+    await trigger(client, world.acme, "costly", {})
+    url = world.acme.workflow_url("costly") + "/actions/trigger"
+    body = {"instance_name": "x", "trigger_inputs": {"list": [1] * 7900}}
+    for token, status in (("garbage", 401), (world.globex.admin, 404), (world.acme.admin, 400)):
+        async with asyncio.timeout(5):
+            assert (await client.post(url, json=body, headers=bearer(token))).status_code == status

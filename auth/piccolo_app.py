@@ -4,11 +4,37 @@ from pathlib import Path
 
 from piccolo.conf.apps import AppConfig
 
-from auth.tables import AccessToken, Client, Grant
+from auth.tables import (
+    AccessToken,
+    AuthorizationCode,
+    AuthorizationRequest,
+    Client,
+    Consent,
+    Grant,
+    KnownDevice,
+    LoginSession,
+    RefreshToken,
+    SigningKey,
+    Throttle,
+    UsedAssertion,
+)
 
 APP_CONFIG = AppConfig(
     app_name="auth",
     migrations_folder_path=str(Path(__file__).parent / "migrations"),
-    table_classes=[Client, Grant, AccessToken],
+    table_classes=[
+        Client,
+        Consent,
+        Grant,
+        AuthorizationCode,
+        AccessToken,
+        RefreshToken,
+        LoginSession,
+        AuthorizationRequest,
+        SigningKey,
+        UsedAssertion,
+        KnownDevice,
+        Throttle,
+    ],
     migration_dependencies=["tenancy.piccolo_app"],
 )

@@ -6,7 +6,8 @@
     ├── Forbidden           403: yours, but the scope or role is missing
     ├── NotFound            404: missing, or another account's: nobody can tell which
     ├── Conflict            409: the thing's present state does not allow it
-    └── TooLarge            413: over a documented limit
+    ├── TooLarge            413: over a documented limit
+    └── TooManyAttempts     429: of what may be a guess; `retry_after` says for how many seconds
 
 A class's docstring is its default message. Dialects turn a refusal into their own words and bodies.
 
@@ -77,6 +78,17 @@ class TooLarge(Refusal):
 
     status = 413
     title = "Content Too Large"
+
+
+class TooManyAttempts(Refusal):
+    """Too many attempts failed; wait and try again."""
+
+    status = 429
+    title = "Too Many Requests"
+
+    def __init__(self, retry_after: int, detail: str | None = None) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
 
 
 class SetupRefused(Exception):  # noqa: N818 - see Refusal

@@ -25,7 +25,7 @@ class User(Table, tablename="app_user"):
     email = Text(unique=True, help_text="in lower case")
     name = Text()
     password_hash = Text(null=True, default=None, secret=True, help_text="Argon2id, PHC string")
-    status = Text(default="active", help_text="active or locked")
+    status = Text(default="active", help_text="active or suspended")
     created_at = Timestamptz(default=TimestamptzNow())
 
 

@@ -35,7 +35,7 @@ from tests.contract import Contract  # noqa: E402
 from tests.world import World  # noqa: E402
 
 EMPTY = """
-TRUNCATE account, app_user, membership, client, oauth_grant, access_token,
+TRUNCATE account, app_user, membership, client, oauth_grant, access_token, signing_key, used_assertion, throttle,
          workflow, workflow_version, instance, timer, signal, event, pgqueuer CASCADE
 """
 

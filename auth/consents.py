@@ -1,0 +1,57 @@
+"""What users, and administrators for their accounts, have allowed clients; remembered until it is revoked.
+
+Every function runs inside an open transaction.
+"""
+
+from collections.abc import Sequence
+from uuid import UUID, uuid4
+
+import msgspec
+
+from tenancy.rows import current_connection
+
+# The user's own consent counts before an administrator's, which counts for members of that account alone.
+ALLOWED = """
+SELECT consent.scopes, consent.narrowed_to FROM consent
+WHERE consent.client_id = $1 AND (
+    consent.user_id = $2
+    OR consent.user_id IS NULL AND consent.narrowed_to IN (SELECT account_id FROM live_memberships($2)))
+ORDER BY consent.user_id NULLS LAST, consent.granted_at
+"""
+REMEMBER = """
+INSERT INTO consent (id, client_id, user_id, narrowed_to, scopes, granted_at) VALUES ($1, $2, $3, $4, $5, now())
+ON CONFLICT (user_id, client_id) WHERE user_id IS NOT NULL DO UPDATE SET
+    scopes = CASE WHEN consent.narrowed_to IS NOT DISTINCT FROM excluded.narrowed_to
+        THEN ARRAY(SELECT DISTINCT unnest(consent.scopes || excluded.scopes)) ELSE excluded.scopes END,
+    narrowed_to = excluded.narrowed_to, granted_at = now()
+"""
+REMEMBER_FOR_ACCOUNT = """
+INSERT INTO consent (id, client_id, narrowed_to, scopes, granted_at) VALUES ($1, $2, $3, $4, now())
+ON CONFLICT (narrowed_to, client_id) WHERE user_id IS NULL DO UPDATE SET
+    scopes = ARRAY(SELECT DISTINCT unnest(consent.scopes || excluded.scopes)), granted_at = now()
+"""
+
+
+class Allowed(msgspec.Struct, frozen=True):
+    """What a client may ask for on behalf of a user without asking them again, and in which account (None: in all)."""
+
+    scopes: frozenset[str]
+    narrowed_to: UUID | None
+
+
+async def allowed(client_id: UUID, user_id: UUID, scopes: Sequence[str]) -> Allowed | None:
+    """Find a consent that covers all of the scopes; None if the user has to be asked."""
+    for row in await current_connection().fetch(ALLOWED, client_id, user_id):
+        if set(scopes) <= set(row["scopes"]):
+            return Allowed(frozenset(row["scopes"]), row["narrowed_to"])
+    return None
+
+
+async def remember(client_id: UUID, user_id: UUID, scopes: Sequence[str], narrowed_to: UUID | None) -> None:
+    """Remember a user's consent; scopes add up, unless the choice of accounts changed."""
+    await current_connection().execute(REMEMBER, uuid4(), client_id, user_id, narrowed_to, list(scopes))
+
+
+async def remember_for_account(client_id: UUID, account_id: UUID, scopes: Sequence[str]) -> None:
+    """Remember what an account's administrator allows a client on behalf of every member."""
+    await current_connection().execute(REMEMBER_FOR_ACCOUNT, uuid4(), client_id, account_id, list(scopes))

@@ -109,7 +109,12 @@ def new_secret() -> str:
 
 
 def token_hash(header: str | None) -> bytes:
-    """Read the token out of an `Authorization` header (RFC 6750, 2.1) and hash it.
+    """Read the token out of an `Authorization` header and hash it; see `token_text`."""
+    return hash_of(token_text(header))
+
+
+def token_text(header: str | None) -> str:
+    """Read the token out of an `Authorization` header (RFC 6750, 2.1).
 
     Raises:
         Unauthenticated: no header, another scheme, no token, or an absurdly long one.
@@ -120,4 +125,4 @@ def token_hash(header: str | None) -> bytes:
         raise Unauthenticated(
             "No bearer token: send the header Authorization: Bearer followed by an access token."
         )
-    return hash_of(token)
+    return token

@@ -8,14 +8,16 @@ from uuid import UUID, uuid4
 
 import msgspec
 
+from auth.registered import RegisteredClient
 from tenancy.rows import current_connection
 
 # The user's own consent counts before an administrator's, which counts for members of that account alone.
 ALLOWED = """
+WITH own AS (SELECT account_id FROM live_memberships($2))
 SELECT consent.scopes, consent.narrowed_to FROM consent
 WHERE consent.client_id = $1 AND (
-    consent.user_id = $2
-    OR consent.user_id IS NULL AND consent.narrowed_to IN (SELECT account_id FROM live_memberships($2)))
+    consent.user_id = $2 AND (consent.narrowed_to IS NULL OR consent.narrowed_to IN (SELECT account_id FROM own))
+    OR consent.user_id IS NULL AND consent.narrowed_to IN (SELECT account_id FROM own))
 ORDER BY consent.user_id NULLS LAST, consent.granted_at
 """
 REMEMBER = """
@@ -29,6 +31,14 @@ REMEMBER_FOR_ACCOUNT = """
 INSERT INTO consent (id, client_id, narrowed_to, scopes, granted_at) VALUES ($1, $2, $3, $4, now())
 ON CONFLICT (narrowed_to, client_id) WHERE user_id IS NULL DO UPDATE SET
     scopes = ARRAY(SELECT DISTINCT unnest(consent.scopes || excluded.scopes)), granted_at = now()
+"""
+KNOWN = """
+SELECT EXISTS (
+    SELECT FROM live_memberships($2) AS own
+    WHERE own.account_id = $3 OR EXISTS (
+        SELECT FROM consent WHERE consent.client_id = $1
+        AND (consent.user_id = $2 OR consent.user_id IS NULL AND consent.narrowed_to = own.account_id))
+)
 """
 
 
@@ -55,3 +65,16 @@ async def remember(client_id: UUID, user_id: UUID, scopes: Sequence[str], narrow
 async def remember_for_account(client_id: UUID, account_id: UUID, scopes: Sequence[str]) -> None:
     """Remember what an account's administrator allows a client on behalf of every member."""
     await current_connection().execute(REMEMBER_FOR_ACCOUNT, uuid4(), client_id, account_id, list(scopes))
+
+
+async def known_user(subject: str, client: RegisteredClient) -> UUID | None:
+    """Find a user that a client may know of: a member of its own account, or one who allowed it something.
+
+    Everybody else is as unknown to it as somebody who does not exist.
+    """
+    try:
+        user_id = UUID(subject)
+    except ValueError:
+        return None
+    known: bool = await current_connection().fetchval(KNOWN, client.id, user_id, client.account_id)
+    return user_id if known else None

@@ -6,8 +6,11 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 from litestar import Litestar, Response, Router, get
+from litestar.datastructures import State
 from litestar.types import ASGIApp
 
+from auth.endpoints import oauth_router
+from auth.sweeping import sweeping
 from service.engine.worker import Worker
 from service.exchange import with_exchange
 from service.language.sandbox import Sandbox
@@ -52,6 +55,18 @@ def working(sandbox: Sandbox) -> contextlib.AbstractAsyncContextManager[None]:
     return Worker(sandbox, concurrency=max(1, settings().pool_size // 2), lifetime=lifetime).running()
 
 
+@contextlib.asynccontextmanager
+async def swept() -> AsyncIterator[None]:
+    """Let what has ended of logins and tokens be deleted, now and then, for as long as the block runs."""
+    task = asyncio.create_task(sweeping())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
 def maestro_router() -> Router:
     """Put Maestro's routes together with its way of refusing."""
     return Router(
@@ -70,13 +85,14 @@ def create_litestar(*, worker: bool) -> Litestar:
     async def running(app: Litestar) -> AsyncIterator[None]:
         async with pool(settings().pool_size), Sandbox(settings().sandbox_processes) as sandbox:
             app.state["sandbox"] = sandbox
-            async with working(sandbox) if worker else contextlib.nullcontext():
+            async with working(sandbox) if worker else contextlib.nullcontext(), swept():
                 yield
 
     return Litestar(
-        [healthz, readyz, maestro_router()],
+        [healthz, readyz, oauth_router(), maestro_router()],
         lifespan=[running],
         openapi_config=None,
+        state=State({"issuer": settings().issuer}),
         exception_handlers=EXCEPTION_HANDLERS,  # unknown routes and methods, which belong to no router
         request_max_body_size=LARGEST_BODY,
         logging_config=None,

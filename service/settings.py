@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 import msgspec.inspect
 
+from auth.issuer import Issuer
 from tenancy.errors import SetupRefused
 from tenancy.postgres import Database, located
 
@@ -40,6 +41,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         msgspec.Meta(description="where clients reach this service; it stands in URLs that answers carry"),
     ] = "http://127.0.0.1:8000"
+    audience_aliases: Annotated[
+        str,
+        msgspec.Meta(
+            description="further names, with blanks between them, that a client's signed assertion may give this server"
+        ),
+    ] = "account-d.docusign.com account.docusign.com"
+    trusted_proxies: Annotated[
+        str,
+        msgspec.Meta(
+            description="addresses or networks, with commas between them, of proxies whose X-Forwarded-For and -Proto count"
+        ),
+    ] = ""
     maestro_dialect: Annotated[
         Literal["auto", "legacy", "first", "new"],
         msgspec.Meta(
@@ -72,6 +85,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["debug", "info", "warning", "error"],
         msgspec.Meta(description="least severe log lines that are written"),
     ] = "info"
+
+    @property
+    def issuer(self) -> Issuer:
+        """This service as an authorization server."""
+        return Issuer(self.public_url.rstrip("/"), tuple(self.audience_aliases.split()))
 
     @property
     def database(self) -> Database:

@@ -1,12 +1,12 @@
-"""Registers clients (integration keys) and issues tokens at the operator's word."""
+"""Registers clients (integration keys), changes and deletes them, and issues tokens, at the operator's word."""
 
-import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import msgspec
+from asyncpg import UniqueViolationError
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
@@ -14,13 +14,19 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from auth.bearer import hash_of, new_secret
 from auth.scopes import SCOPES
 from auth.tables import CLIENT_KINDS, AccessToken, Client, Grant
-from tenancy.accounts import checked_name
-from tenancy.errors import BadRequest, NotFound
+from tenancy.accounts import checked_name, no_account
+from tenancy.errors import BadRequest, Conflict, NotFound
 from tenancy.rows import rows_of
-from tenancy.tables import Account, Membership
+from tenancy.tables import Account, Membership, User
 
 LONGEST_LIFE = 366 * 86_400  # seconds
 SHORTEST_KEY = 2048  # bits
+MOST_KEYS = 5  # each is tried on an assertion that names none
+DEFAULT_PORTS = {"http": 80, "https": 443}
+LISTED = """
+SELECT id AS client_id, name, kind, redirect_uris, scopes, cardinality(public_keys) AS public_keys, status, created_at
+FROM client ORDER BY created_at, id
+"""
 
 
 class Registration(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,12 +40,27 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
     public_keys: Sequence[str] = ()
 
 
+class RegisteredEntry(msgspec.Struct, frozen=True):
+    """A client as it is listed, without what proves anything; `public_keys` counts them."""
+
+    client_id: UUID
+    name: str
+    kind: str
+    redirect_uris: list[str]
+    scopes: list[str]
+    public_keys: int
+    status: str
+    created_at: datetime
+
+
 async def create_client(wanted: Registration, client_id: UUID | None = None) -> tuple[UUID, str | None]:
     """Register a client; return its id and its secret, which is shown this once (a public client has none).
 
     Raises:
-        BadRequest: no name, unknown kind or scope, an unsafe redirect URI, a key that is not an RSA public key.
+        BadRequest: no name, unknown kind or scope, an unsafe redirect URI, a key that is not an RSA public key, or a
+            kind of client that needs other redirect URIs or keys than these.
         NotFound: no such account.
+        Conflict: the id that was chosen is another client's or a user's.
     """
     check_registration(wanted)
     name = checked_name(wanted.name, "A client's name")
@@ -49,15 +70,74 @@ async def create_client(wanted: Registration, client_id: UUID | None = None) -> 
         account_id=wanted.account_id,
         name=name,
         kind=wanted.kind,
-        secret_hash=None if secret is None else hashlib.sha256(secret.encode()).digest(),
+        secret_hash=None if secret is None else hash_of(secret),
         redirect_uris=list(wanted.redirect_uris),
+        origins=origins_of(wanted.redirect_uris),
         scopes=list(wanted.scopes),
         public_keys=list(wanted.public_keys),
     )
     async with rows_of(wanted.account_id):
         await require_account(wanted.account_id)
-        await Client.insert(client).run()
+        if client_id is not None:
+            await require_nobodys(client_id)
+        try:
+            await Client.insert(client).run()
+        except UniqueViolationError:
+            raise Conflict(f"A client {client.id} exists already; choose another id, or none.") from None
     return client.id, secret
+
+
+async def list_clients(account_id: UUID) -> list[RegisteredEntry]:
+    """List an account's clients, oldest first.
+
+    Raises:
+        NotFound: no such account.
+    """
+    async with rows_of(account_id) as connection:
+        await require_account(account_id)
+        return [RegisteredEntry(**row) for row in await connection.fetch(LISTED)]
+
+
+async def rotate_secret(account_id: UUID, client_id: UUID) -> str:
+    """Give a client a new secret and return it, shown this once; the old one is worth nothing from now on.
+
+    Tokens that were issued before hold on: `auth.allowances.revoke_grants` ends them.
+
+    Raises:
+        NotFound: the account has no such client.
+        BadRequest: a public client, which has no secret.
+    """
+    secret = new_secret()
+    async with rows_of(account_id) as connection:
+        kind = await connection.fetchval("SELECT kind FROM client WHERE id = $1 FOR UPDATE", client_id)
+        if kind is None:
+            raise no_client(account_id, client_id)
+        if kind == "public":
+            raise BadRequest(
+                "A public client has no secret, as it could not keep one; to shut it out, delete it."
+            )
+        await connection.execute(
+            "UPDATE client SET secret_hash = $2 WHERE id = $1", client_id, hash_of(secret)
+        )
+    return secret
+
+
+async def delete_client(account_id: UUID, client_id: UUID) -> None:
+    """Delete a client with all its grants, consents and tokens.
+
+    Raises:
+        NotFound: the account has no such client.
+    """
+    async with rows_of(account_id) as connection:
+        if await connection.fetchval("DELETE FROM client WHERE id = $1 RETURNING id", client_id) is None:
+            raise no_client(account_id, client_id)
+
+
+def no_client(account_id: UUID, client_id: UUID) -> NotFound:
+    """Say that an account has no such client, and what to do."""
+    return NotFound(
+        f"Account {account_id} has no client {client_id}; see: tutti client list --account {account_id}"
+    )
 
 
 def check_registration(wanted: Registration) -> None:
@@ -67,8 +147,38 @@ def check_registration(wanted: Registration) -> None:
     check_scopes(wanted.scopes)
     for uri in wanted.redirect_uris:
         check_redirect(uri)
+    if len(wanted.public_keys) > MOST_KEYS:
+        raise BadRequest(f"A client has at most {MOST_KEYS} public keys.")
     for pem in wanted.public_keys:
         check_key(pem)
+    check_entrance(wanted)
+
+
+def check_entrance(wanted: Registration) -> None:
+    """Refuse a client that no grant fits: machines act for themselves, the others for people, who come back to them."""
+    if wanted.kind == "machine" and wanted.redirect_uris:
+        raise BadRequest(
+            "A machine client acts for itself, so nobody is sent back to it: leave out the redirect URIs, "
+            "or register a confidential client."
+        )
+    if wanted.kind == "public" and not wanted.redirect_uris:
+        raise BadRequest("A public client needs a redirect URI: people who have logged in return to it.")
+    if wanted.kind == "confidential" and not (wanted.redirect_uris or wanted.public_keys):
+        raise BadRequest(
+            "A confidential client needs a redirect URI, to which people return who have logged in, "
+            "or a public key, for the JWT grant."
+        )
+
+
+def origins_of(redirect_uris: Sequence[str]) -> list[str]:
+    """Return the origins of the pages among redirect URIs, each once and as browsers write them (RFC 6454, 6.2)."""
+    origins = []
+    for parts in map(urlsplit, redirect_uris):
+        if parts.scheme in DEFAULT_PORTS and parts.hostname:
+            host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+            own_port = parts.port not in (None, DEFAULT_PORTS[parts.scheme])
+            origins.append(f"{parts.scheme}://{host}" + (f":{parts.port}" if own_port else ""))
+    return list(dict.fromkeys(origins))
 
 
 def check_redirect(uri: str) -> None:
@@ -151,7 +261,13 @@ async def issue_token(
 async def require_account(account_id: UUID) -> None:
     """Refuse an account that is not there."""
     if not await Account.exists().where(Account.id == account_id).run():
-        raise NotFound(f"There is no account {account_id}; make it with: tutti account create NAME")
+        raise no_account(account_id)
+
+
+async def require_nobodys(client_id: UUID) -> None:
+    """Refuse a client's id that is a user's: in a token's `sub` the two would be one."""
+    if await User.exists().where(User.id == client_id).run():
+        raise Conflict(f"{client_id} is a user's id; choose another id, or none.")
 
 
 async def require_registered(kind: str, holder_id: UUID, scopes: Sequence[str]) -> None:

@@ -1,17 +1,34 @@
-"""The account verbs: make accounts, and users that belong to them."""
+"""The account verbs: make accounts and users that belong to them, suspend them, and let them go.
+
+A user is named by e-mail address or id. What is suspended or removed is refused from its very next request on.
+"""
 
 import unicodedata
+from typing import Literal
 from uuid import UUID, uuid4
 
 from asyncpg import UniqueViolationError
 
 from tenancy.errors import BadRequest, Conflict, NotFound
-from tenancy.rows import rows_of
-from tenancy.tables import ROLES, Account, Membership, User
+from tenancy.rows import current_connection, rows_of, transaction
+from tenancy.tables import ROLES, Account
+
+Status = Literal["active", "suspended"]
 
 LONGEST_NAME = 200
 UNPRINTABLE = ("Cc", "Cs")  # control characters, and halves of a surrogate pair, which are no text
 LONGEST_EMAIL = 254  # RFC 5321, 4.5.3.1.3
+
+# Another process may be making the same user: whoever is second takes the first one's.
+USER = """
+INSERT INTO app_user (id, email, name, password_hash, status) VALUES ($1, $2, $3, $4, 'active')
+ON CONFLICT (email) DO UPDATE SET email = excluded.email RETURNING id
+"""
+MEMBER = """
+INSERT INTO membership (id, account_id, user_id, role, status) VALUES ($1, $2, $3, $4, 'active')
+ON CONFLICT (account_id, user_id) DO UPDATE SET role = excluded.role, status = 'active'
+WHERE membership.status = 'removed' RETURNING id
+"""
 
 
 async def create_account(name: str, account_id: UUID | None = None) -> UUID:
@@ -40,7 +57,7 @@ async def account_exists(account_id: UUID) -> bool:
 async def add_user(email: str, name: str, password_hash: str | None, account_id: UUID, role: str) -> UUID:
     """Make a user and their membership; a user that exists becomes a member of one account more.
 
-    Name and password of a user that exists stay as they are.
+    Name and password of a user that exists stay as they are. Who was removed is a member again, in the role given now.
 
     Raises:
         BadRequest: not an e-mail address, an empty name or an unknown role.
@@ -53,30 +70,129 @@ async def add_user(email: str, name: str, password_hash: str | None, account_id:
         raise BadRequest(f"Unknown role {role!r}; known: {', '.join(ROLES)}.")
     async with rows_of(account_id) as connection:
         if not await Account.exists().where(Account.id == account_id).run():
-            raise NotFound(f"There is no account {account_id}; make it with: tutti account create NAME")
-        # Another process may be making the same user: whoever is second takes the first one's.
-        user_id: UUID = await connection.fetchval(
-            "INSERT INTO app_user (id, email, name, password_hash, status) VALUES ($1, $2, $3, $4, 'active')"
-            " ON CONFLICT (email) DO UPDATE SET email = excluded.email RETURNING id",
-            uuid4(),
-            email,
-            name,
-            password_hash,
-        )
-        try:
-            await Membership.insert(
-                Membership(id=uuid4(), account_id=account_id, user_id=user_id, role=role)
-            ).run()
-        except UniqueViolationError:
-            raise Conflict(f"{email} is a member of account {account_id} already.") from None
+            raise no_account(account_id)
+        user_id: UUID = await connection.fetchval(USER, uuid4(), email, name, password_hash)
+        if await connection.fetchval(MEMBER, uuid4(), account_id, user_id, role) is None:
+            raise Conflict(f"{email} is a member of account {account_id} already.")
     return user_id
 
 
-async def user_named(email: str) -> UUID | None:
-    """Return the id of the user with this e-mail address, if there is one."""
-    async with rows_of(UUID(int=0)):
-        found = await User.select(User.id).where(User.email == email.strip().lower()).first().run()
-    return None if found is None else found["id"]
+async def remove_member(who: str, account_id: UUID) -> UUID:
+    """End a user's membership of an account; return the user's id. What they made stays.
+
+    Raises:
+        NotFound: no such user, or no member of the account.
+    """
+    async with rows_of(account_id) as connection:
+        user_id = await existing_user(who)
+        removed = await connection.fetchval(
+            "UPDATE membership SET status = 'removed' WHERE account_id = $1 AND user_id = $2 AND status = 'active'"
+            " RETURNING id",
+            account_id,
+            user_id,
+        )
+        if removed is None:
+            raise NotFound(
+                f"{who} is not a member of account {account_id}; "
+                f"to make them one: tutti user create EMAIL --account {account_id}"
+            )
+    return user_id
+
+
+async def suspend_account(account_id: UUID) -> None:
+    """Shut an account: nobody enters it and its clients can do nothing, until it is resumed.
+
+    Raises:
+        NotFound: no such account.
+    """
+    await set_account_status(account_id, "suspended")
+
+
+async def resume_account(account_id: UUID) -> None:
+    """Open an account again (see `suspend_account`)."""
+    await set_account_status(account_id, "active")
+
+
+async def set_account_status(account_id: UUID, status: Status) -> None:
+    """Change what an account may do (see `suspend_account`)."""
+    async with rows_of(account_id) as connection:
+        changed = await connection.fetchval(
+            "UPDATE account SET status = $2 WHERE id = $1 RETURNING id", account_id, status
+        )
+        if changed is None:
+            raise no_account(account_id)
+
+
+async def suspend_user(who: str) -> UUID:
+    """Shut a user out of every account, until they are resumed; return their id.
+
+    Raises:
+        NotFound: no such user.
+    """
+    return await set_user_status(who, "suspended")
+
+
+async def resume_user(who: str) -> UUID:
+    """Let a user in again, with what was granted before (see `suspend_user`)."""
+    return await set_user_status(who, "active")
+
+
+async def set_user_status(who: str, status: Status) -> UUID:
+    """Change what a user may do (see `suspend_user`)."""
+    async with transaction() as connection:
+        user_id = await existing_user(who)
+        await connection.execute("UPDATE app_user SET status = $2 WHERE id = $1", user_id, status)
+    return user_id
+
+
+async def set_password(who: str, password_hash: str) -> UUID:
+    """Give a user another password and end every login of theirs, in every browser; return their id.
+
+    What they allowed clients stays: whoever suspects a thief revokes the user's grants too.
+
+    Raises:
+        NotFound: no such user.
+    """
+    async with transaction() as connection:
+        user_id = await existing_user(who)
+        await connection.execute(
+            "UPDATE app_user SET password_hash = $2 WHERE id = $1", user_id, password_hash
+        )
+        await connection.execute("DELETE FROM login_session WHERE user_id = $1", user_id)
+        await connection.execute("DELETE FROM known_device WHERE user_id = $1", user_id)
+    return user_id
+
+
+async def find_user(who: str) -> UUID:
+    """Return the id of the user with this e-mail address or id.
+
+    Raises:
+        BadRequest: it is neither.
+        NotFound: no such user.
+    """
+    async with transaction():
+        return await existing_user(who)
+
+
+async def existing_user(who: str) -> UUID:
+    """Return the id of the user with this e-mail address or id, inside an open transaction (see `find_user`)."""
+    try:
+        user_id, email = UUID(who.strip()), None
+    except ValueError:
+        user_id, email = None, checked_email(who)
+    found: UUID | None = await current_connection().fetchval(
+        "SELECT id FROM app_user WHERE id = $1 OR email = $2", user_id, email
+    )
+    if found is None:
+        raise NotFound(
+            f"There is no user {who}; make them with: tutti user create EMAIL --name NAME --account ID"
+        )
+    return found
+
+
+def no_account(account_id: UUID) -> NotFound:
+    """Say that there is no such account, and what to do."""
+    return NotFound(f"There is no account {account_id}; make it with: tutti account create NAME")
 
 
 def checked_name(name: str, what: str) -> str:

@@ -1,0 +1,128 @@
+"""The verbs about accounts and users."""
+
+from uuid import UUID
+
+import rich_click as click
+
+from auth.passwords import hash_password
+from service.cli.database import perform
+from service.cli.terminal import chosen_password, json_option, show
+from tenancy import accounts
+
+account_option = click.option(
+    "--account", "account_id", type=click.UUID, required=True, help="The account's id."
+)
+
+
+@click.group()
+def account() -> None:
+    """Accounts."""
+
+
+@account.command("create")
+@click.argument("name")
+@click.option(
+    "--id", "account_id", type=click.UUID, help="The id to give it; a new one where it is left out."
+)
+@json_option
+def account_create(name: str, account_id: UUID | None, *, as_json: bool) -> None:
+    """Make an account called NAME."""
+    made = perform(lambda: accounts.create_account(name, account_id))
+    show({"account_id": str(made)}, [f"Account {made} ({name})."], as_json=as_json)
+
+
+@account.command("suspend")
+@click.argument("account_id", metavar="ID", type=click.UUID)
+@json_option
+def account_suspend(account_id: UUID, *, as_json: bool) -> None:
+    """Shut the account ID: nobody enters it, its clients can do nothing, until it is resumed."""
+    perform(lambda: accounts.suspend_account(account_id))
+    data = {"account_id": str(account_id), "status": "suspended"}
+    show(data, [f"Account {account_id} is suspended."], as_json=as_json)
+
+
+@account.command("resume")
+@click.argument("account_id", metavar="ID", type=click.UUID)
+@json_option
+def account_resume(account_id: UUID, *, as_json: bool) -> None:
+    """Open the account ID again."""
+    perform(lambda: accounts.resume_account(account_id))
+    data = {"account_id": str(account_id), "status": "active"}
+    show(data, [f"Account {account_id} is active."], as_json=as_json)
+
+
+@click.group()
+def user() -> None:
+    """Users and their memberships. USER is an e-mail address or an id."""
+
+
+@user.command("create")
+@click.argument("email")
+@click.option("--name", required=True, help="The person's name.")
+@click.option(
+    "--password-stdin", is_flag=True, help="Read a password from standard input; without it there is none."
+)
+@account_option
+@click.option(
+    "--role",
+    type=click.Choice(["admin", "member"]),
+    default="member",
+    show_default=True,
+    help="What they may do.",
+)
+@json_option
+def user_create(
+    email: str, name: str, account_id: UUID, role: str, *, password_stdin: bool, as_json: bool
+) -> None:
+    """Make the user EMAIL a member of an account; a user that exists, or was removed, joins it."""
+    hashed = hash_password(chosen_password(from_stdin=True)) if password_stdin else None
+    made = perform(lambda: accounts.add_user(email, name, hashed, account_id, role))
+    show(
+        {"user_id": str(made)}, [f"User {made} ({email}) is {role} of account {account_id}."], as_json=as_json
+    )
+
+
+@user.command("set-password")
+@click.argument("user")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+@json_option
+def user_set_password(user: str, *, password_stdin: bool, as_json: bool) -> None:
+    """Give USER a new password, typed twice at the terminal; every login of theirs ends."""
+    hashed = hash_password(chosen_password(from_stdin=password_stdin))
+    user_id = perform(lambda: accounts.set_password(user, hashed))
+    lines = [
+        f"User {user_id} ({user}) has a new password and is logged out everywhere.",
+        f"What they allowed clients stays; to take it back: tutti grant revoke --user {user_id}",
+    ]
+    show({"user_id": str(user_id)}, lines, as_json=as_json)
+
+
+@user.command("suspend")
+@click.argument("user")
+@json_option
+def user_suspend(user: str, *, as_json: bool) -> None:
+    """Shut USER out of every account, until they are resumed."""
+    user_id = perform(lambda: accounts.suspend_user(user))
+    data = {"user_id": str(user_id), "status": "suspended"}
+    show(data, [f"User {user_id} ({user}) is suspended."], as_json=as_json)
+
+
+@user.command("resume")
+@click.argument("user")
+@json_option
+def user_resume(user: str, *, as_json: bool) -> None:
+    """Let USER in again."""
+    user_id = perform(lambda: accounts.resume_user(user))
+    data = {"user_id": str(user_id), "status": "active"}
+    show(data, [f"User {user_id} ({user}) is active."], as_json=as_json)
+
+
+@user.command("remove")
+@click.argument("user")
+@account_option
+@json_option
+def user_remove(user: str, account_id: UUID, *, as_json: bool) -> None:
+    """End USER's membership of an account; what they made there stays."""
+    user_id = perform(lambda: accounts.remove_member(user, account_id))
+    data = {"user_id": str(user_id), "account_id": str(account_id)}
+    show(data, [f"User {user_id} ({user}) is no member of account {account_id} any more."], as_json=as_json)

@@ -1,0 +1,246 @@
+"""The verbs about clients, what they are granted, and tokens."""
+
+from pathlib import Path
+from urllib.parse import urlencode
+from uuid import UUID
+
+import msgspec
+import rich_click as click
+
+from auth.allowances import allow_for_account, revoke_grants
+from auth.clients import (
+    Registration,
+    create_client,
+    delete_client,
+    issue_token,
+    list_clients,
+    rotate_secret,
+)
+from auth.issuer import TOKEN_PATHS, Issuer
+from auth.scopes import SCOPES
+from auth.tables import CLIENT_KINDS
+from service.cli.accounts import account_option
+from service.cli.database import perform
+from service.cli.terminal import confirmed, json_option, show
+from service.settings import settings
+from tenancy.accounts import find_user
+
+client_argument = click.argument("client_id", metavar="ID", type=click.UUID)
+scope_choice = click.Choice(list(SCOPES))
+
+
+@click.group()
+def client() -> None:
+    """Clients: what Docusign calls integration keys."""
+
+
+@client.command("create")
+@account_option
+@click.option(
+    "--kind",
+    type=click.Choice(CLIENT_KINDS),
+    required=True,
+    help="confidential: a server that keeps a secret; public: an app that cannot; machine: acts for itself.",
+)
+@click.option(
+    "--redirect-uri",
+    "redirect_uris",
+    multiple=True,
+    help="Where people return to who have logged in; may be repeated.",
+)
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=scope_choice,
+    metavar="SCOPE",
+    help="A scope it may ask for; may be repeated. Without it: any.",
+)
+@click.option(
+    "--public-key",
+    "keys",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="PEM file, for the JWT grant and private_key_jwt; may be repeated.",
+)
+@click.option("--name", default="client", show_default=True, help="What people see.")
+@json_option
+def client_create(  # noqa: PLR0913 - an option is an argument
+    account_id: UUID,
+    kind: str,
+    redirect_uris: tuple[str, ...],
+    scopes: tuple[str, ...],
+    keys: tuple[Path, ...],
+    name: str,
+    *,
+    as_json: bool,
+) -> None:
+    """Register a client; its secret is shown this once."""
+    wanted = Registration(
+        account_id=account_id,
+        kind=kind,
+        name=name,
+        redirect_uris=redirect_uris,
+        scopes=scopes,
+        public_keys=[path.read_text() for path in keys],
+    )
+    client_id, secret = perform(lambda: create_client(wanted))
+    lines = [
+        f"Client {client_id} ({name})",
+        f"Secret {secret} (not shown again)" if secret else "A public client has no secret.",
+        *next_steps(client_id, wanted),
+    ]
+    show({"client_id": str(client_id), "client_secret": secret}, lines, as_json=as_json)
+
+
+def next_steps(client_id: UUID, wanted: Registration) -> list[str]:
+    """Say how a new client comes to its first token."""
+    issuer = Issuer(settings().public_url)
+    token_url = issuer.at(TOKEN_PATHS[0])
+    scope = " ".join(wanted.scopes)
+    if wanted.kind == "machine":
+        asked = urlencode({"grant_type": "client_credentials"} | ({"scope": scope} if scope else {}))
+        return [
+            "A token, with the secret in place of SECRET:",
+            f"  curl -u {client_id}:SECRET -d '{asked}' {token_url}",
+        ]
+    lines = []
+    if wanted.redirect_uris:
+        query = {
+            "response_type": "code",
+            "client_id": str(client_id),
+            "redirect_uri": wanted.redirect_uris[0],
+        }
+        query |= {"scope": scope or "SCOPES", "state": "STATE"}
+        if wanted.kind == "public":
+            query |= {"code_challenge": "CHALLENGE", "code_challenge_method": "S256"}
+        lines += [
+            "Send people to this URL, with values of your own for what is in capitals:",
+            f"  {issuer.at('/oauth/auth')}?{urlencode(query)}",
+            f"They return to {wanted.redirect_uris[0]} with a code; exchange it at {token_url}",
+        ]
+    if wanted.public_keys:
+        lines += [
+            f"For the JWT grant post assertions that its private key has signed to {token_url}",
+            f"  after a person's consent, or once for all members: tutti grant allow --client {client_id} --account ID",
+        ]
+    return lines
+
+
+@client.command("list")
+@account_option
+@json_option
+def client_list(account_id: UUID, *, as_json: bool) -> None:
+    """List an account's clients, oldest first."""
+    found = perform(lambda: list_clients(account_id))
+    lines = [f"{one.client_id}  {one.kind:<12} {one.status:<8} {one.name}" for one in found]
+    show({"clients": msgspec.to_builtins(found)}, lines or ["The account has no clients."], as_json=as_json)
+
+
+@client.command("rotate-secret")
+@client_argument
+@account_option
+@json_option
+def client_rotate_secret(client_id: UUID, account_id: UUID, *, as_json: bool) -> None:
+    """Give the client ID a new secret, shown this once; the old one ends now, issued tokens live on."""
+    secret = perform(lambda: rotate_secret(account_id, client_id))
+    lines = [
+        f"Client {client_id}",
+        f"Secret {secret} (not shown again)",
+        f"Tokens that it has live on; to end them: tutti grant revoke --client {client_id}",
+    ]
+    show({"client_id": str(client_id), "client_secret": secret}, lines, as_json=as_json)
+
+
+@client.command("delete")
+@client_argument
+@account_option
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+def client_delete(client_id: UUID, account_id: UUID, *, yes: bool, as_json: bool) -> None:
+    """Delete the client ID with every grant, consent and token of it."""
+    confirmed(f"Delete client {client_id} and end every grant and token of it?", yes=yes)
+    perform(lambda: delete_client(account_id, client_id))
+    show({"client_id": str(client_id)}, [f"Client {client_id} is deleted."], as_json=as_json)
+
+
+@click.group()
+def grant() -> None:
+    """What clients are allowed to do for people."""
+
+
+@grant.command("allow")
+@account_option
+@click.option("--client", "client_id", type=click.UUID, required=True, help="The client that may.")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    required=True,
+    type=scope_choice,
+    metavar="SCOPE",
+    help="A scope that it is allowed; may be repeated.",
+)
+@json_option
+def grant_allow(account_id: UUID, client_id: UUID, scopes: tuple[str, ...], *, as_json: bool) -> None:
+    """Allow a client to act for every member of an account without asking them, as its administrator may."""
+    perform(lambda: allow_for_account(account_id, client_id, scopes))
+    data = {"account_id": str(account_id), "client_id": str(client_id), "scopes": list(scopes)}
+    line = f"Client {client_id} may act for every member of account {account_id}: {' '.join(scopes)}."
+    show(data, [line], as_json=as_json)
+
+
+@grant.command("revoke")
+@click.option("--user", help="Whose grants: e-mail address or id.")
+@click.option("--client", "client_id", type=click.UUID, help="Grants of this client only.")
+@click.option(
+    "--account", "account_id", type=click.UUID, help="Grants that are limited to this account only."
+)
+@json_option
+def grant_revoke(user: str | None, client_id: UUID | None, account_id: UUID | None, *, as_json: bool) -> None:
+    """End grants with every token of theirs, and forget consents: clients have to ask again.
+
+    What an administrator allowed for a whole account is taken back by --account and --client, without --user.
+    """
+
+    async def work() -> int:
+        user_id = None if user is None else await find_user(user)
+        return await revoke_grants(user_id, client_id, account_id)
+
+    revoked = perform(work)
+    show({"revoked": revoked}, [f"Revoked {revoked} grants."], as_json=as_json)
+
+
+@click.group()
+def token() -> None:
+    """Access tokens."""
+
+
+@token.command("issue")
+@account_option
+@click.option("--user", help="The member it stands for: e-mail address or id.")
+@click.option("--client", "client_id", type=click.UUID, help="The machine client it stands for.")
+@click.option(
+    "--scope", default="aow_manage signature", show_default=True, help="Scopes, with blanks between them."
+)
+@click.option("--expires-in", default=28_800, show_default=True, help="Seconds that it lives.")
+@json_option
+def token_issue(
+    account_id: UUID,
+    user: str | None,
+    client_id: UUID | None,
+    scope: str,
+    expires_in: int,
+    *,
+    as_json: bool,
+) -> None:
+    """Issue an access token for one account, for a user or a machine client."""
+    if (user is None) == (client_id is None):
+        raise click.UsageError("Give either --user or --client.")
+
+    async def work() -> str:
+        holder = ("client", client_id) if user is None else ("user", await find_user(user))
+        return await issue_token(account_id, holder, scope.split(), expires_in)  # type: ignore[arg-type] # one is set
+
+    issued = perform(work)
+    show({"access_token": issued, "expires_in": expires_in}, [issued], as_json=as_json)

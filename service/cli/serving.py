@@ -1,0 +1,146 @@
+"""The verbs that run the service: migrate, serve, worker."""
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import socket
+import threading
+
+import rich_click as click
+import uvicorn
+from litestar.types import ASGIApp
+
+from service.app import create_app, create_app_without_worker, working
+from service.cli.database import ready_database, server
+from service.cli.terminal import json_option, show, tell
+from service.language.sandbox import Sandbox
+from service.protocol import Http1Protocol
+from service.settings import settings
+from service.telemetry import configure_logging
+from tenancy.errors import SetupRefused
+from tenancy.postgres import connected, refuse_unsafe_role
+from tenancy.schema import migrate as migrated
+
+GRACE_SECONDS = 8  # for requests and jobs under way when the service is told to stop
+
+
+@click.command()
+@json_option
+def migrate(*, as_json: bool) -> None:
+    """Bring the database's schema up to date; safe to run again."""
+    with server():
+        applied = asyncio.run(migrated(settings().database))
+    message = f"Applied {len(applied)} migrations." if applied else "The schema is current."
+    show({"applied": applied}, [message], as_json=as_json)
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="Port to listen on."
+)
+@click.option(
+    "--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes that serve."
+)
+@click.option("--no-worker", is_flag=True, help="Only serve requests; run instances with: tutti worker")
+def serve(host: str, port: int, workers: int, *, no_worker: bool) -> None:
+    """Serve the API; instances run in the same processes."""
+    configure_logging(settings().log_level)
+    with server():
+        asyncio.run(refuse_unready())
+        refuse_taken_port(host, port)
+        tell(f"Tutti serves on http://{host}:{port}")
+        try:
+            uvicorn.run(
+                "service.cli:application_without_worker" if no_worker else "service.cli:application",
+                factory=True,
+                host=host,
+                port=port,
+                workers=workers,
+                loop="uvloop",
+                http=Http1Protocol,
+                ws="none",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                timeout_graceful_shutdown=GRACE_SECONDS,
+            )
+        except SystemExit as end:
+            if end.code not in (None, 0, 128 + signal.SIGTERM):
+                raise SetupRefused("The service could not start; its log above says why.") from None
+
+
+def application() -> ASGIApp:
+    """Make the application in a server process."""
+    end_with_parent()
+    return create_app()
+
+
+def application_without_worker() -> ASGIApp:
+    """Make the application that only serves requests in a server process."""
+    end_with_parent()
+    return create_app_without_worker()
+
+
+def end_with_parent() -> None:
+    """End this process when the one that made it is gone: with `--workers` a killed parent would leave its port taken."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def refuse_taken_port(host: str, port: int) -> None:
+    """Try whether the port is free, so that a taken one is told in one line.
+
+    Raises:
+        SetupRefused: it is not, or there is no such host.
+    """
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind) as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tried.bind(address)
+    except OSError as error:
+        raise SetupRefused(f"Cannot listen on {host} port {port}: {error.strerror or error}.") from None
+
+
+async def refuse_unready() -> None:
+    """Say in one line what stands in the way of serving, before any server process starts.
+
+    Raises:
+        SetupRefused: unreachable database, unsafe role, or missing migrations.
+    """
+    async with connected(settings().database.application) as connection:
+        await refuse_unsafe_role(connection)
+    async with ready_database(2):
+        pass
+
+
+@click.command()
+def worker() -> None:
+    """Run instances, without serving requests."""
+    configure_logging(settings().log_level)
+
+    async def work() -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        async with (
+            ready_database(settings().pool_size),
+            Sandbox(settings().sandbox_processes) as sandbox,
+            working(sandbox),
+        ):
+            tell("Tutti runs instances.")
+            await stop.wait()
+
+    with server():
+        asyncio.run(work())

@@ -142,7 +142,8 @@ async def answered(
         answer = await bridged(call, server_for(issuer), wanted)
     if answer.error in GUESSES:
         await throttle.token_failure(claimed_client(wanted), address_of(request))
-    return Response(answer.body, status_code=answer.status, headers=NOT_STORED)
+    challenge = {name: text for name, text in answer.headers.items() if name == "WWW-Authenticate"}
+    return Response(answer.body, status_code=answer.status, headers=NOT_STORED | challenge)
 
 
 def known_grant(wanted: FormRequest) -> None:
@@ -168,16 +169,14 @@ def names_token(wanted: FormRequest) -> None:
 
 
 def endpoint(server: Server, kind: type[Any], wanted: FormRequest) -> Answer:
-    """Let one of Authlib's endpoints answer."""
+    """Let one of Authlib's endpoints answer; a client that proves nothing gets 401 here (RFC 7662, 2.3)."""
     try:
         return server.handle_response(*kind(server)(wanted))
-    except InvalidClientError as error:  # RFC 7662, 2.1: 401, unlike the token endpoint
-        answer: Answer = server.handle_error_response(wanted, error)
-        answer.status = http.HTTPStatus.UNAUTHORIZED
-        return answer
     except OAuth2Error as error:
-        refused: Answer = server.handle_error_response(wanted, error)
-        return refused
+        if isinstance(error, InvalidClientError):
+            error.status_code = http.HTTPStatus.UNAUTHORIZED
+        answer: Answer = server.handle_error_response(wanted, error)
+        return answer
 
 
 def claimed_client(wanted: FormRequest) -> str:
@@ -343,10 +342,13 @@ def refused(request: Request[Any, Any, Any], refusal: Refusal) -> Response[OAuth
     return Response(body, status_code=refusal.status, headers=headers)
 
 
-def contradicted(_: Request[Any, Any, Any], error: OAuth2Error) -> Response[OAuthError]:
+def contradicted(request: Request[Any, Any, Any], error: OAuth2Error) -> Response[OAuthError]:
     """Word what was found wrong before Authlib was asked."""
+    status, headers = http.HTTPStatus.BAD_REQUEST, dict(NOT_STORED)
+    if isinstance(error, InvalidClientError) and request.url.path not in TOKEN_PATHS:
+        status, headers["WWW-Authenticate"] = http.HTTPStatus.UNAUTHORIZED, 'Basic realm="tutti"'
     body = OAuthError(error=str(error.error), error_description=error.description)
-    return Response(body, status_code=http.HTTPStatus.BAD_REQUEST, headers=NOT_STORED)
+    return Response(body, status_code=status, headers=headers)
 
 
 def misunderstood(_: Request[Any, Any, Any], error: HTTPException) -> Response[OAuthError]:

@@ -4,18 +4,20 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any
 
-from litestar import Litestar, Response, Router, get
+from auth.sweeping import sweeping
+from litestar import Litestar, Request, Response, Router, get
 from litestar.datastructures import State
+from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp
 
-from auth.endpoints import oauth_router
-from auth.sweeping import sweeping
+from auth import endpoints as oauth
 from service.engine.worker import Worker
 from service.exchange import with_exchange
 from service.language.sandbox import Sandbox
 from service.maestro import controllers as maestro
-from service.maestro.errors import EXCEPTION_HANDLERS
+from service.maestro.errors import EXCEPTION_HANDLERS, misunderstood
 from service.settings import settings
 from tenancy.postgres import pool
 from tenancy.rows import read
@@ -78,6 +80,12 @@ def maestro_router() -> Router:
     )
 
 
+def unrouted(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+    """Answer an unknown route or method, which belongs to no router, in the words of where it was looked for."""
+    of_oauth = request.url.path.startswith(("/oauth/", "/api/auth/", "/.well-known/"))
+    return oauth.misunderstood(request, error) if of_oauth else misunderstood(request, error)
+
+
 def create_litestar(*, worker: bool) -> Litestar:
     """Make the application's inside; `worker` says whether this process also runs instances."""
 
@@ -89,11 +97,11 @@ def create_litestar(*, worker: bool) -> Litestar:
                 yield
 
     return Litestar(
-        [healthz, readyz, oauth_router(), maestro_router()],
+        [healthz, readyz, oauth.oauth_router(), maestro_router()],
         lifespan=[running],
         openapi_config=None,
         state=State({"issuer": settings().issuer}),
-        exception_handlers=EXCEPTION_HANDLERS,  # unknown routes and methods, which belong to no router
+        exception_handlers={**EXCEPTION_HANDLERS, HTTPException: unrouted},
         request_max_body_size=LARGEST_BODY,
         logging_config=None,
     )

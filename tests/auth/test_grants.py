@@ -2,9 +2,9 @@
 
 import httpx
 
+from auth.consents import remember
 from auth.scopes import MAESTRO
 from tenancy.rows import transaction
-from auth.consents import remember
 from tests.auth.oauth import by_assertion, registered
 from tests.world import World, bearer
 

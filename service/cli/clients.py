@@ -16,7 +16,7 @@ from auth.clients import (
     list_clients,
     rotate_secret,
 )
-from auth.issuer import TOKEN_PATHS, Issuer
+from auth.issuer import TOKEN_PATHS
 from auth.scopes import SCOPES
 from auth.tables import CLIENT_KINDS
 from service.cli.accounts import account_option
@@ -95,7 +95,7 @@ def client_create(  # noqa: PLR0913 - an option is an argument
 
 def next_steps(client_id: UUID, wanted: Registration) -> list[str]:
     """Say how a new client comes to its first token."""
-    issuer = Issuer(settings().public_url)
+    issuer = settings().issuer
     token_url = issuer.at(TOKEN_PATHS[0])
     scope = " ".join(wanted.scopes)
     if wanted.kind == "machine":

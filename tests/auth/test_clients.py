@@ -1,6 +1,5 @@
-"""Registering clients, issuing tokens and hashing passwords: what is kept, and what is refused."""
+"""Registering, listing, changing and deleting clients, issuing tokens, hashing passwords: what is kept, what is refused."""
 
-import hashlib
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -16,10 +15,21 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from auth.clients import LONGEST_LIFE, Registration, create_client, issue_token
+from auth.bearer import hash_of
+from auth.clients import (
+    LONGEST_LIFE,
+    MOST_KEYS,
+    Registration,
+    create_client,
+    delete_client,
+    issue_token,
+    list_clients,
+    origins_of,
+    rotate_secret,
+)
 from auth.passwords import LONGEST, hash_password
 from auth.scopes import MAESTRO, SCOPES
-from tenancy.errors import BadRequest, NotFound
+from tenancy.errors import BadRequest, Conflict, NotFound
 from tenancy.rows import rows_of
 from tests.world import World
 
@@ -37,6 +47,15 @@ def pem(key: Any) -> str:
 PRIVATE = LARGE.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 
+BACK = "https://app.example/callback"
+
+
+def app(account_id: UUID, **changes: Any) -> Registration:
+    """Describe a client that can be registered."""
+    fields: dict[str, Any] = {"kind": "confidential", "name": "App", "redirect_uris": [BACK]}
+    return Registration(account_id=account_id, **fields | changes)
+
+
 async def stored(world: World, client_id: UUID) -> asyncpg.Record:
     """Return a client's row."""
     async with rows_of(world.acme.id) as connection:
@@ -51,11 +70,12 @@ async def stored(world: World, client_id: UUID) -> asyncpg.Record:
 async def test_create_client_keeps_the_hash_of_its_secret_alone(
     world: World, kind: str, *, keeps_secrets: bool
 ) -> None:
-    client_id, secret = await create_client(Registration(account_id=world.acme.id, kind=kind, name=" App "))
+    uris = [] if kind == "machine" else [BACK]
+    client_id, secret = await create_client(app(world.acme.id, kind=kind, name=" App ", redirect_uris=uris))
     row = await stored(world, client_id)
     assert row["name"] == "App"
     assert (secret is not None) is keeps_secrets
-    assert row["secret_hash"] == (hashlib.sha256(secret.encode()).digest() if secret else None)
+    assert row["secret_hash"] == (hash_of(secret) if secret else None)
     assert secret is None or secret not in str(tuple(row))
 
 
@@ -72,8 +92,7 @@ async def test_create_client_keeps_the_hash_of_its_secret_alone(
     ],
 )
 async def test_create_client_takes_a_safe_redirect_uri(world: World, uri: str) -> None:
-    wanted = Registration(account_id=world.acme.id, kind="public", name="App", redirect_uris=[uri])
-    client_id, _ = await create_client(wanted)
+    client_id, _ = await create_client(app(world.acme.id, kind="public", redirect_uris=[uri]))
     assert (await stored(world, client_id))["redirect_uris"] == [uri]
 
 
@@ -116,6 +135,10 @@ async def test_create_client_takes_a_safe_redirect_uri(world: World, uri: str) -
                 *("urn:ietf:wg:oauth:2.0:oob", "com.example.app:", "https://a.example:99999/"),
             )
         ],
+        *[{"kind": kind, "redirect_uris": []} for kind in ("confidential", "public")],
+        {"kind": "public", "redirect_uris": [], "public_keys": [pem(LARGE)]},
+        {"kind": "machine"},
+        {"public_keys": [pem(LARGE)] * (MOST_KEYS + 1)},
         *[
             {"public_keys": [pem(LARGE), key]}
             for key in ("", "-----BEGIN PUBLIC KEY-----", pem(SMALL), pem(CURVE), PRIVATE, "\ud800")
@@ -124,14 +147,104 @@ async def test_create_client_takes_a_safe_redirect_uri(world: World, uri: str) -
     ids=lambda change: ascii(change)[:60],
 )
 async def test_create_client_refuses_what_no_client_can_be(change: dict[str, Any]) -> None:
-    fields: dict[str, Any] = {"account_id": uuid4(), "kind": "confidential", "name": "App"} | change
     with pytest.raises(BadRequest):
-        await create_client(Registration(**fields))
+        await create_client(app(uuid4(), **change))
+
+
+async def test_create_client_takes_one_that_signs_assertions_and_sends_nobody_anywhere(world: World) -> None:
+    keys = [pem(LARGE)] * MOST_KEYS
+    client_id, _ = await create_client(app(world.acme.id, redirect_uris=[], public_keys=keys))
+    assert (await stored(world, client_id))["public_keys"] == keys
+
+
+@pytest.mark.parametrize(
+    ("redirect_uris", "origins"),
+    [
+        ([BACK, "https://app.example/other"], ["https://app.example"]),
+        (["https://APP.example:443/"], ["https://app.example"]),
+        (["https://app.example:8443/back?a=1"], ["https://app.example:8443"]),
+        (["http://localhost:80/", "http://127.0.0.1:3000/"], ["http://localhost", "http://127.0.0.1:3000"]),
+        (["http://[::1]:9/back"], ["http://[::1]:9"]),
+        (["com.example.app:/callback", "com.example.app://callback"], []),
+    ],
+)
+async def test_create_client_keeps_the_origins_of_its_pages_as_browsers_write_them(
+    world: World, redirect_uris: list[str], origins: list[str]
+) -> None:
+    assert origins_of(redirect_uris) == origins
+    client_id, _ = await create_client(app(world.acme.id, kind="public", redirect_uris=redirect_uris))
+    assert (await stored(world, client_id))["origins"] == origins
+
+
+async def test_create_client_with_an_id_that_is_taken_is_refused(world: World) -> None:
+    chosen = uuid4()
+    assert (await create_client(app(world.acme.id), chosen))[0] == chosen
+    for account_id in (world.acme.id, world.globex.id):
+        with pytest.raises(Conflict, match="exists already"):
+            await create_client(app(account_id), chosen)
+
+
+async def test_create_client_with_a_users_id_is_refused(world: World) -> None:
+    for user_id in (world.acme.admin_id, world.globex.member_id):
+        with pytest.raises(Conflict, match="user's id"):
+            await create_client(app(world.acme.id), user_id)
+
+
+async def test_list_clients_shows_an_accounts_own_and_nothing_secret(world: World) -> None:
+    client_id, secret = await create_client(app(world.acme.id, public_keys=[pem(LARGE)], scopes=MAESTRO))
+    robot, listed = await list_clients(world.acme.id)
+    assert (robot.name, robot.kind, robot.public_keys) == ("robot", "machine", 0)
+    assert (listed.client_id, listed.redirect_uris, listed.scopes) == (client_id, [BACK], list(MAESTRO))
+    assert (listed.public_keys, listed.status) == (1, "active")
+    row = await stored(world, client_id)
+    assert secret is not None
+    for kept_back in (secret, str(row["secret_hash"]), "PUBLIC KEY"):
+        assert kept_back not in str(listed)
+    assert [one.name for one in await list_clients(world.globex.id)] == ["robot"]
+    with pytest.raises(NotFound, match="no account"):
+        await list_clients(uuid4())
+
+
+async def test_rotate_secret_replaces_the_secret(world: World) -> None:
+    client_id, old = await create_client(app(world.acme.id))
+    new = await rotate_secret(world.acme.id, client_id)
+    assert new != old
+    assert (await stored(world, client_id))["secret_hash"] == hash_of(new)
+
+
+async def test_rotate_secret_of_what_has_none_is_refused(world: World) -> None:
+    public, _ = await create_client(app(world.acme.id, kind="public"))
+    with pytest.raises(BadRequest, match="no secret"):
+        await rotate_secret(world.acme.id, public)
+    client_id, _ = await create_client(app(world.acme.id))
+    for account_id, wanted in ((world.globex.id, client_id), (world.acme.id, uuid4()), (uuid4(), client_id)):
+        with pytest.raises(NotFound, match="tutti client list"):
+            await rotate_secret(account_id, wanted)
+
+
+async def test_delete_client_ends_its_grants_and_tokens(world: World, owner: asyncpg.Connection) -> None:
+    robot, *_ = await list_clients(world.acme.id)
+    left = (
+        "SELECT count(*) FROM access_token JOIN oauth_grant ON oauth_grant.id = grant_id WHERE client_id = $1"
+    )
+    assert await owner.fetchval(left, robot.client_id) == 1
+    for account_id in (world.globex.id, uuid4()):
+        with pytest.raises(NotFound, match="tutti client list"):
+            await delete_client(account_id, robot.client_id)
+    assert await owner.fetchval(left, robot.client_id) == 1
+    await delete_client(world.acme.id, robot.client_id)
+    assert await list_clients(world.acme.id) == []
+    assert await owner.fetchval(left, robot.client_id) == 0
+    assert not await owner.fetchval(
+        "SELECT EXISTS (SELECT FROM access_token WHERE token_hash = $1)", hash_of(world.acme.machine)
+    )
+    with pytest.raises(NotFound):
+        await delete_client(world.acme.id, robot.client_id)
 
 
 async def test_create_client_of_no_account_is_refused(world: World) -> None:
     with pytest.raises(NotFound):
-        await create_client(Registration(account_id=uuid4(), kind="public", name="App"))
+        await create_client(app(uuid4()))
 
 
 @pytest.mark.parametrize("life", [0, -1, LONGEST_LIFE + 1, 10**30])
@@ -141,7 +254,7 @@ async def test_issue_token_refuses_an_odd_lifetime(life: int) -> None:
 
 
 async def test_issue_token_refuses_who_does_not_belong_to_the_account(world: World) -> None:
-    public, _ = await create_client(Registration(account_id=world.acme.id, kind="public", name="App"))
+    public, _ = await create_client(app(world.acme.id, kind="public"))
     for holder in (
         ("user", world.globex.admin_id),
         ("user", uuid4()),

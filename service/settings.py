@@ -39,7 +39,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ".tutti"
     public_url: Annotated[
         str,
-        msgspec.Meta(description="where clients reach this service; it stands in URLs that answers carry"),
+        msgspec.Meta(
+            description="where clients reach this service; the OAuth issuer, and the beginning of URLs in answers",
+            pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$",
+        ),
     ] = "http://127.0.0.1:8000"
     audience_aliases: Annotated[
         str,

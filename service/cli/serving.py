@@ -6,10 +6,12 @@ import os
 import signal
 import socket
 import threading
+from urllib.parse import urlsplit
 
 import rich_click as click
 import uvicorn
 from litestar.types import ASGIApp
+from rich.text import Text
 
 from service.app import create_app, create_app_without_worker, working
 from service.cli.database import ready_database, server
@@ -51,6 +53,7 @@ def serve(host: str, port: int, workers: int, *, no_worker: bool) -> None:
         asyncio.run(refuse_unready())
         refuse_taken_port(host, port)
         tell(f"Tutti serves on http://{host}:{port}")
+        warn_of_plain_http()
         try:
             uvicorn.run(
                 "service.cli:application_without_worker" if no_worker else "service.cli:application",
@@ -64,11 +67,23 @@ def serve(host: str, port: int, workers: int, *, no_worker: bool) -> None:
                 access_log=False,
                 log_config=None,
                 server_header=False,
+                proxy_headers=bool(settings().trusted_proxies),
+                forwarded_allow_ips=settings().trusted_proxies,
                 timeout_graceful_shutdown=GRACE_SECONDS,
             )
         except SystemExit as end:
             if end.code not in (None, 0, 128 + signal.SIGTERM):
                 raise SetupRefused("The service could not start; its log above says why.") from None
+
+
+def warn_of_plain_http() -> None:
+    """Say so if what clients send, passwords and tokens too, can be read on the way."""
+    url = urlsplit(settings().public_url)
+    if url.scheme != "https" and url.hostname not in ("127.0.0.1", "::1", "localhost"):
+        warning = (
+            " TUTTI_PUBLIC_URL is plain http: passwords and tokens can be read on the way; put TLS in front."
+        )
+        tell(Text.assemble(("warning", "yellow"), warning))
 
 
 def application() -> ASGIApp:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import pty
 import re
 import signal
 import socket
@@ -17,9 +18,11 @@ from uuid import UUID, uuid4
 import httpx
 import msgspec
 import pytest
+import rich_click as click
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from service.cli import tutti
 from tenancy.embedded import EmbeddedServer
 
 TUTTI = str(Path(sys.executable).with_name("tutti"))
@@ -27,11 +30,16 @@ ROOT = Path(__file__).parent.parent
 LIMIT = 60  # seconds; generous, for the machine may be busy
 STOP_LIMIT = 10  # seconds that the service may take to stop
 
-VERBS = [
-    *[(), ("migrate",), ("serve",), ("worker",), ("openapi",), ("demo",)],
-    *[("account",), ("account", "create"), ("user",), ("user", "create"), ("client",), ("client", "create")],
-    *[("token",), ("token", "issue"), ("workflow",), ("workflow", "publish")],
-]
+
+def verbs_of(group: click.Group, *path: str) -> Iterator[tuple[str, ...]]:
+    """Name every verb, and every group of them."""
+    yield path
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from verbs_of(command, *path, name)
+        else:
+            yield *path, name
+
 
 GREETING = """\
 document: {dsl: '1.0.3', namespace: cli, name: greeting, version: '1.0.0'}
@@ -200,7 +208,7 @@ def write(shell: Shell, name: str, text: str | bytes) -> Path:
     return path
 
 
-@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
+@pytest.mark.parametrize("verb", list(verbs_of(tutti)), ids=" ".join)
 def test_help_of_every_verb_exits_with_0(
     tmp_path: Path, warm: subprocess.Popen[str], verb: tuple[str, ...]
 ) -> None:
@@ -238,12 +246,35 @@ NOBODY = uuid4()
         (["account", "create", "bell\a"], "control characters"),
         (["account", "create", os.fsdecode(b"\xff")], "valid Unicode"),
         (["user", "create", "a@b.example", "--name", "A", "--account", NOBODY], f"no account {NOBODY}"),
-        (["client", "create", "--kind", "public", "--account", NOBODY], f"no account {NOBODY}"),
+        (["user", "suspend", NOBODY], f"no user {NOBODY}"),
+        (["user", "resume", "[bold]@b.example"], "no user [bold]@b.example"),
+        (["user", "remove", "nobody", "--account", NOBODY], "'nobody' is not an e-mail address"),
+        (["user", "set-password", "a@b.example"], "give --password-stdin"),
+        (["account", "suspend", NOBODY], f"no account {NOBODY}"),
+        (["account", "resume", NOBODY], f"no account {NOBODY}"),
+        (["client", "create", "--kind", "public", "--account", NOBODY], "needs a redirect URI"),
+        (["client", "create", "--kind", "machine", "--account", NOBODY], f"no account {NOBODY}"),
+        (
+            ["client", "create", "--kind", "machine", "--scope", "[/x]", "--account", NOBODY],
+            "'[/x]' is not one of",
+        ),
+        (["client", "list", "--account", NOBODY], f"no account {NOBODY}"),
+        (["client", "rotate-secret", NOBODY, "--account", NOBODY], f"no client {NOBODY}"),
+        (["client", "delete", NOBODY, "--account", NOBODY, "--yes"], f"no client {NOBODY}"),
+        (["client", "delete", NOBODY, "--account", NOBODY], "give --yes"),
+        (["grant", "allow", "--client", NOBODY, "--account", NOBODY], "Missing option '--scope'"),
+        (
+            ["grant", "allow", "--client", NOBODY, "--account", NOBODY, "--scope", "openid"],
+            f"no account {NOBODY}",
+        ),
+        (["grant", "revoke"], "whose grants"),
+        (["grant", "revoke", "--user", "a@b.example"], "no user a@b.example"),
         (["client", "create", "--kind", "[/x]", "--account", NOBODY], "'[/x]' is not one of"),
-        (["token", "issue", "--account", NOBODY, "--user", NOBODY], f"no account {NOBODY}"),
+        (["token", "issue", "--account", NOBODY, "--user", NOBODY], f"no user {NOBODY}"),
+        (["token", "issue", "--account", NOBODY, "--client", NOBODY], f"no account {NOBODY}"),
         (["token", "issue", "--account", NOBODY], "either --user or --client"),
-        (["token", "issue", "--account", NOBODY, "--user", NOBODY, "--expires-in", "0"], "lives 1 to"),
-        (["token", "issue", "--account", NOBODY, "--user", NOBODY, "--scope", "[bold]"], "scope [bold]"),
+        (["token", "issue", "--account", NOBODY, "--client", NOBODY, "--expires-in", "0"], "lives 1 to"),
+        (["token", "issue", "--account", NOBODY, "--client", NOBODY, "--scope", "[bold]"], "scope [bold]"),
         (["workflow", "publish", "missing.yaml", "--account", NOBODY], "'missing.yaml' does not exist"),
         (["workflow", "publish", "greeting.yaml", "--account", NOBODY], f"no account {NOBODY}"),
         (["serve", "--port", "65536"], "65536"),
@@ -329,13 +360,155 @@ def test_user_create_with_an_unusable_password_is_refused(
     assert told in complaint or "UTF-8" in complaint
 
 
+def person(shell: Shell, account: UUID) -> tuple[str, str]:
+    """Make a user; return e-mail address and id."""
+    email = f"{uuid4().hex}@tutti.example"
+    made = shell.json("user", "create", email, "--name", "Ada", "--account", account)
+    return email, made["user_id"]
+
+
+def test_user_set_password_takes_it_from_standard_input(shell: Shell, account: UUID) -> None:
+    email, user_id = person(shell, account)
+    new = ("user", "set-password", email, "--password-stdin")
+    assert shell.json(*new, given="correct horse\n") == {"user_id": user_id}
+    assert "at least 8" in shell.refused(*new, given="short\n")
+
+
+def test_user_set_password_at_a_terminal_asks_twice_and_shows_nothing(shell: Shell, account: UUID) -> None:
+    email, _ = person(shell, account)
+    new = ("user", "set-password", email)
+    status, told = at_terminal(shell, *new, answers=["Password:correct horse", "confirmation:correct horse"])
+    assert status == 0, told
+    assert "new password" in told
+    assert "horse" not in told
+
+
+def test_user_suspend_resume_and_remove(shell: Shell, account: UUID) -> None:
+    email, user_id = person(shell, account)
+    assert shell.json("user", "suspend", email) == {"user_id": user_id, "status": "suspended"}
+    assert shell.json("user", "resume", user_id) == {"user_id": user_id, "status": "active"}
+    gone = {"user_id": user_id, "account_id": str(account)}
+    assert shell.json("user", "remove", email, "--account", account) == gone
+    assert "not a member" in shell.refused("user", "remove", email, "--account", account)
+    assert "not a member" in shell.refused("token", "issue", "--user", email, "--account", account)
+    back = shell.json("user", "create", email, "--name", "Ada", "--account", account, "--role", "admin")
+    assert back == {"user_id": user_id}
+
+
+def test_account_suspend_and_resume(shell: Shell, account: UUID) -> None:
+    for verb, status in (("suspend", "suspended"), ("resume", "active")):
+        assert shell.json("account", verb, account) == {"account_id": str(account), "status": status}
+
+
 def test_client_create_tells_the_secret_of_those_that_can_keep_one(shell: Shell, account: UUID) -> None:
     key = write(shell, "key.pem", pem(2048))
     new = ("client", "create", "--account", account, "--scope", "aow_manage", "--public-key", key)
-    for kind, keeps in (("confidential", True), ("public", False), ("machine", True)):
-        made = shell.json(*new, "--kind", kind, "--redirect-uri", "https://app.example/back")
+    back = ("--redirect-uri", "https://app.example/back")
+    for kind, options, keeps in (
+        ("confidential", back, True),
+        ("public", back, False),
+        ("machine", (), True),
+    ):
+        made = shell.json(*new, "--kind", kind, *options)
         assert str(UUID(made["client_id"])) == made["client_id"]
         assert bool(made["client_secret"]) is keeps
+
+
+def test_client_create_says_what_to_do_next(shell: Shell, account: UUID) -> None:
+    key = write(shell, "key.pem", pem(2048))
+    new = ("client", "create", "--account", account, "--scope", "openid", "--scope", "signature", "--kind")
+    back = ("--redirect-uri", "https://app.example/back?a=1")
+    public_url = {"TUTTI_PUBLIC_URL": "https://tutti.example"}
+    query = "redirect_uri=https%3A%2F%2Fapp.example%2Fback%3Fa%3D1&scope=openid+signature"
+    for kind, options, told in (
+        ("public", back, ["https://tutti.example/oauth/auth?", query, "code_challenge_method=S256"]),
+        (
+            "confidential",
+            back,
+            ["https://tutti.example/oauth/auth?", query, "https://tutti.example/oauth/token"],
+        ),
+        ("confidential", ("--public-key", key), ["JWT grant", "tutti grant allow --client"]),
+        (
+            "machine",
+            (),
+            ["grant_type=client_credentials&scope=openid+signature' https://tutti.example/oauth/token"],
+        ),
+    ):
+        finished = shell.run(*new, kind, *options, **public_url)
+        assert finished.returncode == 0, finished.stderr
+        for part in told:
+            assert part in finished.stdout
+        assert ("code_challenge" in finished.stdout) is (kind == "public")
+
+
+def test_client_list_rotate_secret_and_delete(shell: Shell, account: UUID) -> None:
+    made = shell.json("client", "create", "--account", account, "--kind", "machine", "--name", "[bold]Robot")
+    client_id = made["client_id"]
+    (listed,) = shell.json("client", "list", "--account", account)["clients"]
+    assert (listed["client_id"], listed["kind"], listed["name"]) == (client_id, "machine", "[bold]Robot")
+    assert "[bold]Robot" in shell.run("client", "list", "--account", account).stdout
+    rotated = shell.json("client", "rotate-secret", client_id, "--account", account)
+    assert rotated["client_id"] == client_id
+    assert rotated["client_secret"] not in (None, made["client_secret"])
+    delete = ("client", "delete", client_id, "--account", account)
+    assert "give --yes" in shell.refused(*delete)
+    assert shell.json(*delete, "--yes") == {"client_id": client_id}
+    assert "no clients" in shell.run("client", "list", "--account", account).stdout
+
+
+def test_client_delete_at_a_terminal_asks_first(shell: Shell, account: UUID) -> None:
+    made = shell.json("client", "create", "--account", account, "--kind", "machine")
+    delete = ("client", "delete", made["client_id"], "--account", str(account))
+    status, told = at_terminal(shell, *delete, answers=["[y/N]:n"])
+    assert status == 1
+    assert "Stopped." in told
+    assert len(shell.json("client", "list", "--account", account)["clients"]) == 1
+
+
+def test_grant_allow_and_revoke(shell: Shell, account: UUID) -> None:
+    email, user_id = person(shell, account)
+    app = ("client", "create", "--kind", "public", "--redirect-uri", "https://app.example/")
+    client_id = shell.json(*app, "--account", account)["client_id"]
+    scopes = ["signature", "impersonation"]
+    allow = ("grant", "allow", "--account", account, "--client", client_id)
+    allowed = shell.json(*allow, *(part for scope in scopes for part in ("--scope", scope)))
+    assert allowed == {"account_id": str(account), "client_id": client_id, "scopes": scopes}
+    assert shell.json("grant", "revoke", "--account", account, "--client", client_id) == {"revoked": 0}
+    for who in (email, user_id):
+        shell.json("token", "issue", "--account", account, "--user", who)
+        assert shell.json("grant", "revoke", "--user", who) == {"revoked": 1}
+
+
+def test_keys_rotate_waits_for_verifiers_unless_a_key_has_leaked(shell: Shell) -> None:
+    assert "tutti keys rotate --now" in shell.refused("keys", "rotate")  # the first keys are new
+    rotated = shell.json("keys", "rotate", "--now")
+    states = {key["kid"]: key["state"] for key in shell.json("keys", "list")["keys"]}
+    assert states == {rotated["signing"]: "signing", rotated["published"]: "next"}
+    assert not set(rotated["removed"]) & set(states)
+    assert f"{rotated['signing']}  signing" in shell.run("keys", "list").stdout
+
+
+def test_no_secret_is_told_twice(shell: Shell, account: UUID) -> None:
+    email, password = f"{uuid4().hex}@tutti.example", f"correct {uuid4().hex}"
+    add = ("user", "create", email, "--name", "Ada", "--account", account, "--password-stdin")
+    told = shell.run(*add, given=password + "\n")
+    made = shell.json("client", "create", "--account", account, "--kind", "machine")
+    token = shell.json("token", "issue", "--account", account, "--client", made["client_id"])["access_token"]
+    database = f"postgresql://tutti_app:{password.split()[1]}@127.0.0.1:1/tutti"
+    texts = [
+        told.stdout + told.stderr,
+        shell.refused(*add, given=password + "\n"),
+        shell.run("user", "set-password", email, "--password-stdin", given=password + "\n").stdout,
+        shell.refused("client", "list", "--account", account, DATABASE_URL=database),
+        shell.run("--help", DATABASE_URL=database).stdout,
+        shell.run("client", "list", "--account", account).stdout,
+        msgspec.json.encode(shell.json("client", "list", "--account", account)).decode(),
+        shell.refused("client", "delete", made["client_id"], "--account", account),
+        msgspec.json.encode(shell.json("grant", "revoke", "--client", made["client_id"])).decode(),
+    ]
+    for secret in (password, password.split()[1], made["client_secret"], token):
+        for text in texts:
+            assert secret not in text
 
 
 def test_client_create_with_a_file_that_is_no_key_is_refused(shell: Shell, account: UUID) -> None:
@@ -364,7 +537,18 @@ def test_token_issue_for_somebody_else_is_refused(shell: Shell, account: UUID) -
     stranger = shell.json("account", "create", "Other")["account_id"]
     user = shell.json("user", "create", f"{uuid4().hex}@x.example", "--name", "A", "--account", stranger)
     assert "not a member" in shell.refused("token", "issue", "--account", account, "--user", user["user_id"])
-    client = shell.json("client", "create", "--account", account, "--kind", "public")
+    client = shell.json(
+        *(
+            "client",
+            "create",
+            "--account",
+            account,
+            "--kind",
+            "public",
+            "--redirect-uri",
+            "https://app.example/",
+        )
+    )
     complaint = shell.refused("token", "issue", "--account", account, "--client", client["client_id"])
     assert "not a machine client" in complaint
 
@@ -384,6 +568,11 @@ def test_demo_twice_gives_the_same_data(lone: Shell) -> None:
     for identifier in (*again["accounts"].values(), *again["workflows"].values()):
         assert identifier in told.stdout
     assert again["access_token"] not in told.stdout
+    for client in ("public_client_id", "machine_client_id"):
+        assert again[client] in told.stdout
+    assert (again["password"], again["machine_client_secret"]) == (None, None)
+    assert re.search(r"^  password \S{16} \(not shown again\)$", told.stdout, re.MULTILINE)
+    assert re.search(r"^    secret \S{43} \(not shown again\)$", told.stdout, re.MULTILINE)
     assert list(processes_of(lone)) == []
 
 
@@ -457,6 +646,33 @@ def test_worker_runs_what_a_service_without_one_takes_in(shell: Shell, account: 
         assert client.get(instance).json()["output"] == {"text": "Hello, Ada"}
     stop(worker)
     stop(service)
+    assert token not in shell.log()
+
+
+def at_terminal(shell: Shell, *arguments: str, answers: list[str]) -> tuple[int, str]:
+    """Run a verb at a terminal; each answer is `prompt:text` and typed when the prompt is there. Return all it showed."""
+    ours, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [TUTTI, *arguments],
+        cwd=shell.folder,
+        env=shell.environment,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,  # or a password would be asked for at the terminal that the tests run in
+    )
+    shell.background.append(process)
+    os.close(terminal)
+    told, shown = "", ""
+    with contextlib.suppress(OSError):  # how Linux says that nobody has the terminal open any more
+        while chunk := os.read(ours, 1024).decode():
+            told, shown = told + chunk, shown + chunk
+            if answers and answers[0].rpartition(":")[0] in shown:
+                os.write(ours, answers.pop(0).rpartition(":")[2].encode() + b"\n")
+                shown = ""
+    os.close(ours)
+    assert not answers, told
+    return process.wait(LIMIT), told
 
 
 def free_port() -> str:

@@ -27,6 +27,7 @@ from tenancy.accounts import find_user
 
 client_argument = click.argument("client_id", metavar="ID", type=click.UUID)
 scope_choice = click.Choice(list(SCOPES))
+KNOWN_SCOPES = ", ".join(SCOPES)
 
 
 @click.group()
@@ -54,7 +55,7 @@ def client() -> None:
     multiple=True,
     type=scope_choice,
     metavar="SCOPE",
-    help="A scope it may ask for; may be repeated. Without it: any.",
+    help=f"A scope it may ask for; may be repeated. Without it: any. Known: {KNOWN_SCOPES}.",
 )
 @click.option(
     "--public-key",
@@ -179,7 +180,7 @@ def grant() -> None:
     required=True,
     type=scope_choice,
     metavar="SCOPE",
-    help="A scope that it is allowed; may be repeated.",
+    help=f"A scope that it is allowed; may be repeated. Known: {KNOWN_SCOPES}.",
 )
 @json_option
 def grant_allow(account_id: UUID, client_id: UUID, scopes: tuple[str, ...], *, as_json: bool) -> None:

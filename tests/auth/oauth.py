@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -11,19 +11,24 @@ from uuid import UUID, uuid4
 
 import httpx
 import msgspec
+import pytest
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
-from auth.authorization import Approval, examined, granted
+from auth.authorization import Approval, Authorization, Returned, examined, granted
 from auth.clients import Registration, create_client
+from auth.consents import remember
 from auth.issuer import Issuer
 from auth.registered import JWT_BEARER
+from auth.scopes import MAESTRO
+from auth.server import ASSERTION_TYPE
 from service.settings import settings
 from tenancy.rows import transaction
 
 CALLBACK = "https://app.example/callback"
 LOOPBACK = "http://127.0.0.1/callback"
 LOGIN_SCOPES = "openid profile email signature aow_manage impersonation extended offline_access"
+IMPERSONATED = (*MAESTRO, "impersonation")
 VERIFIER = "a" * 43
 CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).decode().rstrip("=")
 KEY = RSAKey.generate_key(2048)
@@ -62,13 +67,39 @@ class App(msgspec.Struct, frozen=True, kw_only=True):
         }
         return {name: value for name, value in parameters.items() if value is not None}
 
-    async def code(self, user_id: UUID, narrowed_to: UUID | None = None, **changed: str | None) -> str:
-        """A code that a user, who has just logged in, approved."""
+    async def examined(self, **changed: str | None) -> Authorization:
+        """A request for authorization, checked."""
+        async with transaction():
+            return await examined(issuer(), self.parameters(**changed))
+
+    async def sent_back(self, **changed: str | None) -> dict[str, str]:
+        """The parameters that a request for authorization comes back to the client with, which has to be an error."""
+        with pytest.raises(Returned) as caught:
+            await self.examined(**changed)
+        return query_of(caught.value.location)
+
+    async def approved(
+        self,
+        user_id: UUID,
+        narrowed_to: UUID | None = None,
+        auth_time: datetime | None = None,
+        **changed: str | None,
+    ) -> str:
+        """Where a user is sent who has logged in (just now, or then) and approved."""
         async with transaction():
             authorization = await examined(issuer(), self.parameters(**changed))
-            approval = Approval(user_id, datetime.now(UTC), narrowed_to)
-            location = await granted(issuer(), authorization, approval)
-        return query_of(location)["code"]
+            approval = Approval(user_id, auth_time or datetime.now(UTC), narrowed_to)
+            return await granted(issuer(), authorization, approval)
+
+    async def code(
+        self,
+        user_id: UUID,
+        narrowed_to: UUID | None = None,
+        auth_time: datetime | None = None,
+        **changed: str | None,
+    ) -> str:
+        """A code that a user, who has logged in, approved."""
+        return query_of(await self.approved(user_id, narrowed_to, auth_time, **changed))["code"]
 
     async def exchange(self, client: httpx.AsyncClient, code: str, **changed: str | None) -> httpx.Response:
         """Exchange a code, with PKCE, as the SDKs do: without a redirect URI."""
@@ -88,15 +119,39 @@ class App(msgspec.Struct, frozen=True, kw_only=True):
         return await client.post("/oauth/token", data=sent, headers=self.basic)
 
     async def logged_in(
-        self, client: httpx.AsyncClient, user_id: UUID, **changed: str | None
+        self,
+        client: httpx.AsyncClient,
+        user_id: UUID,
+        narrowed_to: UUID | None = None,
+        auth_time: datetime | None = None,
+        **changed: str | None,
     ) -> dict[str, Any]:
-        """The tokens of a user who has just logged in."""
-        answer = await self.exchange(client, await self.code(user_id, **changed))
-        assert answer.status_code == 200, answer.text
-        tokens: dict[str, Any] = answer.json()
-        return tokens
+        """The tokens of a user who has logged in."""
+        code = await self.code(user_id, narrowed_to, auth_time, **changed)
+        return answered(await self.exchange(client, code))
 
-    def assertion(self, subject: UUID | str, key: RSAKey = KEY, **changed: Any) -> str:
+    async def introspect(self, client: httpx.AsyncClient, token: str, **more: str) -> dict[str, Any]:
+        """What a token is worth, as this client is told."""
+        answer = await client.post("/oauth/introspect", data={"token": token} | more, headers=self.basic)
+        return answered(answer)
+
+    async def revoke(self, client: httpx.AsyncClient, token: str, **more: str) -> httpx.Response:
+        """Give a token back as this client."""
+        fields = {"token": token} | more
+        if self.secret is None:
+            return await client.post("/oauth/revoke", data=fields | {"client_id": str(self.id)})
+        return await client.post("/oauth/revoke", data=fields, headers=self.basic)
+
+    async def allowed_by(
+        self, user_id: UUID, narrowed_to: UUID | None = None, scopes: Sequence[str] = IMPERSONATED
+    ) -> None:
+        """A user's consent, given once and remembered."""
+        async with transaction():
+            await remember(self.id, user_id, scopes, narrowed_to)
+
+    def assertion(
+        self, subject: UUID | str, key: RSAKey = KEY, header: Mapping[str, Any] | None = None, **changed: Any
+    ) -> str:
         """A signed assertion as the vendor's SDKs make it: no kid, no jti, the bare host as audience."""
         now = int(time.time())
         claims = {
@@ -109,8 +164,46 @@ class App(msgspec.Struct, frozen=True, kw_only=True):
             "scope": "signature aow_manage",
             **changed,
         }
-        present = {name: value for name, value in claims.items() if value is not None}
-        return jwt.encode({"alg": "RS256", "typ": "JWT"}, present, key)
+        return signed(claims, key, header)
+
+    def proof(
+        self, key: RSAKey = KEY, header: Mapping[str, Any] | None = None, **changed: Any
+    ) -> dict[str, str]:
+        """The form fields of private_key_jwt; None leaves a claim out."""
+        now = int(time.time())
+        claims = {
+            "iss": str(self.id),
+            "sub": str(self.id),
+            "aud": issuer().at("/oauth/token"),
+            "iat": now,
+            "exp": now + 60,
+            "jti": unknown_id(),
+            **changed,
+        }
+        return {"client_assertion_type": ASSERTION_TYPE, "client_assertion": signed(claims, key, header)}
+
+
+def signed(claims: Mapping[str, Any], key: RSAKey = KEY, header: Mapping[str, Any] | None = None) -> str:
+    """A JWT; claims that are None are left out, and the header may say more."""
+    present = {name: value for name, value in claims.items() if value is not None}
+    return jwt.encode({"alg": "RS256", "typ": "JWT"} | dict(header or {}), present, key)
+
+
+def answered(answer: httpx.Response, status: int = 200) -> dict[str, Any]:
+    """The body of an answer, which has to have this status."""
+    assert answer.status_code == status, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+def error_of(answer: httpx.Response, status: int = 400) -> str:
+    """The error code of an answer, which tells what to do in `error_description` and has to have this status."""
+    body = answered(answer, status)
+    assert set(body) == {"error", "error_description"}
+    assert body["error_description"]
+    assert "no-store" in answer.headers["cache-control"]
+    error: str = body["error"]
+    return error
 
 
 async def registered(account_id: UUID, kind: str = "confidential", **changed: Any) -> App:

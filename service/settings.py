@@ -51,11 +51,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = "account-d.docusign.com account.docusign.com"
     trusted_proxies: Annotated[
-        str,
+        str | None,
         msgspec.Meta(
             description="addresses or networks, with commas between them, of proxies whose X-Forwarded-For and -Proto count"
         ),
-    ] = ""
+    ] = None
     maestro_dialect: Annotated[
         Literal["auto", "legacy", "first", "new"],
         msgspec.Meta(

@@ -104,12 +104,13 @@ APP_WANTED = Registration(
 
 
 class Demo(msgspec.Struct, frozen=True):
-    """What was made: account ids by name, workflow ids by title, and tokens of each account's administrator.
+    """What was made: account ids by name, user ids by e-mail, workflow ids by title, tokens of the administrators.
 
     `password` is Ada Lovelace's and `machine_client_secret` the machine client's; None where they were there before.
     """
 
     accounts: dict[str, str]
+    users: dict[str, str]
     workflows: dict[str, str]
     access_token: str
     other_access_token: str
@@ -145,6 +146,7 @@ async def load(sandbox: Sandbox) -> Demo:
                 published[stored.row["title"]] = str(stored.row["id"])
     return Demo(
         accounts={name: str(account_id) for name, account_id in accounts.items()},
+        users={email: str(await find_user(email)) for email, *_ in PEOPLE},
         workflows=published,
         access_token=await token_of(ADMINISTRATOR, ACME),
         other_access_token=await token_of("edsger@globex.example", GLOBEX),

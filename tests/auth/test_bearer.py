@@ -86,7 +86,10 @@ async def test_a_change_stops_the_very_next_request(
 async def test_a_clients_users_lose_access_with_the_client(
     client: httpx.AsyncClient, world: World, everything: asyncpg.Connection
 ) -> None:
-    client_id, _ = await create_client(Registration(account_id=world.acme.id, kind="public", name="App"))
+    wanted = Registration(
+        account_id=world.acme.id, kind="public", name="App", redirect_uris=["https://app.example/back"]
+    )
+    client_id, _ = await create_client(wanted)
     grant = GRANT.format("client_id = $2")
     await everything.execute(f"UPDATE {grant}", hash_of(world.acme.member), client_id)
     assert await status_of(client, world.acme.id, world.acme.member) == 200

@@ -21,12 +21,11 @@ from auth.assertions import AssertionRefused
 from auth.bridge import wait
 from auth.registered import RegisteredClient, live_client
 from auth.server import CLIENT_METHODS, CONFIDENTIAL_METHODS, FormRequest, Person
-from auth.tokens import Exchangeable, NewGrant, StoredCode
+from auth.tokens import Exchangeable, Issued, NewGrant, StoredCode
 
 logger = logging.getLogger("tutti.auth")
 
 CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")  # base64url of a SHA-256, without padding
-NOT_VALID = "It is unknown, expired, used or revoked, or of another client; let the user log in again"
 
 
 class ConsentRequired(OAuth2Error):  # noqa: N818 - the name that it has on the wire
@@ -83,13 +82,13 @@ class AuthorizationCode(grants.AuthorizationCodeGrant):
         code = self.request.family = self.request.authorization_code
         if not wait(tokens.use_code(code)):
             logger.warning("a code of client %s was used again; its grant is revoked", code.client_id)
-            raise InvalidGrantError(NOT_VALID)
+            raise InvalidGrantError
         answer: tuple[int, Any, Any] = super().create_token_response()
         return answer
 
     def save_token(self, token: Mapping[str, Any]) -> None:
         """Store both tokens in the code's family."""
-        save_pair(self.request.authorization_code, token, None)
+        wait(tokens.save_pair(self.request.authorization_code.grant_id, issued(token), None))
 
     def delete_authorization_code(self, authorization_code: StoredCode) -> None:
         """Keep it, used: its replay has to be recognised."""
@@ -123,13 +122,14 @@ class RefreshToken(grants.RefreshTokenGrant):
                 logger.warning(
                     "a refresh token of client %s was used again; its grant is revoked", token.client_id
                 )
-            raise InvalidGrantError(NOT_VALID)
+            raise InvalidGrantError
         answer: tuple[int, Any, Any] = super().create_token_response()
         return answer
 
     def save_token(self, token: Mapping[str, Any]) -> None:
         """Store both tokens in the same family."""
-        save_pair(self.request.refresh_token, token, self.request.refresh_token.id)
+        follows = self.request.refresh_token
+        wait(tokens.save_pair(follows.grant_id, issued(token), follows.id))
 
     def revoke_old_credential(self, refresh_token: Exchangeable) -> None:
         """Do nothing: it was used up before anything was issued."""
@@ -157,7 +157,14 @@ class ClientCredentials(grants.ClientCredentialsGrant):
         """Issue: what Authlib does, with the settled scopes."""
         token = self.generate_token(scope=self.request.scope, include_refresh_token=False)
         client = self.request.client
-        save_single("client_credentials", client, None, client.account_id, token)
+        new = NewGrant(
+            kind="client_credentials",
+            client_id=client.id,
+            user_id=None,
+            narrowed_to=client.account_id,
+            scopes=self.request.scope.split(),
+        )
+        wait(tokens.save_single(new, issued(token)))
         return 200, token, self.TOKEN_RESPONSE_HEADER
 
 
@@ -229,7 +236,14 @@ class JWTBearer(JWTBearerGrant):
                 raise InvalidGrantError("assertion_used_before")
             logger.info("an assertion of client %s without jti came for the %dth time", claims["iss"], uses)
         token = self.generate_token(scope=self.scopes, include_refresh_token=False)
-        save_single("jwt_bearer", self.request.client, self.request.user.id, self.narrowed_to, token)
+        new = NewGrant(
+            kind="jwt_bearer",
+            client_id=self.request.client.id,
+            user_id=self.request.user.id,
+            narrowed_to=self.narrowed_to,
+            scopes=self.scopes.split(),
+        )
+        wait(tokens.save_single(new, issued(token)))
         return 200, token, self.TOKEN_RESPONSE_HEADER
 
 
@@ -312,24 +326,11 @@ def acting(family: Exchangeable) -> Person | None:
     return Person(family.user_id) if family.live and family.user_id else None
 
 
-def save_pair(family: Exchangeable, token: Mapping[str, Any], parent_id: UUID | None) -> None:
-    """Store an access and a refresh token."""
-    access = token["access_token"], token["scope"].split(), token["expires_in"]
-    wait(tokens.save_tokens(family.grant_id, access, (token["refresh_token"], parent_id)))
-
-
-def save_single(
-    kind: str,
-    client: RegisteredClient,
-    user_id: UUID | None,
-    narrowed_to: UUID | None,
-    token: Mapping[str, Any],
-) -> None:
-    """Store an access token in a family of its own."""
-    scopes = token["scope"].split()
-    new = NewGrant(kind=kind, client_id=client.id, user_id=user_id, narrowed_to=narrowed_to, scopes=scopes)
-    grant_id = wait(tokens.save_grant(new))
-    wait(tokens.save_tokens(grant_id, (token["access_token"], scopes, token["expires_in"])))
+def issued(token: Mapping[str, Any]) -> Issued:
+    """Read what is stored of the token endpoint's answer."""
+    return Issued(
+        token["access_token"], token.get("refresh_token"), token["scope"].split(), token["expires_in"]
+    )
 
 
 def wanted_scopes(client: RegisteredClient, claims: Mapping[str, Any], asked: str | None) -> str:

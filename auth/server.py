@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from authlib.oauth2 import AuthorizationServer, OAuth2Request
+from authlib.oauth2 import AuthorizationServer, OAuth2Error, OAuth2Request
 from authlib.oauth2.rfc6749 import InvalidClientError, InvalidRequestError, InvalidScopeError
 from authlib.oauth2.rfc6749.requests import BasicOAuth2Payload
 
@@ -27,6 +27,10 @@ from auth.tokens import LOGIN_SECONDS, MACHINE_SECONDS, Family
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 CONFIDENTIAL_METHODS = ["client_secret_basic", "client_secret_post", "private_key_jwt"]
 CLIENT_METHODS = [*CONFIDENTIAL_METHODS, "none"]
+ADVICE = {  # for the errors that Authlib raises without a word
+    "invalid_grant": "It is unknown, expired, used or revoked, or of another client; let the user log in again",
+    "invalid_scope": "Ask for no more than was granted",
+}
 WITH_A_PERSON = ("authorization_code", "refresh_token")
 
 
@@ -108,6 +112,12 @@ class Server(AuthorizationServer):
     def handle_response(self, status: int, body: Any, headers: Sequence[tuple[str, str]]) -> Answer:
         """Make an answer."""
         return Answer(status, body, dict(headers))
+
+    def handle_error_response(self, request: FormRequest, error: OAuth2Error) -> Answer:
+        """Make an answer of an error, which always says what to do."""
+        error.description = error.description or ADVICE.get(error.error, "Compare the request with RFC 6749")
+        answer: Answer = super().handle_error_response(request, error)
+        return answer
 
     def send_signal(self, name: str, *_: object, **__: object) -> None:
         """Do nothing: what matters is logged where it happens."""

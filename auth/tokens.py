@@ -34,6 +34,14 @@ SAVE_ACCESS = """
 INSERT INTO access_token (id, token_hash, grant_id, scopes, issued_at, expires_at)
 VALUES ($1, $2, $3, $4, now(), now() + make_interval(secs => $5))
 """
+SAVE_SINGLE = """
+WITH family AS (
+    INSERT INTO oauth_grant (id, kind, client_id, user_id, narrowed_to, scopes, created_at)
+    VALUES ($1, $2, $3, $4, $5, $6, now()) RETURNING id
+)
+INSERT INTO access_token (id, token_hash, grant_id, scopes, issued_at, expires_at)
+SELECT $7, $8, id, $6, now(), now() + make_interval(secs => $9) FROM family
+"""
 SAVE_PAIR = f"""
 WITH access AS ({SAVE_ACCESS})
 INSERT INTO refresh_token (id, token_hash, grant_id, parent_id, issued_at, expires_at)
@@ -166,6 +174,15 @@ class NewGrant(msgspec.Struct, frozen=True, kw_only=True):
     auth_time: datetime | None = None
 
 
+class Issued(msgspec.Struct, frozen=True):
+    """Tokens about to be stored, and for how long the access token lives."""
+
+    access_token: str
+    refresh_token: str | None
+    scopes: list[str]
+    seconds: int
+
+
 async def save_grant(new: NewGrant) -> UUID:
     """Store a grant; return its id."""
     grant_id = uuid4()
@@ -190,17 +207,18 @@ async def save_code(
     await current_connection().execute(SAVE_CODE, *arguments)
 
 
-async def save_tokens(
-    grant_id: UUID, access: tuple[str, Sequence[str], int], refresh: tuple[str, UUID | None] | None = None
-) -> None:
-    """Store an access token (text, scopes, seconds) and, beside it, a refresh token (text, the one it follows)."""
-    token, scopes, seconds = access
-    first = (uuid4(), hash_of(token), grant_id, list(scopes), seconds)
-    if refresh is None:
-        await current_connection().execute(SAVE_ACCESS, *first)
-    else:
-        text, parent_id = refresh
-        await current_connection().execute(SAVE_PAIR, *first, uuid4(), hash_of(text), parent_id, REFRESH_DAYS)
+async def save_pair(grant_id: UUID, issued: Issued, parent_id: UUID | None) -> None:
+    """Store an access and a refresh token in a family; `parent_id` is the refresh token that this one follows."""
+    access = (uuid4(), hash_of(issued.access_token), grant_id, issued.scopes, issued.seconds)
+    refresh = (uuid4(), hash_of(issued.refresh_token or ""), parent_id, REFRESH_DAYS)
+    await current_connection().execute(SAVE_PAIR, *access, *refresh)
+
+
+async def save_single(new: NewGrant, issued: Issued) -> None:
+    """Store an access token and the family that it is alone in."""
+    family = (uuid4(), new.kind, new.client_id, new.user_id, new.narrowed_to, issued.scopes)
+    token = (uuid4(), hash_of(issued.access_token), issued.seconds)
+    await current_connection().execute(SAVE_SINGLE, *family, *token)
 
 
 async def find_code(code: str) -> StoredCode | None:

@@ -149,9 +149,10 @@ class ClientCredentials(grants.ClientCredentialsGrant):
         """
         super().validate_token_request()
         client = self.request.client
-        self.request.scope = client.get_allowed_scope(self.request.payload.scope or " ".join(client.scopes))
-        if self.request.scope is None:
+        settled = client.get_allowed_scope(self.request.payload.scope or " ".join(client.scopes))
+        if settled is None:
             raise InvalidScopeError("Ask for scopes that the client is registered for")
+        self.request.scope = settled
 
     def create_token_response(self) -> tuple[int, Any, Any]:
         """Issue: what Authlib does, with the settled scopes."""

@@ -109,10 +109,10 @@ async def world(litestar: Litestar) -> World:
 
 @pytest.fixture
 async def client(application: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """An HTTP client whose every exchange is held against the OpenAPI document."""
-    contract = Contract.of("maestro.json")
+    """An HTTP client whose every exchange is held against the OpenAPI documents."""
+    checks = [Contract.of(name).check for name in ("maestro.json", "oauth.json")]
     transport = httpx.ASGITransport(app=application, raise_app_exceptions=False)
     async with httpx.AsyncClient(
-        transport=transport, base_url="http://tutti.test", event_hooks={"response": [contract.check]}
+        transport=transport, base_url="http://tutti.test", event_hooks={"response": checks}
     ) as client:
         yield client

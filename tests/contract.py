@@ -1,4 +1,4 @@
-"""Holds every answer in every test against the committed OpenAPI document."""
+"""Holds every answer in every test against the committed OpenAPI documents."""
 
 import re
 from functools import cache
@@ -37,12 +37,22 @@ class Contract:
             return
         answer = operation["responses"].get(str(response.status_code))
         assert answer is not None, f"{response.status_code} is not documented for {operation['operationId']}"
-        media_type = response.headers["content-type"].partition(";")[0]
-        content = self.resolved(answer)["content"]
-        assert media_type in content, f"{media_type} is not documented for {operation['operationId']}"
+        answer = self.resolved(answer)
+        for name, header in answer.get("headers", {}).items():
+            assert name in response.headers or not self.resolved(header).get("required"), f"{name} is missing"
         await response.aread()
-        schema = content[media_type]["schema"] | {"components": self.document["components"]}
-        jsonschema_rs.validate(schema, response.json())
+        self.check_body(response, answer.get("content"), operation["operationId"])
+
+    def check_body(self, response: httpx.Response, contents: dict[str, Any] | None, operation: str) -> None:
+        """Fail unless the body is one of the documented ones; an answer without any has an empty body."""
+        if contents is None:
+            assert response.content == b"", f"{operation} answered a body that is not documented"
+            return
+        media_type = response.headers["content-type"].partition(";")[0]
+        assert media_type in contents, f"{media_type} is not documented for {operation}"
+        schema = contents[media_type]["schema"] | {"components": self.document["components"]}
+        body = response.json() if media_type.endswith("json") else response.text
+        jsonschema_rs.validate(schema, body)
 
     def operation(self, method: str, path: str) -> dict[str, Any] | None:
         """Find the operation of a request."""

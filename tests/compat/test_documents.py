@@ -15,6 +15,10 @@ pytestmark = [pytest.mark.compat, pytest.mark.timeout(600)]
 
 DOCUMENTS = sorted((FOLDER.parents[1] / "openapi").glob("*.json"))
 MAESTRO = FOLDER.parents[1] / "openapi" / "maestro.json"
+# OAuth has errors of its own (RFC 6749, 5.2); its keys and metadata are refused to nobody; browsers are only sent on.
+SPARED = {
+    "oauth": ("operation-4xx-problem-details-rfc7807", "operation-4xx-response", "operation-2xx-response"),
+}
 LOCK_FILES = [FOLDER / "package-lock.json", FOLDER / "lint" / "package-lock.json"]
 
 
@@ -35,7 +39,8 @@ def run(folder: Path, script: str, *arguments: str, at: Path | None = None) -> s
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
 def test_redocly_finds_nothing(judges: Path, document: Path) -> None:
-    arguments = ("--config", "redocly.yaml", "--format", "json")
+    spared = [f"--skip-rule={rule}" for rule in SPARED.get(document.stem, ())]
+    arguments = ("--config", "redocly.yaml", "--format", "json", *spared)
     told = json.loads(run(judges, "@redocly/cli/bin/cli.js", "lint", str(document), *arguments))
     assert told["problems"] == []
 

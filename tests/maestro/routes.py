@@ -75,7 +75,7 @@ def handlers() -> Iterator[tuple[str, HTTPRouteHandler]]:
 
 
 def account_routes() -> list[Route]:
-    """Return every route that is not public."""
+    """Return every route that is neither public nor the OAuth server's, which says what proof it asks for."""
     return [
         Route(
             handler.operation_id if isinstance(handler.operation_id, str) else path,
@@ -85,7 +85,7 @@ def account_routes() -> list[Route]:
             tuple(handler.opt.get("query", ())),
         )
         for path, handler in handlers()
-        if not handler.opt.get("public")
+        if not handler.opt.get("public") and "proof" not in handler.opt
     ]
 
 

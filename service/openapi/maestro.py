@@ -1,34 +1,37 @@
-"""The OpenAPI documents in `openapi/`, generated from the routes, committed, compared byte for byte.
+"""The document of the Maestro dialect.
 
 Litestar writes paths and parameters, msgspec the models. Here the document gets what neither can say: error answers in
-both of the dialect's media types, scopes, headers, examples, bodies that are read raw. It stays within what client
-generators accept: one tag and one request media type for each operation, named schemas, no `nullable`, no null among
-the values of an enumeration.
+both of the dialect's media types, scopes, headers, examples, bodies that are read raw.
 """
 
 import http
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
-import msgspec
 from litestar import Litestar, Router
-from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 
 from auth.scopes import MAESTRO, SCOPES
 from service.app import maestro_router
-from service.maestro import examples, models
-from service.maestro.errors import PROBLEM_JSON, TYPES, ErrorBody, InternalError
+from service.maestro import errors, examples, models
+from service.maestro.errors import PROBLEM_JSON, TYPES, InternalError
+from service.openapi.parts import (
+    COMPONENTS,
+    CONTACT,
+    REQUEST_ID,
+    SCHEMAS,
+    component_schemas,
+    drop_unused,
+    headers,
+    operations,
+    route_handlers,
+    text,
+    titled,
+)
 from service.settings import Settings
-from tenancy.errors import BadRequest, Conflict, Forbidden, NotFound, SetupRefused, TooLarge, Unauthenticated
+from tenancy.errors import BadRequest, Conflict, Forbidden, NotFound, TooLarge, Unauthenticated
 
-FOLDER = Path(__file__).resolve().parent.parent / "openapi"
-COMPONENTS = "#/components/"
-SCHEMAS = COMPONENTS + "schemas/"
-METHODS = ("get", "post", "put", "delete", "patch")
 # Which refusals an operation can answer with: every one, those that read a body, those that a state can forbid.
 EVERYWHERE = (400, 401, 403, 404, 500)
 WITH_BODY = (413, 415)
@@ -74,60 +77,11 @@ PATH_PARAMETERS = {
     "instanceId": "The instance's id.",
 }
 HEADERS = {
-    "RequestId": "The id of this request, in the service's log as well; a UUID sent as `X-Request-Id` is kept.",
+    "RequestId": REQUEST_ID,
     "Location": "Path of what was made.",
     "Link": 'The next page, as `<address>; rel="next"` (RFC 8288); absent on the last one.',
     "Challenge": "Which proof is missing (RFC 6750, 3).",
 }
-
-
-def documents() -> dict[str, Callable[[], dict[str, Any]]]:
-    """Name every document and what makes it."""
-    return {"maestro.json": maestro_document}
-
-
-def write_documents() -> list[str]:
-    """Write all documents; return their names."""
-    FOLDER.mkdir(exist_ok=True)
-    for name, make in documents().items():
-        (FOLDER / name).write_bytes(encoded(make()))
-    return sorted(documents())
-
-
-def check_documents() -> list[str]:
-    """Return the names of documents that are missing or not what the code says.
-
-    Raises:
-        SetupRefused: a document is not valid OpenAPI 3.1.
-    """
-    stale = []
-    for name, make in documents().items():
-        document = make()
-        for problem in problems(document):
-            raise SetupRefused(f"{name} is not valid: {problem}")
-        path = FOLDER / name
-        if not path.exists() or path.read_bytes() != encoded(document):
-            stale.append(name)
-    return stale
-
-
-def problems(document: dict[str, Any]) -> Iterator[str]:
-    """Tell what makes a document invalid OpenAPI 3.1.
-
-    Raises:
-        SetupRefused: the validator is not there.
-    """
-    try:  # the validator is a tool of developers: an installation that only serves does not have it
-        from openapi_spec_validator import OpenAPIV31SpecValidator  # noqa: PLC0415
-    except ImportError:
-        raise SetupRefused("The check needs the development packages; run: make install") from None
-    for error in OpenAPIV31SpecValidator(document).iter_errors():
-        yield error.message
-
-
-def encoded(document: dict[str, Any]) -> bytes:
-    """Write a document as it is committed."""
-    return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
 
 
 def maestro_document() -> dict[str, Any]:
@@ -141,8 +95,7 @@ def maestro_document() -> dict[str, Any]:
             "title": "Tutti: the Maestro dialect",
             "version": "1.0.0",
             "description": DESCRIPTION,
-            "contact": {"name": "The maintainers of Tutti"},
-            "license": {"name": "Proprietary", "identifier": "LicenseRef-Proprietary"},
+            **CONTACT,
         },
         "servers": [{"url": Settings().public_url, "description": "What `make run` starts."}],
         "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
@@ -158,7 +111,7 @@ def maestro_document() -> dict[str, Any]:
             "securitySchemes": {"accessToken": access_token(Settings().public_url)},
         },
     }
-    drop_unused_schemas(document)
+    drop_unused(document)
     return document
 
 
@@ -170,22 +123,6 @@ def generated(router: Router) -> dict[str, Any]:
     for operation in operations(document):
         operation["x-media-type"] = handlers[operation["operationId"]].opt.get("media_type")
     return document
-
-
-def route_handlers(app: Litestar) -> Iterator[HTTPRouteHandler]:
-    """Walk over an application's HTTP handlers."""
-    for route in app.routes:
-        for handler in getattr(route, "route_handlers", ()):
-            if isinstance(handler, HTTPRouteHandler):
-                yield handler
-
-
-def operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Walk over a document's operations."""
-    for path in document["paths"].values():
-        for method in METHODS:
-            if method in path:
-                yield path[method]
 
 
 def complete(operation: dict[str, Any]) -> None:
@@ -203,12 +140,6 @@ def complete(operation: dict[str, Any]) -> None:
         also = deepcopy(operation["responses"]["201"])
         also["description"] = "Created, in the status that the SDK generations of beta 3 to 7 know."
         operation["responses"] = {"200": also} | operation["responses"]
-
-
-def titled(docstring: str) -> tuple[str, str]:
-    """Take the beginning of a docstring as summary, up to its first stop of any kind; all of it as description."""
-    whole = " ".join(docstring.split())
-    return re.split(r"[.;:](?: |$)", whole, maxsplit=1)[0], whole
 
 
 def parameter(written: dict[str, Any]) -> dict[str, Any]:
@@ -265,11 +196,6 @@ def success_headers(operation: dict[str, Any], status: int) -> Iterator[tuple[st
         yield "Link", "Link"
 
 
-def headers(*named: tuple[str, str]) -> dict[str, Any]:
-    """Refer to described headers."""
-    return {header: {"$ref": f"{COMPONENTS}headers/{name}"} for header, name in named}
-
-
 def refusals(operation: dict[str, Any]) -> dict[str, Any]:
     """Refer to every refusal that an operation can answer with."""
     statuses = {*EVERYWHERE}
@@ -317,53 +243,8 @@ def access_token(url: str) -> dict[str, Any]:
 
 
 def schemas() -> dict[str, Any]:
-    """Write every model of the dialect; msgspec keeps the formats and descriptions that Litestar loses."""
-    named = [
-        one for one in vars(models).values() if isinstance(one, type) and issubclass(one, msgspec.Struct)
-    ]
-    own = [one for one in named if one.__module__ == models.__name__]
-    (_, written) = msgspec.json.schema_components([*own, ErrorBody], ref_template=SCHEMAS + "{name}")
-    for schema in written.values():
-        for field in schema["properties"].values():
-            plain(field)
-    return dict(sorted((written | DOCUMENT_SCHEMAS).items()))
-
-
-def plain(field: dict[str, Any]) -> None:
-    """Say of a field what generators do not guess: an object without known fields is open, our enums are of strings."""
-    if field.get("type") == "object":
-        field.setdefault("additionalProperties", True)
-    if "enum" in field:
-        field["type"] = "string"
-
-
-def drop_unused_schemas(document: dict[str, Any]) -> None:
-    """Leave out models that no operation leads to."""
-    every = document["components"]["schemas"]
-    used = reachable([document["paths"], document["components"]["responses"]], every)
-    document["components"]["schemas"] = {name: every[name] for name in sorted(used)}
-
-
-def reachable(node: Any, every: dict[str, Any]) -> set[str]:
-    """Name the schemas that a part of the document refers to, and those that they refer to."""
-    found: set[str] = set()
-    waiting = [node]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, list):
-            waiting += one
-        elif isinstance(one, dict):
-            name = str(one.get("$ref", "")).removeprefix(SCHEMAS)
-            if name in every and name not in found:
-                found.add(name)
-                waiting.append(every[name])
-            waiting += one.values()
-    return found
-
-
-def text(description: str | None = None) -> dict[str, Any]:
-    """Describe a text field."""
-    return {"type": "string"} | ({"description": description} if description else {})
+    """Write every model of the dialect, and what an author writes."""
+    return dict(sorted((component_schemas(models, errors) | DOCUMENT_SCHEMAS).items()))
 
 
 # What an author writes. The service reads these documents itself, so no model of ours describes them.

@@ -1,4 +1,4 @@
-"""A live service with two companies on it, and the vendor's SDK in the hands of each."""
+"""A live service with two companies on it, the vendor's SDK in the hands of each, and clients to log in to."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +9,9 @@ import httpx
 import msgspec
 import pytest
 
+from tests.compat.apps import LOOPBACK, PASSWORD, App, KeyPair, Script, new_keys, register, with_password
 from tests.compat.live import Live
+from tests.compat.login import Person
 from tests.compat.node import FOLDER, installed
 from tests.compat.sdk import Sdk, Session
 
@@ -145,3 +147,60 @@ def company(live: Live, sdk: Sdk, name: str) -> Company:
 def definition(name: str) -> Path:
     """Say where a workflow's definition is."""
     return Path(__file__).parent / "workflows" / f"{name}.yaml"
+
+
+class Logins(msgspec.Struct, frozen=True):
+    """Who and what logs in: Acme's clients of each kind, its administrator, and a member of both companies."""
+
+    server: App
+    native: App
+    robot: App
+    keys: KeyPair
+    ada_id: str
+    grace_id: str
+    acme: Company
+    globex: Company
+    transport: httpx.HTTPTransport
+
+    def ada(self, answer: str = "consent-allow") -> Person:
+        """Acme's administrator, in a new browser."""
+        return Person(self.transport, "admin@acme.example", PASSWORD, answer)
+
+    def grace(self, answer: str = "consent-allow") -> Person:
+        """A member of both companies, in a new browser."""
+        return Person(self.transport, "grace@example.org", PASSWORD, answer)
+
+
+@pytest.fixture(scope="session")
+def logins(companies: Companies, live: Live, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Logins]:
+    """Passwords for people and clients to log in to, made by the command line."""
+    acme, globex = companies.acme, companies.globex
+    keys = new_keys(tmp_path_factory.mktemp("keys"))
+    joining = ("create", "grace@example.org", "--name", "Grace Hopper", "--account")
+    with ThreadPoolExecutor() as threads:
+        server = threads.submit(register, live, acme.id, "confidential", keys=keys)
+        native = threads.submit(register, live, acme.id, "public", LOOPBACK)
+        scopes = ("aow_manage", "signature", "orchestration:read")
+        robot = threads.submit(register, live, acme.id, "machine", keys=keys, scopes=scopes)
+        ada_id = threads.submit(with_password, live, "set-password", "admin@acme.example")
+        grace_id = with_password(live, *joining, acme.id)
+        live.tutti("user", *joining, globex.id)
+    clients = (server.result(), native.result(), robot.result())
+    with httpx.HTTPTransport() as transport:
+        yield Logins(*clients, keys, ada_id.result(), grace_id, acme, globex, transport)
+
+
+@pytest.fixture(scope="session")
+def auth() -> Iterator[Script]:
+    """What the vendor's SDK has for logging in."""
+    driven = Script(installed(FOLDER), "oauth.mjs")
+    yield driven
+    driven.close()
+
+
+@pytest.fixture(scope="session")
+def openid() -> Iterator[Script]:
+    """A certified OpenID client, at the version that package.json names."""
+    driven = Script(installed(FOLDER), "openid.mjs")
+    yield driven
+    driven.close()

@@ -31,7 +31,7 @@ types: install ## mypy, strict
 openapi: install ## openapi/*.json is what the code says, and valid
 	@$(BIN)/tutti openapi --check
 
-compat: install ## the vendor's own SDK against a live server (needs Node.js 20 or newer)
+compat: install ## vendors' SDKs and OpenID clients against a live server (needs Node.js 20 or newer)
 	@$(BIN)/pytest -m compat tests/compat $(ARGS)
 
 bench: install ## requests per second and latencies, side by side with a bare handler

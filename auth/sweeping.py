@@ -3,9 +3,9 @@
 A little at a time, along the indexes, and past whatever another process is sweeping at the same moment.
 """
 
-import asyncio
 import logging
 import random
+from asyncio import sleep
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -61,7 +61,7 @@ async def sweeping(every: float = 600) -> None:
     """
     while True:
         # At moments of its own, so that processes started together do not sweep together.
-        await asyncio.sleep(every * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
+        await sleep(every * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
         try:
             logger.debug("swept %s", await sweep())
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:

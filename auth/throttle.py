@@ -17,9 +17,9 @@ An address is an IPv4 address or the /64 of an IPv6 address, which is what one c
 stored as hashes. Windows are the database's: aligned to its clock, the same for every process.
 """
 
-import asyncio
 import hashlib
 import unicodedata
+from asyncio import sleep
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from uuid import UUID, uuid4
@@ -107,7 +107,7 @@ class LoginAttempt(msgspec.Struct, frozen=True):
         self.refuse(failures, coming=1)
         for row in failures:
             if row["key_hash"] == self.name_key:
-                await asyncio.sleep(min(SLOWEST, SLOWER * max(0, row["failures"] - UNSLOWED)))
+                await sleep(min(SLOWEST, SLOWER * max(0, row["failures"] - UNSLOWED)))
 
     async def failed(self) -> None:
         """Count a wrong name or password.

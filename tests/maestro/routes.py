@@ -65,12 +65,12 @@ class Route(msgspec.Struct, frozen=True):
         return url
 
 
-def handlers() -> Iterator[tuple[str, HTTPRouteHandler]]:
-    """Walk over every handler of the application but the ones that only tell a route's methods."""
+def handlers(*, every: bool = False) -> Iterator[tuple[str, HTTPRouteHandler]]:
+    """Walk over every handler of the application; those that only tell a route's methods are left out unless wanted."""
     for route in create_litestar(worker=False).routes:
         assert isinstance(route, HTTPRoute), "a kind of route that the refusal tests do not know"
         for handler in route.route_handlers:
-            if handler.http_methods != {"OPTIONS"}:
+            if every or handler.http_methods != {"OPTIONS"}:
                 yield route.path, handler
 
 

@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
-from auth.sweeping import sweeping
 from litestar import Litestar, Request, Response, Router, get
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp
 
 from auth import endpoints as oauth
+from auth.pages.controllers import pages_router
+from auth.sweeping import sweeping
 from service.engine.worker import Worker
 from service.exchange import with_exchange
 from service.language.sandbox import Sandbox
@@ -97,7 +98,7 @@ def create_litestar(*, worker: bool) -> Litestar:
                 yield
 
     return Litestar(
-        [healthz, readyz, oauth.oauth_router(), maestro_router()],
+        [healthz, readyz, oauth.oauth_router(), pages_router(), maestro_router()],
         lifespan=[running],
         openapi_config=None,
         state=State({"issuer": settings().issuer}),

@@ -120,14 +120,23 @@ REFUSALS = {
         "An unexpected error occurred on the server.",
     ),
 }
+SENT = (
+    "To the client, with code, state and iss or with error, error_description, state and iss; or to the page where the "
+    "person logs in, chooses an account or consents."
+)
+PAGES = {
+    "ErrorPage": "A page for the person: the client or the redirect URI is not known, so nobody is sent on.",
+    "TooLargePage": "A page for the person: the body is too large.",
+    "FailurePage": "A page for the person: a fault of the server.",
+}
 COUNTED = {"413": "TooLarge", "429": "TooManyAttempts", "500": "Failed"}
 PROVED = {"400": "BadRequest", "401": "ClientRefused"} | COUNTED
 TOLD = {"401": "TokenRefused", "403": "ScopeMissing", "500": "Failed"}
-SENT_ON = {"303": "SentOn", "400": "ErrorPage", "500": "Failed"}
+SENT_ON = {"303": "SentOn", "400": "ErrorPage", "500": "FailurePage"}
 OPERATIONS = {
     "Authorize": About(tag="Logging in", security=NOBODY, answers=SENT_ON, form="AuthorizationForm"),
     "AuthorizeByForm": About(
-        tag="Logging in", security=NOBODY, answers=SENT_ON | {"413": "TooLarge"}, form="AuthorizationForm"
+        tag="Logging in", security=NOBODY, answers=SENT_ON | {"413": "TooLargePage"}, form="AuthorizationForm"
     ),
     "IssueToken": About(
         tag="Tokens", security=CLIENT, answers={"400": "BadRequest"} | COUNTED, form="TokenForm"
@@ -263,17 +272,9 @@ def pages() -> dict[str, Any]:
     """Describe what a browser gets."""
     named = headers(("X-Request-Id", "RequestId"), ("Cache-Control", "CacheControl"))
     page = {"schema": {"type": "string"}, "example": "<!doctype html><title>This did not work</title>"}
-    return {
-        "SentOn": {
-            "description": "To the client, with code, state and iss or with error, error_description, state and iss; "
-            "or to the page where the person logs in, chooses an account or consents.",
-            "headers": named | headers(("Location", "Location")),
-        },
-        "ErrorPage": {
-            "description": "A page for the person: the client or the redirect URI is not known, so nobody is sent on.",
-            "headers": named,
-            "content": {HTML: page},
-        },
+    sent_on = {"description": SENT, "headers": named | headers(("Location", "Location"))}
+    return {"SentOn": sent_on} | {
+        name: {"description": text, "headers": named, "content": {HTML: page}} for name, text in PAGES.items()
     }
 
 

@@ -12,6 +12,7 @@ from auth.bearer import hash_of, new_secret
 from auth.clients import delete_client, issue_token
 from auth.issuer import TOKEN_PATHS
 from auth.scopes import MAESTRO
+from auth.throttle import MOST_OF_CLIENT, TOKEN_WINDOW
 from tenancy.accounts import add_user, create_account, remove_member, suspend_account, suspend_user
 from tests.auth.oauth import (
     CALLBACK,
@@ -35,6 +36,10 @@ from tests.world import LIFE, World, bearer
 OPEN = {
     ("GET", "/oauth/auth"),
     ("POST", "/oauth/auth"),
+    ("GET", "/oauth/login"),
+    ("GET", "/oauth/account"),
+    ("GET", "/oauth/consent"),
+    ("GET", "/oauth/logout"),
     ("GET", "/oauth/jwks"),
     ("GET", "/.well-known/openid-configuration"),
     ("GET", "/.well-known/oauth-authorization-server"),
@@ -262,7 +267,7 @@ def test_route_says_what_proof_it_asks_for(route: Route) -> None:
 
 
 def test_routes_that_ask_for_no_proof_are_these() -> None:
-    assert {(route.method, route.path) for route in ROUTES if route.proof == "none"} <= OPEN
+    assert {(route.method, route.path) for route in ROUTES if route.proof == "none"} == OPEN
 
 
 def test_scripts_may_ask_for_methods_where_programs_call_and_nowhere_else() -> None:
@@ -423,3 +428,47 @@ async def test_a_token_in_a_form_is_held_to_the_same(client: httpx.AsyncClient, 
     answer = await client.post("/oauth/userinfo", data={"access_token": token}, headers=bearer(token))
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
     assert await everything() == stored
+
+
+READS_A_FORM = [route for route in ROUTES if route.method == "POST"]
+
+
+@pytest.mark.parametrize("route", READS_A_FORM, ids=named)
+@pytest.mark.parametrize(
+    ("content", "media_type", "status"),
+    [
+        (b"a=" + b"x" * 1_100_000, "application/x-www-form-urlencoded", 413),
+        (b"a=" + b"x" * 70_000, "application/x-www-form-urlencoded", 400),
+        (b"token=a&token=b", "application/x-www-form-urlencoded", 400),
+        (b"token=%ff", "application/x-www-form-urlencoded", 400),
+        (b"token=%00", "application/x-www-form-urlencoded", 400),
+        (b"\xff\xfe", "application/x-www-form-urlencoded", 400),
+        (b"&".join(b"a%d=b" % number for number in range(100)), "application/x-www-form-urlencoded", 400),
+        (b'{"token": "a"}', "application/json", 400),
+        (b"token=a", "text/plain", 400),
+    ],
+)
+async def test_route_refuses_a_body_that_is_no_form_of_one_meaning(
+    client: httpx.AsyncClient, stage: Stage, route: Route, content: bytes, media_type: str, status: int
+) -> None:
+    stored = await everything()
+    answer = await client.post(route.path, content=content, headers={"Content-Type": media_type})
+    assert answer.status_code == status
+    assert await everything() == stored
+
+
+@pytest.mark.parametrize("route", FOR_CLIENTS, ids=named)
+async def test_route_slows_down_whoever_guesses_and_nobody_else(
+    client: httpx.AsyncClient, stage: Stage, route: Route
+) -> None:
+    wrong = stage.clients["a wrong secret"].headers
+    body = await stage.body(route)
+    stored = await everything()
+    # Two windows' worth: the first may end in between.
+    answers = [await client.post(route.path, data=body, headers=wrong) for _ in range(2 * MOST_OF_CLIENT + 1)]
+    assert {answer.status_code for answer in answers[:2]} < {400, 401}
+    refused = next(answer for answer in answers if answer.status_code == 429)
+    assert refused.json()["error"] == "slow_down"
+    assert 1 <= int(refused.headers["retry-after"]) <= TOKEN_WINDOW
+    assert await everything() == stored
+    assert (await client.post(route.path, data=body, headers=stage.app.basic)).status_code == 200

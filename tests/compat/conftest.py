@@ -150,9 +150,13 @@ def definition(name: str) -> Path:
 
 
 class Logins(msgspec.Struct, frozen=True):
-    """Who and what logs in: Acme's clients of each kind, its administrator, and a member of both companies."""
+    """Who and what logs in: Acme's clients of each kind, its administrator, and a member of both companies.
+
+    Nobody is sent to the `agent` by the way: what people have allowed it is for its own tests to say.
+    """
 
     server: App
+    agent: App
     native: App
     robot: App
     keys: KeyPair
@@ -162,13 +166,13 @@ class Logins(msgspec.Struct, frozen=True):
     globex: Company
     transport: httpx.HTTPTransport
 
-    def ada(self, answer: str = "consent-allow") -> Person:
+    def ada(self) -> Person:
         """Acme's administrator, in a new browser."""
-        return Person(self.transport, "admin@acme.example", PASSWORD, answer)
+        return Person(self.transport, "admin@acme.example", PASSWORD)
 
-    def grace(self, answer: str = "consent-allow") -> Person:
+    def grace(self) -> Person:
         """A member of both companies, in a new browser."""
-        return Person(self.transport, "grace@example.org", PASSWORD, answer)
+        return Person(self.transport, "grace@example.org", PASSWORD)
 
 
 @pytest.fixture(scope="session")
@@ -179,13 +183,14 @@ def logins(companies: Companies, live: Live, tmp_path_factory: pytest.TempPathFa
     joining = ("create", "grace@example.org", "--name", "Grace Hopper", "--account")
     with ThreadPoolExecutor() as threads:
         server = threads.submit(register, live, acme.id, "confidential", keys=keys)
+        agent = threads.submit(register, live, acme.id, "confidential", keys=keys)
         native = threads.submit(register, live, acme.id, "public", LOOPBACK)
         scopes = ("aow_manage", "signature", "orchestration:read")
         robot = threads.submit(register, live, acme.id, "machine", keys=keys, scopes=scopes)
         ada_id = threads.submit(with_password, live, "set-password", "admin@acme.example")
         grace_id = with_password(live, *joining, acme.id)
         live.tutti("user", *joining, globex.id)
-    clients = (server.result(), native.result(), robot.result())
+    clients = (server.result(), agent.result(), native.result(), robot.result())
     with httpx.HTTPTransport() as transport:
         yield Logins(*clients, keys, ada_id.result(), grace_id, acme, globex, transport)
 

@@ -26,9 +26,8 @@ from auth.bearer import TOKEN_BYTES, hash_of
 from auth.clients import Registration, create_client, delete_client
 from auth.consents import allowed
 from auth.grants import GRANTS
-from auth.passwords import hash_password
 from auth.scopes import MAESTRO
-from tenancy.accounts import remove_member, set_password, suspend_user
+from tenancy.accounts import remove_member, suspend_user
 from tenancy.errors import Conflict
 from tenancy.postgres import connected
 from tenancy.rows import transaction
@@ -50,6 +49,7 @@ from tests.auth.oauth import (
     signed,
     unknown_id,
 )
+from tests.auth.person import PASSWORD, page_of, person, token_of, told
 from tests.tenancy.databases import superuser
 from tests.world import World, bearer
 
@@ -88,7 +88,6 @@ MUST = {
 SHOULD = {9, 13}
 DEFECTS = set(range(1, 27))  # of the library, as it comes
 MATCHING = ("test_assertions", "test_authorization", "test_endpoints", "test_grants", "test_threats")
-PASSWORD = "correct horse battery staple"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
@@ -631,6 +630,18 @@ async def test_row_33_consent_is_per_user_client_and_scope(client: httpx.AsyncCl
     answered(await by_assertion(client, app.assertion(world.acme.admin_id)))
 
 
+async def test_row_33_person_is_asked_again_for_more_and_not_for_the_same(world: World) -> None:
+    ada, app = await person(world.acme.admin_id, "admin@acme.example"), await registered(world.acme.id)
+    assert "code" in await ada.allows(app, scope="openid signature")
+    for scope in ("openid signature", "signature"):
+        assert "code" in told(await ada.asks(app, scope=scope), app)
+    page = await ada.begins(app, scope="openid extended")
+    assert page_of(page) == "consent"
+    assert told(await ada.sends(page, answer="deny"), app)["error"] == "access_denied"
+    assert page_of(await ada.begins(app, scope="openid extended")) == "consent"
+    assert page_of(await ada.begins(await registered(world.acme.id))) == "consent"
+
+
 async def test_row_34_pages_cannot_be_framed_kept_or_leak_where_they_were(
     client: httpx.AsyncClient, world: World
 ) -> None:
@@ -649,54 +660,49 @@ async def test_row_34_pages_cannot_be_framed_kept_or_leak_where_they_were(
         assert "no-store" in page.headers["cache-control"]
 
 
-async def test_row_34_form_without_its_token_or_from_elsewhere_logs_nobody_in(
-    client: httpx.AsyncClient, world: World
-) -> None:
-    await set_password("admin@acme.example", hash_password(PASSWORD))
-    app = await registered(world.acme.id)
-    page = await client.get("/oauth/auth", params=app.parameters(), follow_redirects=True)
-    action, fields = login_form(page)
-    hidden = {name: value for name, value in fields.items() if value}
-    assert hidden
-    typed = filled(fields)
-    for changed, headers in (
-        (dict.fromkeys(hidden, ""), {}),
-        ({name: value[::-1] for name, value in hidden.items()}, {}),
-        ({}, {"Origin": "https://evil.example"}),
-        ({}, {"Sec-Fetch-Site": "cross-site"}),
+async def test_row_34_form_without_its_token_or_from_elsewhere_logs_nobody_in(world: World) -> None:
+    ada, app = await person(world.acme.admin_id, "admin@acme.example"), await registered(world.acme.id)
+    page = await ada.begins(app)
+    typed = {"email": ada.email, "password": PASSWORD}
+    genuine = {"form_token": token_of(page)}
+    for fields, headers in (
+        ({}, ada.ours),
+        ({"form_token": token_of(page)[::-1]}, ada.ours),
+        (genuine, {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}),
+        (genuine, {"Origin": "https://evil.example"}),
     ):
-        answer = await client.post(action, data=typed | changed, headers=headers)
+        answer = await ada.http.post(page.request.url, data=typed | fields, headers=headers)
         assert answer.status_code in (400, 403)
         assert "location" not in answer.headers
+        assert page_of(await ada.begins(app)) == "login"
+    assert page_of(await ada.follows(await ada.logs_in(page))) == "consent"
 
 
-async def test_defect_26_posted_credentials_are_not_posted_on(
-    client: httpx.AsyncClient, world: World
+async def test_defect_24_prompts_and_ages_are_kept_by_the_pages(
+    world: World, owner: asyncpg.Connection
 ) -> None:
-    await set_password("admin@acme.example", hash_password(PASSWORD))
-    app = await registered(world.acme.id)
-    page = await client.get("/oauth/auth", params=app.parameters(), follow_redirects=True)
-    action, fields = login_form(page)
-    answer = await client.post(action, data=filled(fields), headers={"Origin": issuer().origin})
+    ada, app = await person(world.acme.admin_id, "admin@acme.example"), await registered(world.acme.id)
+    assert told(await ada.asks(app, prompt="none"), app)["error"] == "login_required"
+    await ada.reaches(app, "consent")
+    assert told(await ada.asks(app, prompt="none"), app)["error"] == "consent_required"
+    assert "code" in await ada.allows(app)
+    assert "code" in told(await ada.asks(app, prompt="none"), app)
+    assert page_of(await ada.begins(app, prompt="consent")) == "consent"
+    # Asked for once, and then it is done.
+    assert page_of(await ada.begins(app, prompt="login")) == "login"
+    assert "code" in await ada.allows(app, prompt="login")
+    await owner.execute("UPDATE login_session SET auth_time = auth_time - interval '1 hour'")
+    assert "code" in told(await ada.asks(app, max_age="10000"), app)
+    assert page_of(await ada.begins(app, max_age="1")) == "login"
+
+
+async def test_defect_26_posted_credentials_are_not_posted_on(world: World) -> None:
+    ada, app = await person(world.acme.admin_id, "admin@acme.example"), await registered(world.acme.id)
+    answer = await ada.logs_in(await ada.begins(app))
     assert answer.status_code == 303
-
-
-def login_form(page: httpx.Response) -> tuple[str, dict[str, str]]:
-    """Where a page's form goes, and its fields with what is in them."""
-    action = re.search(r'<form[^>]*\baction="([^"]*)"', page.text)
-    fields = {}
-    for tag in re.findall(r"<input[^>]*>", page.text):
-        attributes = dict(re.findall(r'(\w+)="([^"]*)"', tag))
-        fields[attributes["name"]] = attributes.get("value", "")
-    return (action[1] if action else page.request.url.path), fields
-
-
-def filled(fields: Mapping[str, str]) -> dict[str, str]:
-    """The fields of a login form, with what a person types."""
-    return {
-        name: PASSWORD if "password" in name else value or "admin@acme.example"
-        for name, value in fields.items()
-    }
+    answer = await ada.sends(await ada.follows(answer), answer="allow")
+    assert answer.status_code == 303
+    assert "code" in told(answer, app)
 
 
 @pytest.mark.parametrize("change", ["the user is suspended", "the membership ends", "the client is deleted"])

@@ -332,7 +332,7 @@ def refused(request: Request[Any, Any, Any], refusal: Refusal) -> Response[OAuth
     if isinstance(refusal, TooManyAttempts):
         headers["Retry-After"] = str(refusal.retry_after)
     if isinstance(refusal, Unauthenticated):
-        sent = request.headers.get("authorization") is not None
+        sent = "authorization" in request.headers or request.headers.get("content-length", "0") != "0"
         headers["WWW-Authenticate"] = 'Bearer realm="tutti"' + (', error="invalid_token"' if sent else "")
     if isinstance(refusal, Forbidden):
         headers["WWW-Authenticate"] = (
@@ -370,7 +370,8 @@ EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {
     HTTPException: misunderstood,
     Exception: failed,
 }
-HANDLERS = [token, revoke, introspect, user_info, user_info_by_form, jwks, metadata, preflight]
+# The preflight first: of a path that has no handler for OPTIONS yet, Litestar makes one of its own.
+HANDLERS = [preflight, token, revoke, introspect, user_info, user_info_by_form, jwks, metadata]
 
 
 def oauth_router() -> Router:

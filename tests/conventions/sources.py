@@ -22,8 +22,8 @@ class Source(msgspec.Struct, frozen=True):
 
     @property
     def tree(self) -> ast.Module:
-        """What Python makes of it."""
-        return parsed(self.text)
+        """What Python makes of it; of another kind of file, nothing."""
+        return parsed(self.text if self.path.endswith(".py") else "")
 
     @property
     def escapes(self) -> dict[int, str]:

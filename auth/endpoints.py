@@ -319,7 +319,12 @@ def metadata_of(issuer: Issuer) -> Metadata:
 
 
 @route(
-    list(FOR_SCRIPTS), http_method=[HttpMethod.OPTIONS], status_code=204, include_in_schema=False, opt=ANYONE
+    list(FOR_SCRIPTS),
+    http_method=[HttpMethod.OPTIONS],
+    status_code=204,
+    include_in_schema=False,
+    opt=ANYONE,
+    middleware=[for_scripts],
 )
 async def preflight() -> None:
     """Let a browser ask whether a page may call; `for_scripts` writes the answer."""

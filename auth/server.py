@@ -8,6 +8,7 @@ import base64
 import binascii
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from urllib.parse import unquote
 from uuid import UUID
 
 import msgspec
@@ -190,7 +191,7 @@ def basic_credentials(authorization: str | None) -> tuple[str, str] | None:
         if colon:
             return None
         raise InvalidClientError("The Authorization header is malformed")
-    return name, secret
+    return unquote(name), unquote(secret)  # as RFC 6749, 2.3.1, has clients write them
 
 
 def by_private_key(

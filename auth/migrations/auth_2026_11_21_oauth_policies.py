@@ -27,6 +27,7 @@ CREATE INDEX client_origins ON client USING gin (origins);
 CREATE INDEX oauth_grant_created ON oauth_grant (created_at);
 CREATE INDEX access_token_expires ON access_token (expires_at);
 CREATE INDEX refresh_token_expires ON refresh_token (expires_at);
+CREATE INDEX known_device_seen ON known_device (seen_at);
 CREATE INDEX login_session_expires ON login_session (expires_at);
 CREATE INDEX authorization_request_expires ON authorization_request (expires_at);
 CREATE INDEX used_assertion_expires ON used_assertion (expires_at);

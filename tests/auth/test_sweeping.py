@@ -189,7 +189,16 @@ async def test_a_sweep_waits_for_nobody(owner: asyncpg.Connection, world: World)
 
 
 @pytest.mark.parametrize(
-    "table", ["authorization_request", "login_session", "throttle", "used_assertion", "access_token"]
+    "table",
+    [
+        "authorization_request",
+        "login_session",
+        "throttle",
+        "used_assertion",
+        "access_token",
+        "refresh_token",
+        "known_device",
+    ],
 )
 async def test_rows_that_have_ended_are_found_along_an_index(
     owner: asyncpg.Connection, world: World, table: str

@@ -104,7 +104,7 @@ async def test_every_login_has_a_cookie_of_its_own(ada: Person, app: App) -> Non
 @pytest.mark.parametrize("value", ["", "short", "y" * 44, "ü" * 43, '"quoted"', "a;b", "\x00" * 43])
 async def test_a_cookie_that_cannot_be_ours_is_replaced(world: World, app: App, value: str) -> None:
     ada = await person(world.acme.admin_id, EMAIL)
-    header = {"Cookie": f"tutti_session={value}".encode("latin-1")}
+    header = {b"Cookie": f"tutti_session={value}".encode("latin-1")}
     answer = await ada.http.get("/oauth/auth", params=app.parameters(), headers=header)
     assert answer.status_code == 303
     assert "tutti_session=" in answer.headers["set-cookie"]

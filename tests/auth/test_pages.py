@@ -1,5 +1,6 @@
 """What people meet: which page is due, what it shows, where it leads, and what browsers may do with it."""
 
+import asyncio
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -457,6 +458,20 @@ async def test_a_request_is_answered_once(ada: Person, app: App) -> None:
     told(await ada.sends(page, answer="allow"), app)
     assert reason_of(await ada.sends(page, answer="allow")) == LOST
     assert reason_of(await ada.http.get(page.request.url)) == LOST
+
+
+async def test_an_answer_pressed_many_times_at_once_counts_once(ada: Person, app: App) -> None:
+    page = await ada.reaches(app, "consent")
+    answers = await asyncio.gather(*(ada.sends(page, answer="allow") for _ in range(8)))
+    assert sorted(answer.status_code for answer in answers) == [303, *[400] * 7]
+    assert await stored("SELECT count(*) FROM oauth_grant WHERE kind = 'authorization_code'") == 1
+
+
+async def test_of_logins_in_many_tabs_at_once_one_counts(ada: Person, app: App) -> None:
+    pages = [await ada.begins(app, state=str(number)) for number in range(8)]
+    answers = await asyncio.gather(*(ada.logs_in(page) for page in pages))
+    assert sorted(answer.status_code for answer in answers) == [303, *[400] * 7]
+    assert await stored("SELECT count(*) FROM login_session") == 1
 
 
 async def test_two_tabs_of_a_browser_log_in_one_after_the_other(ada: Person, app: App) -> None:

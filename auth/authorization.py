@@ -22,7 +22,7 @@ from auth.server import Answer, FormRequest, Server
 
 PROMPTS = frozenset({"none", "login", "consent", "select_account"})
 LARGEST_REQUEST = 8192  # characters of all parameters together; they wait in the database for their person
-LONGEST_AGE = 10**9  # seconds
+LONGEST_AGE = 9  # digits of a number of seconds: 31 years
 # What the error page says; of the request itself it shows nothing.
 UNKNOWN_CLIENT = "The application that sent you here is not registered, or may not log anybody in."
 WRONG_REDIRECT = (
@@ -130,12 +130,17 @@ def contradiction(parameters: Mapping[str, str]) -> tuple[str, str] | None:
         (not prompts <= PROMPTS, "invalid_request", f"Known prompts: {' '.join(sorted(PROMPTS))}"),
         ("none" in prompts and len(prompts) > 1, "invalid_request", "prompt=none stands alone"),
         (
-            not (age.isascii() and age.isdigit() and int(age[:11]) <= LONGEST_AGE),
+            not is_age(age),
             "invalid_request",
             "max_age is a number of seconds",
         ),
     ]
     return next(((error, advice) for wrong, error, advice in rules if wrong), None)
+
+
+def is_age(text: str) -> bool:
+    """Whether a text is a number of seconds."""
+    return text.isascii() and text.isdigit() and len(text) <= LONGEST_AGE
 
 
 def prompts_of(parameters: Mapping[str, str]) -> frozenset[str]:

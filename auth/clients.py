@@ -188,6 +188,8 @@ def check_redirect(uri: str) -> None:
         host, _ = parts.hostname, parts.port  # either may be impossible
     except ValueError:
         raise BadRequest(f"The redirect URI {uri!r} is not a URI.") from None
+    if parts.geturl() != uri:  # an answer's parameters are added to it the same way
+        raise BadRequest(f"The redirect URI {uri!r} has another spelling, {parts.geturl()}: register that.")
     if not uri.isascii() or not uri.isprintable() or set(uri) & {" ", "#", "*", "\\"} or "@" in parts.netloc:
         raise BadRequest(
             f"The redirect URI {uri!r} has a fragment, a wildcard, a user or characters that belong in no URI."

@@ -141,7 +141,7 @@ async def answered(
     async with transaction():
         answer = await bridged(call, server_for(issuer), wanted)
     if answer.error in GUESSES:
-        await throttle.token_failure(claimed_client(wanted), address_of(request))
+        await throttle.token_failure(claimed_client(wanted), throttle.address_of(request))
     challenge = {name: text for name, text in answer.headers.items() if name == "WWW-Authenticate"}
     return Response(answer.body, status_code=answer.status, headers=NOT_STORED | challenge)
 
@@ -182,11 +182,6 @@ def endpoint(server: Server, kind: type[Any], wanted: FormRequest) -> Answer:
 def claimed_client(wanted: FormRequest) -> str:
     """Say which client a request claims to be of: for counting its failures, proved or not."""
     return wanted.basic[0] if wanted.basic else wanted.fields.get("client_id", "")
-
-
-def address_of(request: Request[Any, Any, Any]) -> str:
-    """Return the address that a request comes from."""
-    return request.client.host if request.client else ""
 
 
 @get("/oauth/userinfo", operation_id="GetUserInfo", opt=BEARER, middleware=[for_scripts])

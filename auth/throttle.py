@@ -6,6 +6,7 @@
 | a login: address                         | 15 minutes  | 100     | refused until the window ends                   |
 | a login: known device, instead of both   | 15 minutes  | 10      | refused until the window ends                   |
 | a login: name, from everywhere           | 15 minutes  | 20      | unknown devices wait, longer each time, 3 s at most |
+| logins begun: address                    | 10 minutes  | 600     | refused until the window ends                   |
 | a client's proof: client and address     | 1 minute    | 30      | further failures are refused                    |
 | a client's proof: address                | 1 minute    | 300     | further failures are refused                    |
 
@@ -22,15 +23,17 @@ import unicodedata
 from asyncio import sleep
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv6Address, IPv6Network, ip_address
+from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
 import msgspec
+from litestar.connection import ASGIConnection
 
 from auth.bearer import hash_of, new_secret
 from auth.passwords import login_name
 from tenancy.errors import TooManyAttempts
-from tenancy.rows import read, transaction
+from tenancy.rows import current_connection, read, transaction
 
 LOGIN_WINDOW = (
     900  # seconds: 40 guesses an hour at one name, and a person who forgot their password waits for coffee
@@ -41,6 +44,8 @@ MOST_OF_ADDRESS = 100  # an office behind one address mistypes too; a list of le
 UNSLOWED = 20  # failures of one name that people make by themselves; more come from many addresses
 SLOWER = 0.1  # seconds for each failure beyond those
 SLOWEST = 3.0  # seconds: less than a browser, or a person, gives up after
+BEGUN_WINDOW = 600  # seconds that a login which was begun waits for its person
+MOST_BEGUN = 600  # of one address: an office in the morning; each is a row that a stranger can make
 TOKEN_WINDOW = 60  # seconds: a client that was set up wrong is soon let go on
 MOST_OF_CLIENT = 30  # a wrong secret in a loop that waits 2 s passes; guessing 256 bits does not get anywhere
 MOST_OF_CLIENTS_ADDRESS = 300  # several clients of one address at their most
@@ -74,6 +79,7 @@ ON CONFLICT (key_hash, window_start) DO UPDATE SET failures = throttle.failures 
 """
 COUNT_LOGIN = COUNT % LOGIN_KEYS
 COUNT_TOKEN = COUNT % TOKEN_KEYS
+COUNT_BEGUN = COUNT % "SELECT $2::bytea AS key_hash"
 
 # One login of a user at a time: their devices are counted.
 LOCK = "SELECT FROM app_user WHERE id = $1 FOR NO KEY UPDATE"
@@ -184,6 +190,17 @@ class LoginAttempt(msgspec.Struct, frozen=True):
         return key_of("login with", self.device or "")
 
 
+async def begun(address: str) -> None:
+    """Count a login that was begun, inside the transaction that stores it.
+
+    Raises:
+        TooManyAttempts: so many wait for their person that no more are taken from this address.
+    """
+    key = key_of("login begun from", network_of(address))
+    counted = await current_connection().fetch(COUNT_BEGUN, BEGUN_WINDOW, key)
+    refuse_beyond({key: MOST_BEGUN}, counted)
+
+
 async def token_failure(client_id: str, address: str) -> None:
     """Count a wrong secret, code, refresh token or assertion; call it after the failure, outside a transaction.
 
@@ -208,6 +225,11 @@ def refuse_beyond(limits: Mapping[bytes, int], failures: Sequence[asyncpg.Record
         limit = limits.get(row["key_hash"])
         if limit is not None and row["failures"] + coming > limit:
             raise TooManyAttempts(row["seconds_left"])
+
+
+def address_of(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
+    """Return the address that a request comes from; behind a proxy that is trusted, the one that it tells."""
+    return connection.client.host if connection.client else ""
 
 
 def network_of(address: str) -> str:

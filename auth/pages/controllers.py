@@ -16,7 +16,7 @@ from litestar import Request, Response, Router, get, post
 from litestar.datastructures import Cookie
 from litestar.exceptions import HTTPException
 
-from auth import consents, passwords, sessions
+from auth import consents, passwords, sessions, throttle
 from auth.authorization import Approval, RequestRefused, Returned, declined, examined, granted
 from auth.bearer import new_secret
 from auth.forms import form, form_of
@@ -27,7 +27,7 @@ from auth.pages.waiting import LOST, Pending, Standing
 from auth.registered import live_client
 from auth.scopes import SCOPES
 from auth.sessions import TOKEN_FIELD
-from auth.throttle import LoginAttempt
+from auth.throttle import LoginAttempt, address_of
 from tenancy.errors import Refusal, TooManyAttempts
 from tenancy.rows import transaction
 
@@ -110,6 +110,7 @@ async def authorize(request: Request[Any, Any, Any]) -> Answer:
         if "none" in authorization.prompts:
             return redirect(declined(issuer, authorization, UNASKED[standing.step]))
         key, cookies = (key, ()) if key else new_browser(issuer)
+        await throttle.begun(address_of(request))
         await waiting.store(standing.pending, key)
     return redirect(page_of(issuer, standing), cookies)
 
@@ -145,7 +146,7 @@ async def log_in(request: Request[Any, Any, Any]) -> Answer:
     async with transaction():
         pending = await visit.pending()
     email, device = fields.get("email", ""), sessions.device_of(request)
-    attempt = LoginAttempt(email, request.client.host if request.client else "", device)
+    attempt = LoginAttempt(email, address_of(request), device)
     try:
         await attempt.admit()
         user_id = await passwords.check(email, fields.get("password", ""))

@@ -7,13 +7,16 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+import httpx
 import pytest
 
 from auth import throttle
 from auth.bearer import hash_of, new_secret
 from auth.throttle import (
+    BEGUN_WINDOW,
     LOGIN_WINDOW,
     LONGEST_NAME,
+    MOST_BEGUN,
     MOST_DEVICES,
     MOST_OF_ADDRESS,
     MOST_OF_CLIENT,
@@ -29,6 +32,8 @@ from auth.throttle import (
 )
 from tenancy.accounts import set_password
 from tenancy.errors import TooManyAttempts
+from tenancy.rows import transaction
+from tests.auth.oauth import registered
 from tests.world import World
 
 ADA = "member@acme.example"
@@ -412,3 +417,19 @@ async def test_failures_of_clients_do_not_count_as_logins() -> None:
     for _ in range(MOST_OF_CLIENT):
         await token_failure(ADA, HERE)
     await attempt().admit()
+
+
+async def test_logins_that_nobody_finishes_are_limited_by_address(
+    client: httpx.AsyncClient, world: World
+) -> None:
+    app = await registered(world.acme.id)
+    key = throttle.key_of("login begun from", "127.0.0.1")
+    assert (await client.get("/oauth/auth", params=app.parameters())).status_code == 303
+    async with transaction() as connection:
+        await connection.execute("UPDATE throttle SET failures = $2 WHERE key_hash = $1", key, MOST_BEGUN)
+    refused = await client.get("/oauth/auth", params=app.parameters())
+    assert refused.status_code == 429
+    assert 0 < int(refused.headers["retry-after"]) <= BEGUN_WINDOW
+    assert "text/html" in refused.headers["content-type"]
+    async with transaction() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM authorization_request") == 1

@@ -127,6 +127,7 @@ SENT = (
 PAGES = {
     "ErrorPage": "A page for the person: the client or the redirect URI is not known, so nobody is sent on.",
     "TooLargePage": "A page for the person: the body is too large.",
+    "WaitPage": "A page for the person: too many logins were begun from their address; it says how long to wait.",
     "FailurePage": "A page for the person: a fault of the server.",
 }
 COUNTED = {"413": "TooLarge", "429": "TooManyAttempts", "500": "Failed"}
@@ -134,7 +135,9 @@ PROVED = {"400": "BadRequest", "401": "ClientRefused"} | COUNTED
 TOLD = {"401": "TokenRefused", "403": "ScopeMissing", "500": "Failed"}
 SENT_ON = {"303": "SentOn", "400": "ErrorPage", "500": "FailurePage"}
 OPERATIONS = {
-    "Authorize": About(tag="Logging in", security=NOBODY, answers=SENT_ON, form="AuthorizationForm"),
+    "Authorize": About(
+        tag="Logging in", security=NOBODY, answers=SENT_ON | {"429": "WaitPage"}, form="AuthorizationForm"
+    ),
     "AuthorizeByForm": About(
         tag="Logging in", security=NOBODY, answers=SENT_ON | {"413": "TooLargePage"}, form="AuthorizationForm"
     ),

@@ -69,7 +69,7 @@ async def test_a_login_is_stored_as_a_hash_and_nothing_is_before(world: World, a
     assert await stored("SELECT auth_time FROM login_session") is not None
 
 
-@pytest.mark.parametrize("planted", [new_secret(), "x" * 43])
+@pytest.mark.parametrize("planted", [new_secret(), "x" * 43], ids=["random", "chosen"])
 async def test_a_planted_cookie_is_nobodys_login(world: World, app: App, planted: str) -> None:
     thief = Person(EMAIL)
     ada = await person(world.acme.admin_id, EMAIL)

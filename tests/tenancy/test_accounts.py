@@ -105,7 +105,7 @@ async def test_a_user_is_found_by_address_or_id(world: World) -> None:
 STRANGER = "nobody@acme.example"
 
 
-@pytest.mark.parametrize("who", [STRANGER, str(uuid4())])
+@pytest.mark.parametrize("who", [STRANGER, str(uuid4())], ids=["e-mail", "id"])
 @pytest.mark.parametrize(
     "verb",
     [

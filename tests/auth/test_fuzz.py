@@ -164,9 +164,9 @@ class Request(msgspec.Struct):
 
     @property
     def parameters(self) -> dict[bytes, bytes]:
-        """What is said in query and body."""
+        """What is said in query and body; without a value nothing is."""
         pairs = (one.partition(b"=") for text in (self.query, self.body) for one in text.split(b"&"))
-        return {plain(name): plain(value) for name, _, value in pairs}
+        return {plain(name): plain(value) for name, _, value in pairs if value}
 
     @property
     def secrets(self) -> list[str]:

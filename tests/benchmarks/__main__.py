@@ -6,6 +6,7 @@ medians of the rounds. Nothing here is a test: a busy machine is not a defect.
 
 import argparse
 import asyncio
+import base64
 import contextlib
 import itertools
 import os
@@ -22,6 +23,7 @@ from pathlib import Path
 from uuid import UUID
 
 import httpx
+import msgspec
 import uvloop
 from rich.console import Console
 from rich.table import Table
@@ -36,6 +38,8 @@ os.environ |= {
     "TUTTI_OWNER_DATABASE_URL": f"postgresql://tutti_owner{DATABASE}",
 }
 
+from auth.clients import Registration, create_client  # noqa: E402
+from auth.scopes import MAESTRO  # noqa: E402
 from service.language.sandbox import Sandbox  # noqa: E402
 from service.settings import settings  # noqa: E402
 from tenancy.postgres import connected, pool, provide_embedded  # noqa: E402
@@ -57,6 +61,33 @@ FROM generate_series(1, $4) AS n, (SELECT id, version FROM workflow_version WHER
 """
 
 
+# What is exchanged once, made in bulk under names that can be told from their numbers.
+FAMILIES = """
+INSERT INTO oauth_grant (id, kind, client_id, user_id, scopes, auth_time, created_at)
+SELECT gen_random_uuid(), 'authorization_code', $1, $2, $3, now(), now() FROM generate_series(1, $4) RETURNING id
+"""
+REFRESH_TOKENS = """
+INSERT INTO refresh_token (id, token_hash, grant_id, issued_at, expires_at)
+SELECT gen_random_uuid(), sha256(convert_to('refresh-' || n, 'UTF8')), grant_id, now(), now() + interval '1 day'
+FROM unnest($1::uuid[]) WITH ORDINALITY AS made (grant_id, n)
+"""
+CODES = """
+INSERT INTO authorization_code (id, code_hash, grant_id, redirect_uri, expires_at)
+SELECT gen_random_uuid(), sha256(convert_to('code-' || n, 'UTF8')), grant_id, $2, now() + interval '1 day'
+FROM unnest($1::uuid[]) WITH ORDINALITY AS made (grant_id, n)
+"""
+CALLBACK = "https://app.example/callback"
+MOST_PER_SECOND = 2000  # exchanges that there is enough for
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """A client, the header that proves it, and a family of its own."""
+
+    id: UUID
+    basic: str
+    grant_id: UUID | None = None
+
+
 class Bench:
     """A prepared service and what to ask of it."""
 
@@ -75,6 +106,16 @@ class Bench:
                     await round_of(self.port, request, self.arguments.connections, self.arguments.seconds)
                 )
         self.results |= {name: median(found) for name, found in rounds.items()}
+
+
+def form(caller: Caller, fields: str) -> bytes:
+    """Write a request for tokens."""
+    headers = (
+        f"Host: bench\r\nAuthorization: {caller.basic}\r\nContent-Type: application/x-www-form-urlencoded"
+    )
+    return (
+        f"POST /oauth/token HTTP/1.1\r\n{headers}\r\nContent-Length: {len(fields)}\r\n\r\n{fields}".encode()
+    )
 
 
 def asked(method: str, path: str, token: str = "", body: bytes = b"") -> bytes:
@@ -103,6 +144,30 @@ async def prepare(many: int) -> tuple[Tenant, Tenant, list[UUID]]:
         await connection.execute("VACUUM ANALYZE instance")
         found = await connection.fetch("SELECT id FROM instance WHERE account_id = $1 LIMIT 20000", large.id)
     return small, large, [row["id"] for row in found]
+
+
+async def prepare_clients(of: Tenant, many: int) -> tuple[Caller, Caller]:
+    """Register a machine client, and one with many refresh tokens and codes of a user's."""
+    async with pool(4):
+        robot = await create_client(
+            Registration(account_id=of.id, kind="machine", name="Robot", scopes=MAESTRO)
+        )
+        app = await create_client(
+            Registration(account_id=of.id, kind="confidential", name="App", redirect_uris=[CALLBACK])
+        )
+    async with connected({"dsn": SUPERUSER}) as connection:
+        families = await connection.fetch(FAMILIES, app[0], of.admin_id, list(MAESTRO), many)
+        await connection.execute(REFRESH_TOKENS, [row["id"] for row in families])
+        logins = await connection.fetch(FAMILIES, app[0], of.admin_id, ["openid", *MAESTRO], many)
+        await connection.execute(CODES, [row["id"] for row in logins], CALLBACK)
+        await connection.execute("VACUUM ANALYZE oauth_grant, refresh_token, authorization_code")
+    return caller(*robot, None), caller(*app, families[0]["id"])
+
+
+def caller(client_id: UUID, secret: str | None, grant_id: UUID | None) -> Caller:
+    """Write the header that proves a client."""
+    proof = base64.b64encode(f"{client_id}:{secret}".encode()).decode()
+    return Caller(client_id, f"Basic {proof}", grant_id)
 
 
 @contextlib.contextmanager
@@ -142,6 +207,41 @@ def served() -> Iterator[int]:
     finally:
         process.terminate()
         process.wait()
+
+
+async def measure_oauth(
+    bench: Bench, large: Tenant, clients: tuple[Caller, Caller], known: list[UUID]
+) -> None:
+    """Ask for tokens; and what asking with one costs."""
+    robot, app = clients
+    refreshes, codes = itertools.count(1), itertools.count(1)
+    await bench.compare(
+        {
+            "client credentials, bare inserts": cycled(
+                [asked("POST", f"/bare/tokens/{robot.id}/{large.id}")]
+            ),
+            "client credentials": cycled([form(robot, "grant_type=client_credentials")]),
+            "refresh, bare inserts": cycled([asked("POST", f"/bare/pairs/{app.grant_id}")]),
+            "refresh": lambda: form(app, f"grant_type=refresh_token&refresh_token=refresh-{next(refreshes)}"),
+            "code with ID token": lambda: form(app, f"grant_type=authorization_code&code=code-{next(codes)}"),
+        }
+    )
+    chosen = bench.random.sample(known, min(len(known), 5000))
+    workflow_id = large.workflows["waiting"]
+    url = large.workflow_url("waiting")
+    await bench.compare(
+        {
+            f"get, bare, {kind}": cycled(
+                [asked("GET", f"/bare/{kind}/{large.id}/{workflow_id}/{one}", large.admin) for one in chosen]
+            )
+            for kind in ("unchecked", "checked")
+        }
+        | {
+            "get, beside them": cycled(
+                [asked("GET", f"{url}/instances/{one}", large.admin) for one in chosen]
+            )
+        }
+    )
 
 
 async def measure(bench: Bench, small: Tenant, large: Tenant, known: list[UUID]) -> None:
@@ -194,23 +294,41 @@ def report(bench: Bench) -> None:
         table.add_column(column, justify="left" if column == "operation" else "right")
     for name, one in results.items():
         table.add_row(name, f"{one.rate:,.0f}", f"{one.p50:.2f}", f"{one.p99:.2f}", str(one.wrong))
-    many = f"list 50 of {bench.arguments.rows:,}"
-    ratios = {
-        "get / bare": results["get"].rate / results["get, bare"].rate,
-        "list / bare": results[many].rate / results[f"{many}, bare"].rate,
-        f"time of list at {bench.arguments.rows:,} / at {FEW:,}": results[many].p50
-        / results[f"list 50 of {FEW:,}"].p50,
-        "trigger / bare insert": results["trigger"].rate / results["trigger, bare insert"].rate,
-        "cancel / bare update": results["cancel"].rate / results["cancel, bare update"].rate,
-    }
     out = Console(width=110)
     out.print(
         f"{platform.machine()}, {os.cpu_count()} cores shared with PostgreSQL and the load, Python {platform.python_version()}, "
         f"{bench.arguments.connections} connections, {bench.arguments.rounds} rounds of {bench.arguments.seconds} s"
     )
     out.print(table)
-    for name, ratio in ratios.items():
+    for name, ratio in ratios(bench).items():
         out.print(f"{name:<42} {ratio:.2f}")
+    if "get, bare, checked" in results:
+        checked, unchecked = (1 / results[f"get, bare, {kind}"].rate for kind in ("checked", "unchecked"))
+        share = (checked - unchecked) * results["get, beside them"].rate
+        out.print(f"{'bearer check, share of a get':<42} {share:.0%}")
+
+
+def ratios(bench: Bench) -> dict[str, float]:
+    """Compare what was measured with its bare counterpart, and a list of many with one of few."""
+    results = bench.results
+    many = f"list 50 of {bench.arguments.rows:,}"
+    pairs = {
+        "get / bare": ("get", "get, bare"),
+        "list / bare": (many, f"{many}, bare"),
+        "trigger / bare insert": ("trigger", "trigger, bare insert"),
+        "cancel / bare update": ("cancel", "cancel, bare update"),
+        "client credentials / bare inserts": ("client credentials", "client credentials, bare inserts"),
+        "refresh / bare inserts": ("refresh", "refresh, bare inserts"),
+    }
+    found = {
+        name: results[one].rate / results[other].rate
+        for name, (one, other) in pairs.items()
+        if one in results
+    }
+    if many in results:
+        times = results[many].p50 / results[f"list 50 of {FEW:,}"].p50
+        found[f"time of list at {bench.arguments.rows:,} / at {FEW:,}"] = times
+    return found
 
 
 def main() -> None:
@@ -220,6 +338,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--only", choices=["instances", "oauth"], help="measure a part")
     arguments = parser.parse_args()
     uvloop.install()
     SERVER.start()
@@ -228,7 +347,12 @@ def main() -> None:
         small, large, known = asyncio.run(prepare(arguments.rows))
         with served() as port:
             bench = Bench(arguments, port)
-            asyncio.run(measure(bench, small, large, known))
+            if arguments.only != "oauth":
+                asyncio.run(measure(bench, small, large, known))
+            if arguments.only != "instances":
+                enough = int(arguments.rounds * arguments.seconds * MOST_PER_SECOND)
+                clients = asyncio.run(prepare_clients(large, enough))
+                asyncio.run(measure_oauth(bench, large, clients, known))
         report(bench)
     finally:
         SERVER.remove()

@@ -1,7 +1,8 @@
-"""The process that is measured: Tutti under `/v1`, and bare Litestar + asyncpg handlers under `/bare`.
+"""The process that is measured: Tutti under `/v1` and `/oauth`, and bare Litestar + asyncpg handlers under `/bare`.
 
 The bare handlers do each operation's own statement and nothing else: no credential, no tenant, no models, no error
-bodies. They use a pool set up as Tutti's is, as a superuser, past row-level security.
+bodies. They use a pool set up as Tutti's is, as a superuser, past row-level security. The two that tell what the bearer
+check costs use one as the application's role: they differ in the check alone.
 """
 
 import contextlib
@@ -11,21 +12,31 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
-from litestar import Litestar, get, post
+from litestar import Litestar, Request, get, post
 from litestar.params import FromPath
 from litestar.types import Receive, Scope, Send
 
+from auth.bearer import hash_of, new_secret, token_hash
+from auth.scopes import MAESTRO
+from auth.tokens import MACHINE_SECONDS, REFRESH_DAYS, SAVE_PAIR, SAVE_SINGLE
 from service.app import create_app, create_litestar
-from service.operations.instances import COLUMNS
+from service.operations.instances import COLUMNS, GET
 from tenancy.postgres import leave_clean
 
 DSN = "BENCH_SUPERUSER_DSN"
+SCOPES = list(MAESTRO)
+# As `GET`, but whoever asks is taken at their word.
+GET_UNCHECKED = GET.replace("caller.verdict", "200 AS verdict").replace(
+    "enter_account($1, $2, $3) AS caller",
+    "(SELECT set_config('app.account_id', $2, true)::uuid AS account_id, $1::bytea, $3::text[]) AS caller",
+)
 
 
 class Bare:
-    """The pool of the bare handlers, opened with the application."""
+    """The pools of the bare handlers, opened with the application: past row-level security, and under it."""
 
     pool: asyncpg.Pool
+    application: asyncpg.Pool
 
 
 @get("/bare/nothing")
@@ -36,6 +47,27 @@ async def nothing() -> dict[str, str]:
 @get("/bare/instances/{instance_id:uuid}")
 async def get_one(instance_id: FromPath[UUID]) -> dict[str, Any]:
     row = await Bare.pool.fetchrow(f"SELECT {COLUMNS} FROM instance WHERE id = $1", instance_id)
+    return dict(row or {})
+
+
+@get("/bare/checked/{account_id:uuid}/{workflow_id:uuid}/{instance_id:uuid}")
+async def get_checked(
+    request: Request[Any, Any, Any],
+    account_id: FromPath[UUID],
+    workflow_id: FromPath[UUID],
+    instance_id: FromPath[UUID],
+) -> dict[str, Any]:
+    proof = token_hash(request.headers.get("authorization")), account_id, ("aow_manage",)
+    row = await Bare.application.fetchrow(GET, *proof, workflow_id, instance_id)
+    return dict(row or {})
+
+
+@get("/bare/unchecked/{account_id:uuid}/{workflow_id:uuid}/{instance_id:uuid}")
+async def get_unchecked(
+    account_id: FromPath[UUID], workflow_id: FromPath[UUID], instance_id: FromPath[UUID]
+) -> dict[str, Any]:
+    proof = b"", str(account_id), ("aow_manage",)
+    row = await Bare.application.fetchrow(GET_UNCHECKED, *proof, workflow_id, instance_id)
     return dict(row or {})
 
 
@@ -64,15 +96,44 @@ async def update_one(instance_id: FromPath[UUID]) -> dict[str, str]:
     return {"id": str(instance_id)}
 
 
+@post("/bare/tokens/{client_id:uuid}/{account_id:uuid}", status_code=200)
+async def insert_token(client_id: FromPath[UUID], account_id: FromPath[UUID]) -> dict[str, str]:
+    token = new_secret()
+    family = (uuid4(), "client_credentials", client_id, None, account_id, SCOPES)
+    await Bare.pool.execute(SAVE_SINGLE, *family, uuid4(), hash_of(token), MACHINE_SECONDS)
+    return {"access_token": token}
+
+
+@post("/bare/pairs/{grant_id:uuid}", status_code=200)
+async def insert_pair(grant_id: FromPath[UUID]) -> dict[str, str]:
+    access, refresh = new_secret(), new_secret()
+    first = (uuid4(), hash_of(access), grant_id, SCOPES, MACHINE_SECONDS)
+    await Bare.pool.execute(SAVE_PAIR, *first, uuid4(), hash_of(refresh), None, REFRESH_DAYS)
+    return {"access_token": access, "refresh_token": refresh}
+
+
 @contextlib.asynccontextmanager
 async def bare_pool(_: Litestar) -> AsyncIterator[None]:
-    Bare.pool = await asyncpg.create_pool(os.environ[DSN], min_size=2, max_size=16, reset=leave_clean)
-    yield
-    await Bare.pool.close()
+    sizes: dict[str, Any] = {"min_size": 2, "max_size": 16, "reset": leave_clean}
+    async with (
+        asyncpg.create_pool(os.environ[DSN], **sizes) as Bare.pool,
+        asyncpg.create_pool(os.environ["DATABASE_URL"], **sizes) as Bare.application,
+    ):
+        yield
 
 
 BARE = Litestar(
-    [nothing, get_one, get_fifty, insert_one, update_one],
+    [
+        nothing,
+        get_one,
+        get_checked,
+        get_unchecked,
+        get_fifty,
+        insert_one,
+        update_one,
+        insert_token,
+        insert_pair,
+    ],
     lifespan=[bare_pool],
     openapi_config=None,
     logging_config=None,

@@ -390,7 +390,10 @@ async def test_an_account_that_was_left_meanwhile_is_chosen_no_more(
     assert page_of(await grace.follows(await grace.sends(page, answer="allow"))) == "account"
 
 
-async def test_somebody_else_logs_in_instead(ada: Person, grace: Person, app: App, world: World) -> None:
+async def test_somebody_else_logs_in_instead_and_chooses_anew(
+    ada: Person, grace: Person, app: App, world: World
+) -> None:
+    await add_user(EMAIL, "Ada", None, world.globex.id, "member")
     page = await grace.reaches(app, "account")
     page = await grace.follows(await grace.sends(page, account=str(world.globex.id)))
     before = grace.cookie
@@ -399,10 +402,12 @@ async def test_somebody_else_logs_in_instead(ada: Person, grace: Person, app: Ap
     assert grace.cookie != before
     assert await stored("SELECT count(*) FROM login_session") == 0
     page = await grace.follows(await grace.sends(page, email=EMAIL, password=PASSWORD))
+    assert page_of(page) == "account"
     assert "Acme Admin" in page.text
-    assert "Globex" not in page.text
+    page = await grace.follows(await grace.sends(page, account=str(world.acme.id)))
+    assert "Grace" not in page.text
     told(await grace.sends(page, answer="allow"), app)
-    assert await granted_to() is None
+    assert await granted_to() == world.acme.id
 
 
 # Whose page it is.

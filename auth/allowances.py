@@ -43,8 +43,8 @@ async def allow_for_account(account_id: UUID, client_id: UUID, scopes: Sequence[
 async def revoke_grants(user_id: UUID | None, client_id: UUID | None, account_id: UUID | None) -> int:
     """End the grants of a user, of a client, or that are limited to an account, and with them every token of theirs.
 
-    Where several are given a grant is of all of them. Consents that match are forgotten, so that the client has to ask
-    again. Returns how many grants were live until now.
+    Where several are given a grant is of all of them. Consents that match are forgotten. What an
+    administrator allowed for an account stands until it is revoked by that account. Returns how many grants were live until now.
 
     Raises:
         BadRequest: neither user, client nor account.

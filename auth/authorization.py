@@ -13,7 +13,10 @@ import msgspec
 from authlib.common.urls import add_params_to_uri
 from authlib.oauth2 import OAuth2Error
 from authlib.oauth2.rfc9207 import IssuerParameter
+from joserfc import jwt
 
+from auth import keys
+from auth.assertions import HOSTILE
 from auth.bridge import bridged
 from auth.grants import GRANTS
 from auth.issuer import Issuer
@@ -48,13 +51,14 @@ class Returned(Exception):  # noqa: N818 - an answer, not a fault of the program
 
 
 class Authorization(msgspec.Struct, frozen=True):
-    """A request that holds: who asks for what, where the answer goes, and what is asked of the person."""
+    """A request that holds: who asks for what, where the answer goes, and what is asked of which person."""
 
     client: RegisteredClient
     redirect_uri: str
     scopes: tuple[str, ...]
     prompts: frozenset[str]
     max_age: int | None
+    hinted: UUID | None
     parameters: dict[str, str]
 
 
@@ -103,17 +107,36 @@ async def examined(issuer: Issuer, parameters: Mapping[str, str]) -> Authorizati
     if sum(len(name) + len(value) for name, value in parameters.items()) > LARGEST_REQUEST:
         raise RequestRefused(TOO_LARGE)
     request = FormRequest(issuer, "GET", parameters)
-    authorization = Authorization(client, redirect_uri, (), prompts_of(parameters), None, dict(parameters))
+    authorization = Authorization(
+        client, redirect_uri, (), prompts_of(parameters), None, None, dict(parameters)
+    )
     if found := contradiction(parameters):
         raise Returned(returned(issuer, authorization, *found))
     try:
         await bridged(server_for(issuer).get_consent_grant, request, None)
     except OAuth2Error as error:
         raise Returned(returned(issuer, authorization, str(error.error), error.description)) from None
-    age = parameters.get("max_age")
+    age, hint = parameters.get("max_age"), parameters.get("id_token_hint")
+    hinted = None if hint is None else await user_of(issuer, client, hint)
+    if hint is not None and hinted is None:
+        advice = "Send an ID token that this server issued to the client"
+        raise Returned(returned(issuer, authorization, "invalid_request", advice))
     return msgspec.structs.replace(
-        authorization, scopes=tuple(request.scope.split()), max_age=None if age is None else int(age)
+        authorization,
+        scopes=tuple(request.scope.split()),
+        max_age=None if age is None else int(age),
+        hinted=hinted,
     )
+
+
+async def user_of(issuer: Issuer, client: RegisteredClient, id_token: str) -> UUID | None:
+    """Return whom an ID token is about that this server issued to the client, however long ago; None if it did not."""
+    try:
+        claims = jwt.decode(id_token, await keys.verifying_keys(), algorithms=[keys.ALGORITHM]).claims
+        ours = claims["iss"] == issuer.url and claims["aud"] == client.get_client_id()
+        return UUID(claims["sub"]) if ours else None
+    except HOSTILE:
+        return None
 
 
 def contradiction(parameters: Mapping[str, str]) -> tuple[str, str] | None:

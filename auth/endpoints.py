@@ -4,12 +4,14 @@ Each opens one transaction, which commits whatever is answered: a replay is refu
 fails any more, so that no client is led to try again what was done.
 """
 
+import contextlib
 import http
 import logging
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import msgspec
 from authlib.oauth2 import OAuth2Error
 from authlib.oauth2.rfc6749 import InvalidClientError
@@ -39,6 +41,7 @@ NOT_STORED = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 PUBLIC_CACHE = {"Cache-Control": f"public, max-age={keys.CACHE_SECONDS}", "Access-Control-Allow-Origin": "*"}
 GRANT_TYPES: list[str] = [grant.GRANT_TYPE for grant, _ in GRANTS]
 GUESSES = ("invalid_client", "invalid_grant")  # the errors of whoever tries what they do not hold
+ATTEMPTS = 3  # of a request that meets the deletion of its client
 ANYONE = {"proof": "none"}
 CLIENT = {"proof": "client"}
 BEARER = {"proof": "token"}
@@ -134,16 +137,29 @@ async def answered(
     check: Callable[[FormRequest], None],
 ) -> Response[Any]:
     """Read a form, let Authlib answer in one transaction, and count what looks like a guess."""
-    issuer = issuer_of(request)
-    fields = await form_of(request)
-    wanted = FormRequest(issuer, "POST", fields, request.headers.get("authorization"))
-    check(wanted)
-    async with transaction():
-        answer = await bridged(call, server_for(issuer), wanted)
+    issuer, fields = issuer_of(request), await form_of(request)
+
+    def read() -> FormRequest:
+        return FormRequest(issuer, "POST", fields, request.headers.get("authorization"))
+
+    check(read())
+    answer = await committed(call, server_for(issuer), read)
     if answer.error in GUESSES:
-        await throttle.token_failure(claimed_client(wanted), throttle.address_of(request))
+        await throttle.token_failure(claimed_client(read()), throttle.address_of(request))
     challenge = {name: text for name, text in answer.headers.items() if name == "WWW-Authenticate"}
     return Response(answer.body, status_code=answer.status, headers=NOT_STORED | challenge)
+
+
+async def committed(
+    call: Callable[[Server, FormRequest], Answer], server: Server, read: Callable[[], FormRequest]
+) -> Answer:
+    """Let Authlib answer in one transaction; anew where the client was being deleted, as it then finds it gone."""
+    for _ in range(ATTEMPTS - 1):
+        with contextlib.suppress(asyncpg.ForeignKeyViolationError, asyncpg.DeadlockDetectedError):
+            async with transaction():
+                return await bridged(call, server, read())
+    async with transaction():
+        return await bridged(call, server, read())
 
 
 def known_grant(wanted: FormRequest) -> None:

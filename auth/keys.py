@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
-from joserfc.jwk import RSAKey
+from joserfc.jwk import KeySet, RSAKey
 
 from tenancy.errors import Conflict
 from tenancy.rows import current_connection, read, transaction
@@ -97,6 +97,11 @@ async def published_keys() -> dict[str, list[dict[str, Any]]]:
             await make_first()
         rows = await read(PUBLISHED)
     return {"keys": [public_members(parsed(*row)) for row in rows]}
+
+
+async def verifying_keys() -> KeySet:
+    """Return the keys with which the server reads its own ID tokens, inside an open transaction."""
+    return KeySet([parsed(*row) for row in await current_connection().fetch(PUBLISHED)])
 
 
 async def list_keys() -> list[KeyState]:

@@ -10,11 +10,12 @@ from anyio.to_thread import run_sync
 from cryptography.exceptions import InvalidKey
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
-from tenancy.accounts import LONGEST_EMAIL, checked_email
-from tenancy.errors import BadRequest
+from tenancy.accounts import checked_email
+from tenancy.errors import BadRequest, TooManyAttempts
 from tenancy.rows import read
 
 SHORTEST = 8
+LONGEST_TYPED = 320  # characters of an e-mail address, with whatever blanks were typed around it
 LONGEST = 1024  # bytes; hashing is meant to be slow, not to be fed megabytes
 MEMORY_KIB = 19_456
 PASSES = 2
@@ -22,6 +23,7 @@ PASSES = 2
 NOBODYS = f"$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p=1${'A' * 22}${'A' * 43}"
 COSTS = re.compile(r"\$argon2id\$v=19\$m=(\d+),t=(\d+),p=\d+\$.*")
 # However many log in at once, no more memory is hashed in than the processors can work on.
+MOST_WAITING = 100  # for at most a second or two
 HASHING = anyio.CapacityLimiter(os.cpu_count() or 1)
 
 FIND = """
@@ -48,7 +50,12 @@ async def check(email: str, password: str) -> UUID | None:
     Whether it was the address or the password that was wrong cannot be told, by the time it took either. Text that is no
     password (too long, broken Unicode) is a wrong one. Run it outside a transaction: it holds no connection while it
     hashes.
+
+    Raises:
+        TooManyAttempts: so many wait for their turn that the queue takes no more.
     """
+    if HASHING.statistics().tasks_waiting >= MOST_WAITING:
+        raise TooManyAttempts(1)
     try:
         normal = normalised(password)
     except BadRequest:
@@ -65,7 +72,7 @@ async def check(email: str, password: str) -> UUID | None:
 def login_name(email: str) -> str | None:
     """Return an e-mail address as users have it; None for text that can be nobody's."""
     try:
-        return checked_email(email.strip()[: LONGEST_EMAIL + 1])
+        return checked_email(email) if len(email) <= LONGEST_TYPED else None
     except BadRequest:
         return None
 

@@ -52,7 +52,6 @@ class FormRequest(OAuth2Request):
         self.basic = basic_credentials(authorization)
         self.headers = {"Authorization": authorization} if self.basic else {}
         self.family: Family | None = None
-        self.narrowed_to: UUID | None = None
 
     @property
     def args(self) -> Mapping[str, str]:

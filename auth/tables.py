@@ -86,6 +86,7 @@ class AccessToken(Table):
     id = UUID(primary_key=True)
     token_hash = Bytea(unique=True, default=None, null=False, secret=True)
     grant_id = ForeignKey(Grant, null=False, default=None, on_delete=OnDelete.cascade)
+    issued_with = UUID(null=True, default=None, help_text="the refresh token in the same answer")
     scopes = Array(base_column=Text(), default=list)
     issued_at = Timestamptz(default=TimestamptzNow())
     expires_at = Timestamptz(default=None, null=False)

@@ -30,10 +30,6 @@ SAVE_CODE = """
 INSERT INTO authorization_code (id, code_hash, grant_id, redirect_uri, code_challenge, nonce, expires_at)
 VALUES ($1, $2, $3, $4, $5, $6, now() + make_interval(secs => $7))
 """
-SAVE_ACCESS = """
-INSERT INTO access_token (id, token_hash, grant_id, scopes, issued_at, expires_at)
-VALUES ($1, $2, $3, $4, now(), now() + make_interval(secs => $5))
-"""
 SAVE_SINGLE = """
 WITH family AS (
     INSERT INTO oauth_grant (id, kind, client_id, user_id, narrowed_to, scopes, created_at)
@@ -42,8 +38,11 @@ WITH family AS (
 INSERT INTO access_token (id, token_hash, grant_id, scopes, issued_at, expires_at)
 SELECT $7, $8, id, $6, now(), now() + make_interval(secs => $9) FROM family
 """
-SAVE_PAIR = f"""
-WITH access AS ({SAVE_ACCESS})
+SAVE_PAIR = """
+WITH access AS (
+    INSERT INTO access_token (id, token_hash, grant_id, scopes, issued_with, issued_at, expires_at)
+    VALUES ($1, $2, $3, $4, $6, now(), now() + make_interval(secs => $5))
+)
 INSERT INTO refresh_token (id, token_hash, grant_id, parent_id, issued_at, expires_at)
 SELECT $6, $7, id, $8, now(),
        CASE WHEN 'extended' = ANY(scopes) THEN now() ELSE created_at END + make_interval(days => $9)
@@ -53,14 +52,17 @@ OF_GRANT = """
 oauth_grant.id AS grant_id, oauth_grant.client_id, oauth_grant.user_id, oauth_grant.scopes, oauth_grant.auth_time,
 grant_is_live(oauth_grant.id) AS live
 """
+# The grant's row is held first, as whoever deletes a client comes by it before its tokens: neither waits in a circle.
 FIND_CODE = f"""
 SELECT {OF_GRANT}, code.id, code.used_at IS NOT NULL AS used, code.expires_at <= now() AS expired,
        code.redirect_uri, code.code_challenge, code.nonce
 FROM authorization_code AS code JOIN oauth_grant ON oauth_grant.id = code.grant_id WHERE code.code_hash = $1
+FOR KEY SHARE OF oauth_grant
 """
 FIND_REFRESH = f"""
 SELECT {OF_GRANT}, refresh.id, refresh.used_at IS NOT NULL AS used, refresh.expires_at <= now() AS expired
 FROM refresh_token AS refresh JOIN oauth_grant ON oauth_grant.id = refresh.grant_id WHERE refresh.token_hash = $1
+FOR KEY SHARE OF oauth_grant
 """
 USE_CODE = (
     "UPDATE authorization_code SET used_at = clock_timestamp() WHERE id = $1 AND used_at IS NULL RETURNING id"
@@ -68,17 +70,19 @@ USE_CODE = (
 USE_REFRESH = (
     "UPDATE refresh_token SET used_at = clock_timestamp() WHERE id = $1 AND used_at IS NULL RETURNING id"
 )
-# The token was exchanged a moment ago, by a request that was answered before this one began, and nothing was done with
-# what it was exchanged for. That is then worth nothing any more: there is one living refresh token in a family.
+# The token was exchanged a moment ago, by a request that was answered before this one began, and the refresh token that
+# it was exchanged for is unused: whoever uses that at the same moment is waited for, and then it is not. What the first
+# answer held is then worth nothing any more: there is one living refresh token in a family.
 USE_AGAIN = """
 WITH again AS (
     UPDATE refresh_token SET repeated = true
     WHERE id = $1 AND NOT repeated AND used_at BETWEEN now() - make_interval(secs => $2) AND now() - make_interval(secs => $3)
-      AND NOT EXISTS (SELECT FROM refresh_token AS child WHERE child.parent_id = $1 AND child.used_at IS NOT NULL)
     RETURNING id
+), void AS (
+    UPDATE refresh_token SET used_at = clock_timestamp(), repeated = true FROM again
+    WHERE refresh_token.parent_id = again.id AND refresh_token.used_at IS NULL RETURNING refresh_token.id
 )
-UPDATE refresh_token SET used_at = clock_timestamp(), repeated = true FROM again
-WHERE refresh_token.parent_id = again.id RETURNING again.id
+UPDATE access_token SET revoked_at = now() FROM void WHERE access_token.issued_with = void.id RETURNING void.id
 """
 REVOKE_GRANT = "UPDATE oauth_grant SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL"
 # What a caller holds: an access token or a refresh token, and of which grant.

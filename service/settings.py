@@ -51,7 +51,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = "account-d.docusign.com account.docusign.com"
     trusted_proxies: Annotated[
-        str | None,
+        Annotated[str, msgspec.Meta(pattern=r"^[0-9a-fA-F.:/, ]+$")] | None,
         msgspec.Meta(
             description="addresses or networks, with commas between them, of proxies whose X-Forwarded-For and -Proto count"
         ),

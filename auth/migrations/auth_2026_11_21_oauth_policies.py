@@ -18,6 +18,7 @@ CREATE INDEX consent_client ON consent (client_id);
 CREATE INDEX authorization_code_grant ON authorization_code (grant_id);
 CREATE INDEX refresh_token_grant ON refresh_token (grant_id);
 CREATE INDEX refresh_token_parent ON refresh_token (parent_id);
+CREATE INDEX access_token_issued_with ON access_token (issued_with) WHERE issued_with IS NOT NULL;
 CREATE INDEX login_session_user ON login_session (user_id);
 CREATE INDEX known_device_user ON known_device (user_id);
 CREATE INDEX authorization_request_client ON authorization_request (client_id);
@@ -70,7 +71,8 @@ $$;
 -- Whether scripts from an origin may read the answers of the token endpoint (CORS): some client's pages live there.
 CREATE FUNCTION origin_is_known(wanted text) RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
-    SELECT EXISTS (SELECT FROM client WHERE client.origins @> ARRAY[wanted] AND client.status = 'active')
+    SELECT EXISTS (SELECT FROM client JOIN account ON account.id = client.account_id
+                   WHERE client.origins @> ARRAY[wanted] AND client.status = 'active' AND account.status = 'active')
 $$;
 
 REVOKE EXECUTE ON FUNCTION live_client(uuid), live_memberships(uuid), grant_is_live(uuid), origin_is_known(text)

@@ -45,6 +45,7 @@ WRONG = "E-mail address or password is wrong. Check both and try again."
 NO_ACCOUNT = (
     "No account is open to you. Ask an administrator of your account to let you in, then log in again."
 )
+NO_VISIT = "This page is for people: open it in a window of its own."
 NO_CHOICE = "Choose all of your accounts, or one of them."
 FAILED = "An unexpected error occurred on the server. Wait a moment and try again."
 
@@ -109,8 +110,12 @@ async def authorize(request: Request[Any, Any, Any]) -> Answer:
             return redirect(await granted(issuer, authorization, approval_of(standing)))
         if "none" in authorization.prompts:
             return redirect(declined(issuer, authorization, UNASKED[standing.step]))
-        key, cookies = (key, ()) if key else new_browser(issuer)
+    if request.headers.get("sec-fetch-dest", "document") != "document":
+        raise RequestRefused(NO_VISIT)
+    if standing.login is None:
         await throttle.begun(address_of(request))
+    key, cookies = (key, ()) if key else new_browser(issuer)
+    async with transaction():
         await waiting.store(standing.pending, key)
     return redirect(page_of(issuer, standing), cookies)
 
@@ -149,11 +154,14 @@ async def log_in(request: Request[Any, Any, Any]) -> Answer:
     attempt = LoginAttempt(email, address_of(request), device)
     try:
         await attempt.admit()
-        user_id = await passwords.check(email, fields.get("password", ""))
+        with throttle.one_of_few(attempt.address):
+            user_id = await passwords.check(email, fields.get("password", ""))
         if user_id is None:
+            logger.info("a login failed")
             await attempt.failed()
             return login_form(visit, pending, email, WRONG)
         device = await attempt.succeeded(user_id)
+        logger.info("user %s logged in", user_id)
     except TooManyAttempts as refusal:
         return throttled(login_form(visit, pending, email, patience(refusal)), refusal)
     async with transaction():
@@ -259,6 +267,7 @@ async def allowed(visit: Visit, standing: Standing) -> Answer:
     """Remember what the person allowed, and send them back to the client with a code."""
     authorization, approval = standing.pending.authorization, approval_of(standing)
     await waiting.take(standing.pending)
+    logger.info("user %s allowed client %s", approval.user_id, authorization.client.id)
     await consents.remember(
         authorization.client.id, approval.user_id, authorization.scopes, approval.narrowed_to
     )

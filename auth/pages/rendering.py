@@ -47,7 +47,7 @@ def page(
     cookies: tuple[Cookie, ...] = (),
     **shown: Any,
 ) -> Response[str]:
-    """Show a page; its forms may lead to `returns_to`, a redirect URI, and to nobody else's sites."""
+    """Show a page; its forms lead to us and, where a redirect URI is given, on to sites of its scheme."""
     text = environment().get_template(f"{name}.html").render(shown)
     headers = HEADERS | {"Content-Security-Policy": policy(returns_to)}
     return Response(text, status_code=status, media_type=MediaType.HTML, headers=headers, cookies=cookies)

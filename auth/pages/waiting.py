@@ -77,10 +77,12 @@ class Standing(msgspec.Struct, frozen=True):
 
     @property
     def must_log_in(self) -> bool:
-        """Nobody is logged in; or the client wants a password given now, or of late, and it was not."""
+        """Nobody is logged in, or not whom the client means; or it wants a password given now, or of late, and it was not."""
         if self.login is None:
             return True
         authorization, auth_time = self.pending.authorization, self.login.auth_time
+        if authorization.hinted not in (None, self.login.user_id):
+            return True
         if auth_time >= self.pending.created_at:
             return False
         age, longest = (self.now - auth_time).total_seconds(), authorization.max_age

@@ -53,7 +53,7 @@ def serve(host: str, port: int, workers: int, *, no_worker: bool) -> None:
         asyncio.run(refuse_unready())
         refuse_taken_port(host, port)
         tell(f"Tutti serves on http://{host}:{port}")
-        warn_of_plain_http()
+        warn_of_setup()
         try:
             uvicorn.run(
                 "service.cli:application_without_worker" if no_worker else "service.cli:application",
@@ -76,12 +76,18 @@ def serve(host: str, port: int, workers: int, *, no_worker: bool) -> None:
                 raise SetupRefused("The service could not start; its log above says why.") from None
 
 
-def warn_of_plain_http() -> None:
-    """Say so if what clients send, passwords and tokens too, can be read on the way."""
+def warn_of_setup() -> None:
+    """Say so if what clients send can be read on the way, or if nobody can tell from where they send it."""
     url = urlsplit(settings().public_url)
     if url.scheme != "https" and url.hostname not in ("127.0.0.1", "::1", "localhost"):
         warning = (
             " TUTTI_PUBLIC_URL is plain http: passwords and tokens can be read on the way; put TLS in front."
+        )
+        tell(Text.assemble(("warning", "yellow"), warning))
+    if url.scheme == "https" and not settings().trusted_proxies:
+        warning = (
+            " TUTTI_TRUSTED_PROXIES is unset: behind a proxy all clients seem to come from its address, and share "
+            "one limit on failed logins; name the proxy's address there."
         )
         tell(Text.assemble(("warning", "yellow"), warning))
 

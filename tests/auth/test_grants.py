@@ -306,6 +306,19 @@ async def test_replay_too_soon_or_too_late_is_no_lost_answer(
     await is_over(app, client, first, second)
 
 
+async def test_what_the_lost_answer_held_is_void(
+    client: httpx.AsyncClient, world: World, owner: asyncpg.Connection
+) -> None:
+    app = await registered(world.acme.id)
+    first = (await app.logged_in(client, world.acme.admin_id))["refresh_token"]
+    lost = answered(await app.refresh(client, first))["access_token"]
+    await owner.execute(USED_EARLIER, hash_of(first), 2.0)
+    found = answered(await app.refresh(client, first))["access_token"]
+    for token, status in ((lost, 401), (found, 200)):
+        answer = await client.get(f"{world.acme.url}/workflows", headers=bearer(token))
+        assert answer.status_code == status
+
+
 async def test_lost_answer_is_lost_once(
     client: httpx.AsyncClient, world: World, owner: asyncpg.Connection
 ) -> None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import httpx
 import pytest
 
@@ -23,7 +24,7 @@ from auth.throttle import MOST_OF_PAIR
 from tenancy.accounts import add_user, create_account, remove_member, suspend_user
 from tenancy.postgres import connected
 from tenancy.rows import transaction
-from tests.auth.oauth import CALLBACK, LOOPBACK, App, query_of, registered
+from tests.auth.oauth import CALLBACK, LOOPBACK, App, issuer, query_of, registered
 from tests.auth.person import (
     PASSWORD,
     Person,
@@ -62,7 +63,7 @@ def standing(
     """Somebody who logged in so long ago stands somewhere with a request of a minute ago."""
     kind, uri = client
     of = RegisteredClient(uuid4(), ACME.id, "Acme", "App", kind, None, [uri], [], [])
-    authorization = Authorization(of, uri, REQUESTED, frozenset(prompts.split()), max_age, {})
+    authorization = Authorization(of, uri, REQUESTED, frozenset(prompts.split()), max_age, None, {})
     login = None if logged_in is None else Login(uuid4(), "Ada", EMAIL, NOW - logged_in)
     pending = Pending(uuid4(), authorization, MADE, chosen is not None, chosen[0] if chosen else None)
     return Standing(pending, NOW, login, accounts, remembered)
@@ -735,3 +736,33 @@ async def test_pages_work_below_a_path(app: App) -> None:
     ada = Person(EMAIL, Issuer("https://tutti.test/service"))
     answer = await ada.http.get("https://tutti.test/oauth/auth", params=app.parameters())
     assert answer.headers["location"].startswith("/service/oauth/login?request=")
+
+
+async def test_a_client_that_means_somebody_else_is_not_given_whoever_is_logged_in(
+    client: httpx.AsyncClient, world: World, app: App
+) -> None:
+    """By an ID token of theirs as a hint (OpenID Connect Core, 3.1.2.1)."""
+    ada = await person(world.acme.admin_id, EMAIL, issuer())
+    await ada.reaches(app, "consent")
+    hints = {
+        user_id: (await app.logged_in(client, user_id))["id_token"]
+        for user_id in (world.acme.admin_id, world.acme.member_id)
+    }
+    for user_id, due in ((world.acme.member_id, "login_required"), (world.acme.admin_id, "consent_required")):
+        answer = await ada.asks(app, prompt="none", id_token_hint=hints[user_id])
+        assert query_of(answer.headers["location"])["error"] == due
+    answer = await ada.asks(app, id_token_hint="x" + hints[world.acme.admin_id])
+    assert query_of(answer.headers["location"])["error"] == "invalid_request"
+
+
+@pytest.mark.parametrize("kind", ["image", "iframe", "script", "empty"])
+async def test_a_login_is_begun_by_a_person_and_not_by_a_part_of_a_page(
+    owner: asyncpg.Connection, app: App, ada: Person, kind: str
+) -> None:
+    headers = {"Sec-Fetch-Dest": kind, "Sec-Fetch-Site": "cross-site"}
+    answer = await ada.http.get("/oauth/auth", params=app.parameters(), headers=headers)
+    assert answer.status_code == 400
+    assert await owner.fetchval("SELECT count(*) FROM authorization_request") == 0
+    headers["Sec-Fetch-Dest"] = "document"
+    answer = await ada.http.get("/oauth/auth", params=app.parameters(), headers=headers)
+    assert answer.status_code == 303

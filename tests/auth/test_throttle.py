@@ -1,6 +1,7 @@
 """Limits on guessing: to the number, over all processes, and never the true user's lock-out by a stranger elsewhere."""
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import Awaitable
 from typing import Any
@@ -12,10 +13,11 @@ import pytest
 
 from auth import throttle
 from auth.bearer import hash_of, new_secret
+from auth.passwords import check, hash_password
 from auth.throttle import (
     BEGUN_WINDOW,
     LOGIN_WINDOW,
-    LONGEST_NAME,
+    MOST_AT_ONCE,
     MOST_BEGUN,
     MOST_DEVICES,
     MOST_OF_ADDRESS,
@@ -148,7 +150,7 @@ async def test_guesses_begin_anew_with_the_next_window(owner: asyncpg.Connection
     await attempt().admit()
 
 
-@pytest.mark.parametrize("typed", [" Member@ACME.example ", "\uff4dember@acme.example"])
+@pytest.mark.parametrize("typed", [" Member@ACME.example ", "MEMBER@acme.example\t"])
 async def test_a_name_is_one_however_it_is_typed(typed: str) -> None:
     await fail(MOST_OF_PAIR, attempt(typed))
     assert await refused(attempt().admit())
@@ -362,15 +364,39 @@ async def test_hostile_text_is_counted_as_any(text: str, owner: asyncpg.Connecti
 
 
 async def test_a_name_and_an_address_do_not_run_into_one_another(owner: asyncpg.Connection) -> None:
-    await attempt("ada\0b", "c").failed()
-    await attempt("ada", "b\0c").failed()
+    await attempt("a@b.cd", "e").failed()
+    await attempt("a@b.c", "de").failed()
     assert await counted(owner) == [1] * 6
 
 
-async def test_overlong_names_are_one_where_they_begin_alike() -> None:
-    await fail(MOST_OF_PAIR, attempt("x" * LONGEST_NAME + "1"))
-    assert await refused(attempt("x" * LONGEST_NAME + "2").admit())
-    await attempt("x" * (LONGEST_NAME - 1)).admit()
+async def test_what_is_typed_around_a_name_makes_no_other_name() -> None:
+    """Each way to write a name that could log in counts as that name, and all that could not count as one."""
+    await fail(MOST_OF_PAIR, attempt())
+    for typed in (f"  {ADA} ", ADA.upper(), ADA + " " * 50):
+        assert await refused(attempt(typed).admit())
+    await fail(MOST_OF_PAIR, attempt(ADA + " " * 400 + "1"))
+    assert await refused(attempt(ADA + " " * 400 + "2").admit())
+    assert await refused(attempt("x" * 1000).admit())
+
+
+@pytest.mark.parametrize("suffix", ["", " " * 50, " " * 237 + "x1", " " * 400 + "x2"])
+async def test_no_name_logs_in_that_is_not_counted_as_the_users(world: World, suffix: str) -> None:
+    await set_password(ADA, hash_password("right password"))
+    logs_in = await check(ADA + suffix, "right password") is not None
+    assert logs_in == (attempt(ADA + suffix).name == ADA)
+
+
+async def test_few_passwords_of_one_address_are_checked_at_once() -> None:
+    with contextlib.ExitStack() as taken:
+        for _ in range(MOST_AT_ONCE):
+            taken.enter_context(throttle.one_of_few(HERE))
+        with pytest.raises(TooManyAttempts), throttle.one_of_few(HERE):
+            pass
+        with throttle.one_of_few(ELSEWHERE):
+            pass
+    with throttle.one_of_few(HERE):
+        pass
+    assert not throttle.CHECKING
 
 
 async def test_a_client_may_fail_thirty_times_a_minute_from_one_address() -> None:

@@ -67,9 +67,10 @@ class Route(msgspec.Struct, frozen=True):
 
 def handlers(*, every: bool = False) -> Iterator[tuple[str, HTTPRouteHandler]]:
     """Walk over every handler of the application; those that only tell a route's methods are left out unless wanted."""
-    for route in create_litestar(worker=False).routes:
+    # In one order: the framework's differs from process to process.
+    for route in sorted(create_litestar(worker=False).routes, key=lambda one: one.path):
         assert isinstance(route, HTTPRoute), "a kind of route that the refusal tests do not know"
-        for handler in route.route_handlers:
+        for handler in sorted(route.route_handlers, key=lambda one: sorted(one.http_methods)):
             if every or handler.http_methods != {"OPTIONS"}:
                 yield route.path, handler
 

@@ -269,6 +269,8 @@ NOBODY = UUID("00000000-0000-4000-8000-000000000000")  # fixed: cases are named 
         ),
         (["grant", "revoke"], "whose grants"),
         (["grant", "revoke", "--user", "a@b.example"], "no user a@b.example"),
+        (["grant", "revoke", "--client", NOBODY], f"no active client {NOBODY}"),
+        (["grant", "revoke", "--account", NOBODY], f"no account {NOBODY}"),
         (["client", "create", "--kind", "[/x]", "--account", NOBODY], "'[/x]' is not one of"),
         (["token", "issue", "--account", NOBODY, "--user", NOBODY], f"no user {NOBODY}"),
         (["token", "issue", "--account", NOBODY, "--client", NOBODY], f"no account {NOBODY}"),
@@ -469,14 +471,21 @@ def test_grant_allow_and_revoke(shell: Shell, account: UUID) -> None:
     email, user_id = person(shell, account)
     app = ("client", "create", "--kind", "public", "--redirect-uri", "https://app.example/")
     client_id = shell.json(*app, "--account", account)["client_id"]
-    scopes = ["signature", "impersonation"]
-    allow = ("grant", "allow", "--account", account, "--client", client_id)
-    allowed = shell.json(*allow, *(part for scope in scopes for part in ("--scope", scope)))
-    assert allowed == {"account_id": str(account), "client_id": client_id, "scopes": scopes}
-    assert shell.json("grant", "revoke", "--account", account, "--client", client_id) == {"revoked": 0}
-    for who in (email, user_id):
-        shell.json("token", "issue", "--account", account, "--user", who)
-        assert shell.json("grant", "revoke", "--user", who) == {"revoked": 1}
+    allowance = {"account_id": str(account), "client_id": client_id}
+    allow = ("grant", "allow", "--account", account, "--client", client_id, "--scope")
+    assert shell.json(*allow, "signature") == allowance | {"scopes": ["impersonation", "signature"]}
+    assert shell.run(*allow, "aow_manage").stdout.endswith(": aow_manage impersonation signature.\n")
+    listed = shell.run("grant", "list", "--account", account).stdout
+    assert f"{client_id} (client) for every member in account {account}: " in listed
+    shell.json("token", "issue", "--account", account, "--user", user_id)
+    told = shell.run("grant", "revoke", "--user", email).stdout
+    assert "Ended 1 grant and its tokens; forgot 0 consents." in told
+    assert f"to end that: tutti grant revoke --account {account} --client {client_id}" in told
+    of_user = shell.json("grant", "revoke", "--user", email)
+    assert of_user == {"grants": 0, "consents": 0, "standing": [allowance]}
+    both = ("grant", "revoke", "--account", account, "--client", client_id)
+    assert shell.run(*both).stdout == "Ended 0 grants and their tokens; forgot 1 consent.\n"
+    assert shell.run("grant", "list", "--account", account).stdout == "Nothing was allowed.\n"
 
 
 def test_keys_rotate_waits_for_verifiers_unless_a_key_has_leaked(shell: Shell) -> None:

@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 import rich_click as click
 
-from auth.allowances import allow_for_account, revoke_grants
+from auth.allowances import ConsentEntry, Revoked, allow_for_account, list_consents, take_back
 from auth.clients import (
     Registration,
     create_client,
@@ -180,36 +180,80 @@ def grant() -> None:
     required=True,
     type=scope_choice,
     metavar="SCOPE",
-    help=f"A scope that it is allowed; may be repeated. Known: {KNOWN_SCOPES}.",
+    help=f"A scope that it is allowed, besides impersonation, which it always is; may be repeated. Known: {KNOWN_SCOPES}.",
 )
 @json_option
 def grant_allow(account_id: UUID, client_id: UUID, scopes: tuple[str, ...], *, as_json: bool) -> None:
-    """Allow a client to act for every member of an account without asking them, as its administrator may."""
-    perform(lambda: allow_for_account(account_id, client_id, scopes))
-    data = {"account_id": str(account_id), "client_id": str(client_id), "scopes": list(scopes)}
-    line = f"Client {client_id} may act for every member of account {account_id}: {' '.join(scopes)}."
+    """Allow a client to act for every member of an account without asking them, as its administrator may.
+
+    What it was allowed before stays; to take it back: tutti grant revoke --account ID --client ID
+    """
+    standing = perform(lambda: allow_for_account(account_id, client_id, scopes))
+    data = {"account_id": str(account_id), "client_id": str(client_id), "scopes": standing}
+    line = f"Client {client_id} may act for every member of account {account_id}: {' '.join(standing)}."
     show(data, [line], as_json=as_json)
 
 
 @grant.command("revoke")
-@click.option("--user", help="Whose grants: e-mail address or id.")
-@click.option("--client", "client_id", type=click.UUID, help="Grants of this client only.")
-@click.option(
-    "--account", "account_id", type=click.UUID, help="Grants that are limited to this account only."
-)
+@click.option("--user", help="Only what this user allowed: e-mail address or id.")
+@click.option("--client", "client_id", type=click.UUID, help="Only what this client was allowed.")
+@click.option("--account", "account_id", type=click.UUID, help="Only what is limited to this account.")
 @json_option
 def grant_revoke(user: str | None, client_id: UUID | None, account_id: UUID | None, *, as_json: bool) -> None:
-    """End grants with every token of theirs, and forget consents: clients have to ask again.
+    """End grants with every token of theirs, and forget what was allowed: clients have to ask again.
 
-    What an administrator allowed for a whole account is taken back by --account and --client, without --user.
+    Options together narrow it down. --client alone takes back all that anybody allowed the client. --account alone takes
+    back all that is limited to the account, tokens of `tutti token issue` included. Both also take back what was allowed
+    for every member of an account (`tutti grant allow`); --user, alone or with them, does not.
     """
 
-    async def work() -> int:
+    async def work() -> Revoked:
         user_id = None if user is None else await find_user(user)
-        return await revoke_grants(user_id, client_id, account_id)
+        return await take_back(user_id, client_id, account_id)
 
     revoked = perform(work)
-    show({"revoked": revoked}, [f"Revoked {revoked} grants."], as_json=as_json)
+    lines = [f"Ended {grants_and_tokens(revoked.grants)}; forgot {counted(revoked.consents, 'consent')}."]
+    lines += [
+        f"Account {one.account_id} still allows the client to act for every member; "
+        f"to end that: tutti grant revoke --account {one.account_id} --client {one.client_id}"
+        for one in revoked.standing
+    ]
+    show(msgspec.to_builtins(revoked), lines, as_json=as_json)
+
+
+def counted(number: int, what: str) -> str:
+    """Write a number of things."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def grants_and_tokens(number: int) -> str:
+    """Write a number of grants, with whose tokens they are."""
+    return f"{counted(number, 'grant')} and {'its' if number == 1 else 'their'} tokens"
+
+
+@grant.command("list")
+@click.option("--user", help="Only what this user allowed: e-mail address or id.")
+@click.option("--client", "client_id", type=click.UUID, help="Only what this client was allowed.")
+@click.option("--account", "account_id", type=click.UUID, help="Only what is limited to this account.")
+@json_option
+def grant_list(user: str | None, client_id: UUID | None, account_id: UUID | None, *, as_json: bool) -> None:
+    """List what clients were allowed, oldest first: by whom, which scopes, in which account, since when."""
+
+    async def work() -> list[ConsentEntry]:
+        user_id = None if user is None else await find_user(user)
+        return await list_consents(user_id, client_id, account_id)
+
+    found = perform(work)
+    lines = [consent_line(one) for one in found]
+    show({"consents": msgspec.to_builtins(found)}, lines or ["Nothing was allowed."], as_json=as_json)
+
+
+def consent_line(one: ConsentEntry) -> str:
+    """Say who allowed which client what, where and since when."""
+    who = f"{one.email} ({one.user_id})" if one.user_id else "every member"
+    where = f"account {one.account_id}" if one.account_id else "all accounts"
+    name = f" ({one.client_name})" if one.client_name else ""
+    return f"{one.granted_at:%Y-%m-%d %H:%M}  client {one.client_id}{name} for {who} in {where}: {' '.join(one.scopes)}"
 
 
 @click.group()

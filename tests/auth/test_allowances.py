@@ -7,7 +7,7 @@ import asyncpg
 import httpx
 import pytest
 
-from auth.allowances import allow_for_account, revoke_grants
+from auth.allowances import Allowance, allow_for_account, list_consents, revoke_grants, take_back
 from auth.clients import Registration, create_client, list_clients
 from auth.consents import allowed, remember
 from tenancy.accounts import suspend_account
@@ -56,11 +56,74 @@ async def test_allow_for_account_refuses_what_no_client_can_be_allowed(world: Wo
         (narrow, [], "at least one"),
         (narrow, ["nonsense"], "nonsense"),
         (narrow, ["signature", "aow_manage"], "not registered for aow_manage"),
+        (narrow, ["signature"], "not registered for impersonation.* --scope impersonation"),
         (robot.client_id, ["signature"], "machine client"),
     ):
         with pytest.raises(BadRequest, match=told):
             await allow_for_account(world.acme.id, client_id, scopes)
     assert not await may(narrow, world.acme.admin_id, ["signature"])
+
+
+async def test_allow_for_account_always_allows_impersonation_and_tells_all_that_now_stands(
+    world: World,
+) -> None:
+    for registered in ([], ["signature", "aow_manage", "impersonation"]):
+        client_id = await app_of(world.acme, scopes=registered)
+        assert await allow_for_account(world.acme.id, client_id, ["signature"]) == [
+            "impersonation",
+            "signature",
+        ]
+        assert await may(client_id, world.acme.member_id)
+        standing = await allow_for_account(world.acme.id, client_id, ["aow_manage"])
+        assert standing == ["aow_manage", "impersonation", "signature"]
+
+
+async def test_take_back_tells_what_it_ended_and_what_still_stands(world: World) -> None:
+    client_id, other = await app_of(world.acme), await app_of(world.acme)
+    for one in (client_id, other):
+        await allow_for_account(world.acme.id, one, SCOPES)
+    async with transaction():
+        await remember(client_id, world.acme.member_id, SCOPES, None)
+    still = [Allowance(world.acme.id, one) for one in (client_id, other)]
+    gone = await take_back(world.acme.member_id, None, None)
+    assert (gone.grants, gone.consents, gone.standing) == (1, 1, still)
+    gone = await take_back(world.acme.member_id, client_id, None)
+    assert (gone.grants, gone.consents, gone.standing) == (0, 0, still[:1])
+    gone = await take_back(world.globex.member_id, client_id, None)
+    assert gone.standing == []
+    gone = await take_back(None, client_id, world.acme.id)
+    assert (gone.grants, gone.consents, gone.standing) == (0, 1, [])
+
+
+async def test_take_back_and_list_refuse_what_is_not_there(world: World) -> None:
+    for verb in (take_back, list_consents):
+        with pytest.raises(NotFound, match="tutti client create"):
+            await verb(None, uuid4(), None)
+        with pytest.raises(NotFound, match="tutti account create"):
+            await verb(None, None, uuid4())
+
+
+async def test_what_a_client_of_a_suspended_account_was_allowed_can_be_taken_back(world: World) -> None:
+    client_id = await app_of(world.globex)
+    await allow_for_account(world.acme.id, client_id, SCOPES)
+    await suspend_account(world.globex.id)
+    assert (await take_back(None, client_id, None)).consents == 1
+
+
+async def test_list_consents_tells_who_allowed_which_client_what_and_where(world: World) -> None:
+    client_id, other = await app_of(world.acme), await app_of(world.globex)
+    await allow_for_account(world.acme.id, client_id, SCOPES)
+    async with transaction():
+        await remember(client_id, world.acme.member_id, ["signature"], None)
+        await remember(other, world.acme.member_id, ["aow_manage"], world.acme.id)
+    everyone, hers, limited = await list_consents(None, None, None)
+    assert (everyone.client_id, everyone.user_id, everyone.account_id) == (client_id, None, world.acme.id)
+    assert (hers.email, hers.account_id, hers.scopes) == ("member@acme.example", None, ["signature"])
+    assert (limited.client_name, limited.account_id) == ("App", world.acme.id)
+    assert await list_consents(world.acme.member_id, None, None) == [hers, limited]
+    assert await list_consents(None, client_id, None) == [everyone, hers]
+    assert await list_consents(None, None, world.acme.id) == [everyone, limited]
+    assert await list_consents(world.globex.member_id, None, None) == []
 
 
 async def test_allow_for_account_refuses_what_is_not_there(world: World) -> None:

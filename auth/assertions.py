@@ -38,14 +38,14 @@ def unverified_claim(assertion: str, name: str) -> str:
         AssertionRefused: not a JWT, or without that claim.
     """
     if len(assertion) > LONGEST:
-        raise AssertionRefused("invalid_assertion")
+        raise AssertionRefused("invalid_assertion: send a signed JWT with iss and sub")
     try:
         claims = json.loads(jws.extract_compact(assertion.encode("ascii")).payload)
         found = claims[name]
     except HOSTILE:
-        raise AssertionRefused("invalid_assertion") from None
+        raise AssertionRefused("invalid_assertion: send a signed JWT with iss and sub") from None
     if not isinstance(found, str):
-        raise AssertionRefused("invalid_assertion")
+        raise AssertionRefused("invalid_assertion: send a signed JWT with iss and sub")
     return found
 
 
@@ -65,7 +65,9 @@ def verified(assertion: str, public_keys: Sequence[str], audiences: Sequence[str
             continue
         check_claims(claims, audiences)
         return claims
-    raise AssertionRefused("no_valid_keys_or_signatures")
+    raise AssertionRefused(
+        "no_valid_keys_or_signatures: sign with RS256 and a key registered for this client"
+    )
 
 
 def check_claims(claims: Mapping[str, Any], audiences: Sequence[str]) -> None:
@@ -79,12 +81,12 @@ def check_claims(claims: Mapping[str, Any], audiences: Sequence[str]) -> None:
     named = claims.get("aud")
     given = named if isinstance(named, list) else [named]
     if not any(isinstance(one, str) and one in audiences for one in given):
-        raise AssertionRefused("issuer_not_found: aud does not name this server")
+        raise AssertionRefused(f"issuer_not_found: put {audiences[0]} into aud")
     issued, expires = instant(claims, "iat"), instant(claims, "exp")
     begins = instant(claims, "nbf") if "nbf" in claims else issued
     now = time.time()
     if expires <= now - LEEWAY:
-        raise AssertionRefused("expired_assertion")
+        raise AssertionRefused("expired_assertion: sign another, or compare the clocks")
     if max(issued, begins) > now + LEEWAY:
         raise AssertionRefused("assertion_not_yet_valid: compare the clocks")
     if expires - issued > LONGEST_LIFE + LEEWAY:
@@ -99,7 +101,8 @@ def instant(claims: Mapping[str, Any], name: str) -> float:
     """
     value = claims.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < LATEST:
-        raise AssertionRefused(f"missing_claim: {name} is a number of seconds")
+        kind = "invalid_claim" if name in claims else "missing_claim"
+        raise AssertionRefused(f"{kind}: {name} is a number of seconds since 1970")
     return value
 
 

@@ -4,6 +4,7 @@ Everything runs inside an open transaction. Until client and redirect URI are kn
 anywhere: `RequestRefused` is for a page. What is wrong after that goes back to the client: `Returned`.
 """
 
+import logging
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
@@ -21,16 +22,24 @@ from auth.bridge import bridged
 from auth.grants import GRANTS
 from auth.issuer import Issuer
 from auth.registered import RegisteredClient, live_client
+from auth.scopes import SCOPES
 from auth.server import Answer, FormRequest, Server
+
+logger = logging.getLogger("tutti.auth")
 
 PROMPTS = frozenset({"none", "login", "consent", "select_account"})
 LARGEST_REQUEST = 8192  # characters of all parameters together; they wait in the database for their person
 LONGEST_AGE = 9  # digits of a number of seconds: 31 years
+# What a client is told whose request ends with an error.
+DECLINED = {
+    "access_denied": "The user did not allow it",
+    "login_required": "The user has to log in: leave prompt=none out",
+    "consent_required": "The user has to allow it: leave prompt=none out",
+    "account_selection_required": "The user has to choose an account: leave prompt=none out",
+}
 # What the error page says; of the request itself it shows nothing.
 UNKNOWN_CLIENT = "The application that sent you here is not registered, or may not log anybody in."
-WRONG_REDIRECT = (
-    "The application that sent you here wants you back at an address that is not registered for it."
-)
+WRONG_REDIRECT = "The application that sent you here wants you back at an address that is not registered for it, to the letter."
 TOO_LARGE = "The application that sent you here asks in too many words."
 
 
@@ -103,6 +112,7 @@ async def examined(issuer: Issuer, parameters: Mapping[str, str]) -> Authorizati
     if client is None or client.kind == "machine":
         raise RequestRefused(UNKNOWN_CLIENT)
     if not client.check_redirect_uri(redirect_uri):
+        logger.info("client %s may not send people back to %.200r", client.id, redirect_uri)
         raise RequestRefused(WRONG_REDIRECT)
     if sum(len(name) + len(value) for name, value in parameters.items()) > LARGEST_REQUEST:
         raise RequestRefused(TOO_LARGE)
@@ -115,7 +125,9 @@ async def examined(issuer: Issuer, parameters: Mapping[str, str]) -> Authorizati
     try:
         await bridged(server_for(issuer).get_consent_grant, request, None)
     except OAuth2Error as error:
-        raise Returned(returned(issuer, authorization, str(error.error), error.description)) from None
+        known = " ".join(client.scopes or SCOPES)
+        advice = f"Send scope: {known}" if error.error == "invalid_scope" else error.description
+        raise Returned(returned(issuer, authorization, str(error.error), advice)) from None
     age, hint = parameters.get("max_age"), parameters.get("id_token_hint")
     hinted = None if hint is None else await user_of(issuer, client, hint)
     if hint is not None and hinted is None:
@@ -190,7 +202,7 @@ def completed(server: Server, request: FormRequest, approval: Approval) -> Answe
 
 def declined(issuer: Issuer, authorization: Authorization, error: str) -> str:
     """Return where to send a person whose request ends with an error."""
-    return returned(issuer, authorization, error, "")
+    return returned(issuer, authorization, error, DECLINED.get(error, ""))
 
 
 def returned(issuer: Issuer, authorization: Authorization, error: str, description: str) -> str:

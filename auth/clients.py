@@ -1,15 +1,17 @@
 """Registers clients (integration keys), changes and deletes them, and issues tokens, at the operator's word."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from shlex import quote
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import msgspec
-from asyncpg import UniqueViolationError
+from asyncpg import Record, UniqueViolationError
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 from auth.bearer import hash_of, new_secret
 from auth.scopes import SCOPES
@@ -22,11 +24,17 @@ from tenancy.tables import Account, Membership, User
 LONGEST_LIFE = 366 * 86_400  # seconds
 SHORTEST_KEY = 2048  # bits
 MOST_KEYS = 5  # each is tried on an assertion that names none
+SHORTEST_FINGERPRINT = 8  # characters that name a key well enough
+ABOUT_PEOPLE = ("openid", "profile", "email", "offline_access", "impersonation", "extended")
 DEFAULT_PORTS = {"http": 80, "https": 443}
 LISTED = """
-SELECT id AS client_id, name, kind, redirect_uris, scopes, cardinality(public_keys) AS public_keys, status, created_at
+SELECT id AS client_id, name, kind, redirect_uris, scopes, public_keys, status, created_at
 FROM client ORDER BY created_at, id
 """
+REGISTERED = (
+    "SELECT account_id, kind, name, redirect_uris, scopes, public_keys FROM client WHERE id = $1 FOR UPDATE"
+)
+CHANGE = "UPDATE client SET redirect_uris = $2, origins = $3, public_keys = $4 WHERE id = $1"
 
 
 class Registration(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +49,7 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RegisteredEntry(msgspec.Struct, frozen=True):
-    """A client as it is listed, without what proves anything; `public_keys` counts them."""
+    """A client as it is listed, without what proves anything; `public_keys` counts them, `fingerprints` names them."""
 
     client_id: UUID
     name: str
@@ -49,6 +57,7 @@ class RegisteredEntry(msgspec.Struct, frozen=True):
     redirect_uris: list[str]
     scopes: list[str]
     public_keys: int
+    fingerprints: list[str]
     status: str
     created_at: datetime
 
@@ -58,7 +67,7 @@ async def create_client(wanted: Registration, client_id: UUID | None = None) -> 
 
     Raises:
         BadRequest: no name, unknown kind or scope, an unsafe redirect URI, a key that is not an RSA public key, or a
-            kind of client that needs other redirect URIs or keys than these.
+            kind of client that needs other redirect URIs, keys or scopes than these.
         NotFound: no such account.
         Conflict: the id that was chosen is another client's or a user's.
     """
@@ -95,7 +104,118 @@ async def list_clients(account_id: UUID) -> list[RegisteredEntry]:
     """
     async with rows_of(account_id) as connection:
         await require_account(account_id)
-        return [RegisteredEntry(**row) for row in await connection.fetch(LISTED)]
+        return [listed(row) for row in await connection.fetch(LISTED)]
+
+
+def listed(row: Record) -> RegisteredEntry:
+    """Show a client's row."""
+    keys = row["public_keys"]
+    shown = dict(row) | {"public_keys": len(keys), "fingerprints": [fingerprint(pem) for pem in keys]}
+    return RegisteredEntry(**shown)
+
+
+def fingerprint(pem: str) -> str:
+    """Return the SHA-256 of a public key, as `openssl pkey -pubin -outform DER | openssl dgst -sha256` writes it."""
+    key = load_pem_public_key(pem.encode())
+    return sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
+
+
+async def add_key(account_id: UUID, client_id: UUID, pem: str) -> Registration:
+    """Register one more public key of a client; return what the client is now.
+
+    Raises:
+        BadRequest: not an RSA public key, one too many, or a public client.
+        Conflict: the client has this key already.
+        NotFound: the account has no such client.
+    """
+    check_key(pem)
+
+    def added(client: Registration) -> Registration:
+        if fingerprint(pem) in map(fingerprint, client.public_keys):
+            raise Conflict("The client has this key already.")
+        return msgspec.structs.replace(client, public_keys=[*client.public_keys, pem])
+
+    return await changed(account_id, client_id, added)
+
+
+async def remove_key(account_id: UUID, client_id: UUID, which: str) -> Registration:
+    """Forget a public key of a client, named by its fingerprint, or the beginning of that, or its position from 1.
+
+    Raises:
+        BadRequest: the client could not prove itself, or nobody could return to it, without the key.
+        NotFound: the account has no such client, or the client has no such key.
+    """
+
+    def removed(client: Registration) -> Registration:
+        gone = key_position(client, which)
+        return msgspec.structs.replace(
+            client, public_keys=[*client.public_keys[:gone], *client.public_keys[gone + 1 :]]
+        )
+
+    return await changed(account_id, client_id, removed)
+
+
+def key_position(client: Registration, which: str) -> int:
+    """Find a key by fingerprint, the beginning of one, or position from 1; return its position from 0."""
+    for position, pem in enumerate(client.public_keys):
+        begins = len(which) >= SHORTEST_FINGERPRINT and fingerprint(pem).startswith(which.lower())
+        if begins or which == str(position + 1):
+            return position
+    raise NotFound(f"The client has no key {which}; see: tutti client list --account {client.account_id}")
+
+
+async def add_redirect_uri(account_id: UUID, client_id: UUID, uri: str) -> Registration:
+    """Register one more redirect URI of a client; return what the client is now.
+
+    Raises:
+        BadRequest: an unsafe redirect URI, or a machine client.
+        Conflict: the client has this redirect URI already.
+        NotFound: the account has no such client.
+    """
+    check_redirect(uri)
+
+    def added(client: Registration) -> Registration:
+        if uri in client.redirect_uris:
+            raise Conflict(f"The client has the redirect URI {uri} already.")
+        return msgspec.structs.replace(client, redirect_uris=[*client.redirect_uris, uri])
+
+    return await changed(account_id, client_id, added)
+
+
+async def remove_redirect_uri(account_id: UUID, client_id: UUID, uri: str) -> Registration:
+    """Forget a redirect URI of a client; return what the client is now.
+
+    Raises:
+        BadRequest: nobody could return to the client without it.
+        NotFound: the account has no such client, or the client has no such redirect URI.
+    """
+
+    def removed(client: Registration) -> Registration:
+        if uri not in client.redirect_uris:
+            raise NotFound(
+                f"The client has no redirect URI {uri}; see: tutti client list --account {account_id}"
+            )
+        return msgspec.structs.replace(
+            client, redirect_uris=[one for one in client.redirect_uris if one != uri]
+        )
+
+    return await changed(account_id, client_id, removed)
+
+
+async def changed(
+    account_id: UUID, client_id: UUID, change: Callable[[Registration], Registration]
+) -> Registration:
+    """Change where people return to and what a client proves itself with; it stays one that could be registered."""
+    async with rows_of(account_id) as connection:
+        row = await connection.fetchrow(REGISTERED, client_id)
+        if row is None:
+            raise no_client(account_id, client_id)
+        client = change(Registration(**row))
+        check_key_count(client.public_keys)
+        check_entrance(client)
+        uris = list(client.redirect_uris)
+        await connection.execute(CHANGE, client_id, uris, origins_of(uris), list(client.public_keys))
+    return client
 
 
 async def rotate_secret(account_id: UUID, client_id: UUID) -> str:
@@ -147,8 +267,9 @@ def check_registration(wanted: Registration) -> None:
     check_scopes(wanted.scopes)
     for uri in wanted.redirect_uris:
         check_redirect(uri)
-    if len(wanted.public_keys) > MOST_KEYS:
-        raise BadRequest(f"A client has at most {MOST_KEYS} public keys.")
+    if wanted.kind == "machine":
+        check_own_scopes(wanted.scopes)
+    check_key_count(wanted.public_keys)
     for pem in wanted.public_keys:
         check_key(pem)
     check_entrance(wanted)
@@ -159,6 +280,11 @@ def check_entrance(wanted: Registration) -> None:
     if wanted.kind == "machine" and wanted.redirect_uris:
         raise BadRequest(
             "A machine client acts for itself, so nobody is sent back to it: leave out the redirect URIs, "
+            "or register a confidential client."
+        )
+    if wanted.kind == "public" and wanted.public_keys:
+        raise BadRequest(
+            "A public client can keep no secret, and so no private key: leave out the public key, "
             "or register a confidential client."
         )
     if wanted.kind == "public" and not wanted.redirect_uris:
@@ -210,16 +336,36 @@ def check_scopes(scopes: Sequence[str]) -> None:
         raise BadRequest(f"Unknown scope {', '.join(unknown)}; known: {', '.join(SCOPES)}.")
 
 
-def check_key(pem: str) -> None:
-    """Refuse what is not the PEM of an RSA public key of at least 2048 bits."""
+def check_own_scopes(scopes: Sequence[str]) -> None:
+    """Refuse a machine client scopes that are about people."""
+    about_people = [scope for scope in scopes if scope in ABOUT_PEOPLE]
+    if about_people:
+        raise BadRequest(
+            f"A machine client acts for itself, and {', '.join(about_people)} is about people: leave it out, "
+            "or register a confidential client."
+        )
+
+
+def check_key_count(public_keys: Sequence[str]) -> None:
+    """Refuse more public keys than a client may have."""
+    if len(public_keys) > MOST_KEYS:
+        raise BadRequest(f"A client has at most {MOST_KEYS} public keys.")
+
+
+def check_key(pem: str, file: str | None = None) -> None:
+    """Refuse what is not the PEM of an RSA public key of at least 2048 bits, and say what it is; `file` is its name."""
+    named = file or "The public key"
+    if "PRIVATE KEY-----" in pem:
+        path = quote(file or "private.pem")
+        raise BadRequest(f"{named} is a private key; its public half: openssl rsa -in {path} -pubout")
     try:
         key = load_pem_public_key(pem.encode())
     except (ValueError, UnsupportedAlgorithm):
-        key = None
-    if not isinstance(key, RSAPublicKey) or key.key_size < SHORTEST_KEY:
-        raise BadRequest(
-            f"The public key is not the PEM of an RSA public key of at least {SHORTEST_KEY} bits."
-        )
+        raise BadRequest(f"{named} is not the PEM of an RSA public key.") from None
+    if not isinstance(key, RSAPublicKey):
+        raise BadRequest(f"{named} is not an RSA key, which RS256 needs.")
+    if key.key_size < SHORTEST_KEY:
+        raise BadRequest(f"{named} has {key.key_size} bits; it needs at least {SHORTEST_KEY}.")
 
 
 async def issue_token(
@@ -230,6 +376,7 @@ async def issue_token(
     Raises:
         BadRequest: an unknown scope, or a lifetime outside 1 second to 366 days.
         NotFound: no such account, member or machine client of it.
+        Conflict: the user is suspended.
     """
     check_scopes(scopes)
     if not 1 <= expires_in <= LONGEST_LIFE:
@@ -291,5 +438,7 @@ async def require_holder(account_id: UUID, kind: str, holder_id: UUID) -> None:
         member = (Membership.user_id == holder_id) & (Membership.status == "active")
         if not await Membership.exists().where(member).run():
             raise NotFound(f"User {holder_id} is not a member of account {account_id}.")
+        if await User.exists().where((User.id == holder_id) & (User.status == "suspended")).run():
+            raise Conflict(f"User {holder_id} is suspended; to let them in: tutti user resume {holder_id}")
     elif not await Client.exists().where((Client.id == holder_id) & (Client.kind == "machine")).run():
         raise NotFound(f"Client {holder_id} is not a machine client of account {account_id}.")

@@ -235,7 +235,10 @@ async def told(request: Request[Any, Any, Any], authorization: str | None) -> Re
         if not await tokens.grant_is_live(held.grant_id):
             raise Unauthenticated
         if held.user_id is None or not {"openid", "signature"} & set(held.scopes):
-            raise Forbidden("The access token needs the scope openid, and a user.", scopes=("openid",))
+            raise Forbidden(
+                "The access token stands for no user, or has neither the scope openid nor signature.",
+                scopes=("openid",),
+            )
         person = await connection.fetchrow(PERSON, held.user_id)
         accounts = await accounts_of(held.user_id, held.narrowed_to, issuer_of(request))
     return Response(claims(person, set(held.scopes), accounts), headers=NOT_STORED)
@@ -361,7 +364,7 @@ def refused(request: Request[Any, Any, Any], refusal: Refusal) -> Response[OAuth
 def contradicted(request: Request[Any, Any, Any], error: OAuth2Error) -> Response[OAuthError]:
     """Word what was found wrong before Authlib was asked."""
     status, headers = http.HTTPStatus.BAD_REQUEST, dict(NOT_STORED)
-    if isinstance(error, InvalidClientError) and request.url.path not in TOKEN_PATHS:
+    if isinstance(error, InvalidClientError) and request.scope["path"] not in TOKEN_PATHS:
         status, headers["WWW-Authenticate"] = http.HTTPStatus.UNAUTHORIZED, 'Basic realm="tutti"'
     body = OAuthError(error=str(error.error), error_description=error.description)
     return Response(body, status_code=status, headers=headers)
@@ -369,13 +372,20 @@ def contradicted(request: Request[Any, Any, Any], error: OAuth2Error) -> Respons
 
 def misunderstood(_: Request[Any, Any, Any], error: HTTPException) -> Response[OAuthError]:
     """Word what Litestar refused, such as a body that is too large."""
-    body = OAuthError(error="invalid_request", error_description=error.detail)
+    allowed = (error.headers or {}).get("Allow")
+    phrase = http.HTTPStatus(error.status_code).phrase
+    advice = (
+        f"Use {allowed}, with parameters in the body of a POST"
+        if allowed
+        else f"{phrase}: compare with RFC 6749"
+    )
+    body = OAuthError(error="invalid_request", error_description=advice)
     return Response(body, status_code=error.status_code, headers=NOT_STORED | dict(error.headers or {}))
 
 
 def failed(request: Request[Any, Any, Any], error: Exception) -> Response[OAuthError]:
     """Answer a fault of ours; the log has the cause."""
-    logger.error("request to %s failed", request.url.path, exc_info=error)
+    logger.error("request to %s failed", request.scope["path"], exc_info=error)
     body = OAuthError(error="server_error", error_description="An unexpected error occurred on the server.")
     return Response(body, status_code=http.HTTPStatus.INTERNAL_SERVER_ERROR, headers=NOT_STORED)
 

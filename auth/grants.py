@@ -25,6 +25,10 @@ from auth.tokens import Exchangeable, Issued, NewGrant, StoredCode
 
 logger = logging.getLogger("tutti.auth")
 
+CODE_NOT_VALID = (
+    f"The code is unknown, older than {tokens.CODE_SECONDS} s, used, of another client, or sent with a redirect_uri that "
+    "is not the one at /oauth/auth; start again there"
+)
 CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")  # base64url of a SHA-256, without padding
 
 
@@ -32,7 +36,10 @@ class ConsentRequired(OAuth2Error):  # noqa: N818 - the name that it has on the 
     """The user has not yet allowed the client what it asks for."""
 
     error = "consent_required"
-    description = "Send the user to /oauth/auth once, with these scopes and impersonation"
+    description = (
+        "Send the user to /oauth/auth once, with these scopes and impersonation, or let an administrator run: "
+        "tutti grant allow"
+    )
 
 
 class AuthorizationCode(grants.AuthorizationCodeGrant):
@@ -57,16 +64,19 @@ class AuthorizationCode(grants.AuthorizationCodeGrant):
         redirect_uri, challenge = fields["redirect_uri"], fields.get("code_challenge")
         wait(tokens.save_code(code, grant_id, redirect_uri, challenge, fields.get("nonce")))
 
-    def query_authorization_code(self, code: str, client: RegisteredClient) -> StoredCode | None:
+    def query_authorization_code(self, code: str, client: RegisteredClient) -> StoredCode:
         """Find a code of this client; a redirect URI that is sent has to be the code's.
 
         A used code is found too, so that its replay, once everything else about it is right, can be told.
+
+        Raises:
+            InvalidGrantError: there is none.
         """
         found = wait(tokens.find_code(code))
         if found is None or not found.check_client(client) or (found.expired and not found.used):
-            return None
+            raise InvalidGrantError(CODE_NOT_VALID)
         if self.request.fields.get("redirect_uri", found.redirect_uri) != found.redirect_uri:
-            return None
+            raise InvalidGrantError(CODE_NOT_VALID)
         return found
 
     def authenticate_user(self, authorization_code: StoredCode) -> Person | None:
@@ -82,7 +92,7 @@ class AuthorizationCode(grants.AuthorizationCodeGrant):
         code = self.request.family = self.request.authorization_code
         if not wait(tokens.use_code(code)):
             logger.warning("a code of client %s was used again; its grant is revoked", code.client_id)
-            raise InvalidGrantError
+            raise InvalidGrantError(CODE_NOT_VALID)
         answer: tuple[int, Any, Any] = super().create_token_response()
         return answer
 
@@ -185,7 +195,7 @@ class JWTBearer(JWTBearerGrant):
         try:
             client = self.resolve_issuer_client(assertions.unverified_claim(assertion, "iss"))
             if client is None:
-                raise InvalidGrantError("issuer_not_found")
+                raise InvalidGrantError("issuer_not_found: iss is the client_id")
             claims = assertions.verified(assertion, client.public_keys, self.request.issuer.audiences)
         except AssertionRefused as refusal:
             raise InvalidGrantError(str(refusal)) from None
@@ -208,7 +218,7 @@ class JWTBearer(JWTBearerGrant):
         """
         user_id = wait(consents.known_user(subject, self.request.client))
         if user_id is None:
-            raise InvalidGrantError("user_not_found")
+            raise InvalidGrantError("user_not_found: sub is the id of a user whom this client may know")
         return Person(user_id)
 
     def has_granted_permission(self, client: RegisteredClient, user: Person) -> bool:
@@ -234,7 +244,7 @@ class JWTBearer(JWTBearerGrant):
         uses = wait(assertions.uses_of(assertion, claims))
         if uses > 1:
             if "jti" in claims:
-                raise InvalidGrantError("assertion_used_before")
+                raise InvalidGrantError("assertion_used_before: sign another with another jti")
             logger.info("an assertion of client %s without jti came for the %dth time", claims["iss"], uses)
         token = self.generate_token(scope=self.scopes, include_refresh_token=False)
         new = NewGrant(

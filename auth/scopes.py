@@ -2,7 +2,7 @@
 
 MAESTRO = ("aow_manage", "signature")
 SCOPES = {
-    "signature": "Act for you in your accounts; every workflow operation needs it.",
+    "signature": "Act for you.",
     "impersonation": "Act for you while you are away, without asking again.",
     "aow_manage": "Use and change workflows and their instances.",
     "extended": "Stay logged in for as long as it is used at least every 30 days.",

@@ -28,9 +28,14 @@ from auth.tokens import LOGIN_SECONDS, MACHINE_SECONDS, Family
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 CONFIDENTIAL_METHODS = ["client_secret_basic", "client_secret_post", "private_key_jwt"]
 CLIENT_METHODS = [*CONFIDENTIAL_METHODS, "none"]
-ADVICE = {  # for the errors that Authlib raises without a word
-    "invalid_grant": "It is unknown, expired, used or revoked, or of another client; let the user log in again",
+NO_PROOF = (
+    "Send client_id and client_secret in the body or as HTTP Basic, or a client_assertion; never in the URL"
+)
+ADVICE = {  # for the errors that Authlib raises without a word, or with one that does not help
+    "": "Compare the request with RFC 6749",
+    "invalid_grant": "The refresh token is unknown, expired, used, revoked or of another client; let the user log in again",
     "invalid_scope": "Ask for no more than was granted",
+    "unauthorized_client": "Machine clients use client_credentials, and no other client does",
 }
 WITH_A_PERSON = ("authorization_code", "refresh_token")
 
@@ -115,7 +120,12 @@ class Server(AuthorizationServer):
 
     def handle_error_response(self, request: FormRequest, error: OAuth2Error) -> Answer:
         """Make an answer of an error, which always says what to do."""
-        error.description = error.description or ADVICE.get(error.error, "Compare the request with RFC 6749")
+        if error.error == "unauthorized_client" or error.description in (
+            "",
+            None,
+            InvalidScopeError.description,
+        ):
+            error.description = ADVICE.get(error.error, ADVICE[""])
         answer: Answer = super().handle_error_response(request, error)
         return answer
 
@@ -142,7 +152,7 @@ class Server(AuthorizationServer):
         """
         method = presented(request)
         if method not in methods:
-            raise InvalidClientError(f"Authenticate the client by one of: {', '.join(methods)}")
+            raise InvalidClientError(NO_PROOF)
         try:
             client: RegisteredClient = super().authenticate_client(request, [method], endpoint)
         except InvalidClientError:

@@ -83,7 +83,7 @@ def maestro_router() -> Router:
 
 def unrouted(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     """Answer an unknown route or method, which belongs to no router, in the words of where it was looked for."""
-    of_oauth = request.url.path.startswith(("/oauth/", "/api/auth/", "/.well-known/"))
+    of_oauth = request.scope["path"].startswith(("/oauth/", "/api/auth/", "/.well-known/"))
     return oauth.misunderstood(request, error) if of_oauth else misunderstood(request, error)
 
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from functools import cache
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,6 +15,10 @@ from tenancy.errors import SetupRefused
 from tenancy.postgres import Database, located
 
 PREFIX = "TUTTI_"
+ADVICE = {
+    "public_url": "a URL that begins with http:// or https://, without user, query or fragment",
+    "trusted_proxies": "addresses or networks with commas between them, such as 10.0.0.1, 10.1.0.0/16",
+}
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,10 +136,29 @@ def read(environment: Mapping[str, str]) -> Settings:
     ):  # no library turns text into one of several numbers
         values["paused_trigger_status"] = int(values["paused_trigger_status"])
     try:
-        return msgspec.convert(values, Settings, strict=False)
+        found = msgspec.convert(values, Settings, strict=False)
+        check_proxies(found.trusted_proxies)
     except msgspec.ValidationError as error:
         field = str(error).rpartition("$.")[2].strip("`")
+        if field in ADVICE:
+            raise SetupRefused(f"{variable(field)} is {ADVICE[field]}.") from None
         description = msgspec.inspect.type_info(Settings.__annotations__[field])
         choices = getattr(getattr(description, "type", description), "values", ())
         allowed = f" Allowed: {', '.join(map(str, choices))}." if choices else ""
         raise SetupRefused(f"{variable(field)}: {str(error).partition(' - at')[0]}.{allowed}") from None
+    return found
+
+
+def check_proxies(listed: str | None) -> None:
+    """Refuse what names no address: a proxy that is not recognised would make all clients share its address.
+
+    Raises:
+        SetupRefused: with the one that is wrong.
+    """
+    for one in (listed or "").split(","):
+        try:
+            ip_network(one.strip() or "127.0.0.1")
+        except ValueError:
+            raise SetupRefused(
+                f"TUTTI_TRUSTED_PROXIES: {one.strip()!r} is neither an address nor a network."
+            ) from None

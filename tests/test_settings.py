@@ -66,3 +66,20 @@ def test_every_setting_is_reached_by_its_own_variable() -> None:
     names = {variable(field) for field in Settings.__struct_fields__}
     assert len(names) == len(Settings.__struct_fields__)
     assert all(name == "DATABASE_URL" or name.startswith("TUTTI_") for name in names)
+
+
+@pytest.mark.parametrize("listed", ["foo", "10.0.0.0/33", "*", "10.0.0.1, localhost"])
+def test_proxies_are_addresses_or_networks(listed: str) -> None:
+    with pytest.raises(SetupRefused, match="TUTTI_TRUSTED_PROXIES"):
+        read({"TUTTI_TRUSTED_PROXIES": listed})
+
+
+@pytest.mark.parametrize("listed", ["10.0.0.1", "10.0.0.0/8,192.0.2.1", "::1, fd00::/8"])
+def test_proxies_may_be_several(listed: str) -> None:
+    assert read({"TUTTI_TRUSTED_PROXIES": listed}).trusted_proxies == listed
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8310", "ftp://a", "https://a?b", "https://u@a", "http://"])
+def test_a_public_url_is_one_of_the_web(url: str) -> None:
+    with pytest.raises(SetupRefused, match=r"TUTTI_PUBLIC_URL is a URL that begins with http:// or https://"):
+        read({"TUTTI_PUBLIC_URL": url})

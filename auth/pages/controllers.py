@@ -12,12 +12,13 @@ from urllib.parse import urlencode, urlsplit
 from uuid import UUID
 
 import msgspec
+from asyncpg import ForeignKeyViolationError
 from litestar import Request, Response, Router, get, post
 from litestar.datastructures import Cookie
 from litestar.exceptions import HTTPException
 
 from auth import consents, passwords, sessions, throttle
-from auth.authorization import Approval, RequestRefused, Returned, declined, examined, granted
+from auth.authorization import UNKNOWN_CLIENT, Approval, RequestRefused, Returned, declined, examined, granted
 from auth.bearer import new_secret
 from auth.forms import form, form_of
 from auth.issuer import Issuer, issuer_of
@@ -214,7 +215,7 @@ async def consent_page(request: Request[Any, Any, Any]) -> Answer:
 
 @post(PAGES["consent"], status_code=http.HTTPStatus.SEE_OTHER, include_in_schema=False, opt=SESSION)
 async def consent(request: Request[Any, Any, Any]) -> Answer:
-    """Allow the client what it wants, or deny it; or log in as somebody else."""
+    """Allow the client what it wants, or deny it; or choose another account, or log in as somebody else."""
     visit = Visit.of(request)
     answer = (await visit.fields(request, "consent")).get("answer")
     async with transaction():
@@ -223,6 +224,9 @@ async def consent(request: Request[Any, Any, Any]) -> Answer:
             return await onward(visit, standing)
         if answer == "switch":
             return await switched(visit, standing.pending)
+        if answer == "account":
+            await waiting.choose_again(standing.pending)
+            return await onward(visit, await visit.standing())
         if answer == "allow":
             return await allowed(visit, standing)
         await waiting.take(standing.pending)
@@ -350,7 +354,7 @@ def consent_form(visit: Visit, standing: Standing) -> Response[str]:
         client=authorization.client,
         login=standing.login,
         account=None if standing.narrowed_to is None else standing.account(standing.narrowed_to),
-        accounts=standing.accounts,
+        has_chosen=standing.has_chosen,
         scopes={scope: SCOPES[scope] for scope in authorization.scopes},
         anybody_could_ask=standing.anybody_could_ask,
         token=visit.token("consent"),
@@ -401,11 +405,17 @@ def misunderstood(_: Request[Any, Any, Any], error: HTTPException) -> Response[s
 
 def failed(request: Request[Any, Any, Any], error: Exception) -> Response[str]:
     """Show a fault of ours; the log has the cause."""
-    logger.error("request to %s failed", request.url.path, exc_info=error)
+    logger.error("request to %s failed", request.scope["path"], exc_info=error)
     return error_page(FAILED, http.HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
+def gone(_: Request[Any, Any, Any], __: ForeignKeyViolationError) -> Response[str]:
+    """Show what is shown of an unknown client: this one was deleted while it sent the person here."""
+    return error_page(UNKNOWN_CLIENT)
+
+
 EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {
+    ForeignKeyViolationError: gone,
     RequestRefused: unanswerable,
     Returned: sent_back,
     Refusal: refused,

@@ -17,7 +17,7 @@ from auth.sessions import Login, login_of
 from tenancy.rows import current_connection
 
 WAITING_MINUTES = 10
-LOST = "This login has expired or was begun in another browser. Go back to the application and start again."
+LOST = "This login has expired, is finished or was begun in another browser. Go back to the application and start again."
 Step = Literal["login", "account", "consent", "done"]
 
 NOW = "SELECT now()"
@@ -31,6 +31,7 @@ WHERE id = $1 AND session_hash = $2 AND expires_at > now()
 """
 TAKE = "DELETE FROM authorization_request WHERE id = $1 RETURNING id"
 CHOOSE = "UPDATE authorization_request SET account_chosen = true, narrowed_to = $2 WHERE id = $1"
+CHOOSE_AGAIN = "UPDATE authorization_request SET account_chosen = false, narrowed_to = NULL WHERE id = $1"
 # Whoever comes next may be somebody else: they choose for themselves.
 MOVE = """
 UPDATE authorization_request SET session_hash = $2, account_chosen = false, narrowed_to = NULL WHERE session_hash = $1
@@ -174,6 +175,11 @@ async def standing_of(pending: Pending, key: str) -> Standing:
 async def choose(pending: Pending, account_id: UUID | None) -> None:
     """Note which account a person chose; None for all of theirs."""
     await current_connection().execute(CHOOSE, pending.id, account_id)
+
+
+async def choose_again(pending: Pending) -> None:
+    """Let a person choose once more."""
+    await current_connection().execute(CHOOSE_AGAIN, pending.id)
 
 
 async def take(pending: Pending) -> None:

@@ -178,7 +178,7 @@ def answer(
         title=refusal.title,
         status=refusal.status,
         detail=refusal.detail,
-        instance=request.url.path,
+        instance=request.scope["path"],
         request_id=exchange.request_id,
     )
     if refusal.errors:

@@ -87,7 +87,7 @@ REFUSALS = {
     "BadRequest": Refused(
         "The request, or what it proves, does not hold; `error` says which.",
         "invalid_grant",
-        "It is unknown, expired, used or revoked, or of another client; let the user log in again",
+        "The refresh token is unknown, expired, used, revoked or of another client; let the user log in again",
     ),
     "ClientRefused": Refused(
         "The client is unknown, or its proof does not hold.",
@@ -104,7 +104,7 @@ REFUSALS = {
     "ScopeMissing": Refused(
         "The access token is a machine client's, or has neither the scope openid nor signature.",
         "insufficient_scope",
-        "The access token needs the scope openid, and a user.",
+        "The access token stands for no user, or has neither the scope openid nor signature.",
         (("WWW-Authenticate", "TokenChallenge"),),
     ),
     "TooLarge": Refused("The body is too large.", "invalid_request", "Request Entity Too Large"),

@@ -97,7 +97,9 @@ async def test_a_decline_is_told_with_the_issuer(world: World) -> None:
     app = await registered(world.acme.id)
     location = declined(issuer(), await app.examined(), "access_denied")
     assert location.startswith(f"{CALLBACK}?")
-    assert query_of(location) == {"error": "access_denied", "state": "s-1", "iss": issuer().url}
+    told = query_of(location)
+    assert told.pop("error_description").isascii()
+    assert told == {"error": "access_denied", "state": "s-1", "iss": issuer().url}
 
 
 async def test_a_redirect_uris_own_query_is_kept(world: World) -> None:

@@ -1,5 +1,6 @@
 """Registering, listing, changing and deleting clients, issuing tokens, hashing passwords: what is kept, what is refused."""
 
+import hashlib
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -17,24 +18,33 @@ from cryptography.hazmat.primitives.serialization import (
 
 from auth.bearer import hash_of
 from auth.clients import (
+    ABOUT_PEOPLE,
     LONGEST_LIFE,
     MOST_KEYS,
     Registration,
+    add_key,
+    add_redirect_uri,
+    check_key,
     create_client,
     delete_client,
+    fingerprint,
     issue_token,
     list_clients,
     origins_of,
+    remove_key,
+    remove_redirect_uri,
     rotate_secret,
 )
 from auth.passwords import LONGEST, hash_password
 from auth.scopes import MAESTRO, SCOPES
+from tenancy.accounts import suspend_user
 from tenancy.errors import BadRequest, Conflict, NotFound
 from tenancy.rows import rows_of
 from tests.world import World
 
 LARGE = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 SMALL = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505 - to be refused
+OTHER = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 CURVE = ec.generate_private_key(ec.SECP256R1())
 
 
@@ -136,7 +146,8 @@ async def test_create_client_takes_a_safe_redirect_uri(world: World, uri: str) -
             )
         ],
         *[{"kind": kind, "redirect_uris": []} for kind in ("confidential", "public")],
-        {"kind": "public", "redirect_uris": [], "public_keys": [pem(LARGE)]},
+        {"kind": "public", "public_keys": [pem(LARGE)]},
+        *[{"kind": "machine", "redirect_uris": [], "scopes": ["signature", scope]} for scope in ABOUT_PEOPLE],
         {"kind": "machine"},
         {"public_keys": [pem(LARGE)] * (MOST_KEYS + 1)},
         *[
@@ -196,6 +207,7 @@ async def test_list_clients_shows_an_accounts_own_and_nothing_secret(world: Worl
     assert (robot.name, robot.kind, robot.public_keys) == ("robot", "machine", 0)
     assert (listed.client_id, listed.redirect_uris, listed.scopes) == (client_id, [BACK], list(MAESTRO))
     assert (listed.public_keys, listed.status) == (1, "active")
+    assert listed.fingerprints == [fingerprint(pem(LARGE))]
     row = await stored(world, client_id)
     assert secret is not None
     for kept_back in (secret, str(row["secret_hash"]), "PUBLIC KEY"):
@@ -203,6 +215,89 @@ async def test_list_clients_shows_an_accounts_own_and_nothing_secret(world: Worl
     assert [one.name for one in await list_clients(world.globex.id)] == ["robot"]
     with pytest.raises(NotFound, match="no account"):
         await list_clients(uuid4())
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (PRIVATE, "my key.pem is a private key; its public half: openssl rsa -in 'my key.pem' -pubout"),
+        (pem(SMALL), "my key.pem has 1024 bits; it needs at least 2048."),
+        (pem(CURVE), "my key.pem is not an RSA key, which RS256 needs."),
+        ("", "my key.pem is not the PEM of an RSA public key."),
+    ],
+)
+def test_check_key_says_which_file_is_wrong_and_how(text: str, told: str) -> None:
+    with pytest.raises(BadRequest) as refused:
+        check_key(text, "my key.pem")
+    assert refused.value.detail == told
+
+
+def test_fingerprint_is_what_openssl_makes_of_a_key() -> None:
+    key = LARGE.public_key().public_bytes(Encoding.PEM, PublicFormat.PKCS1).decode()
+    der = LARGE.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    assert fingerprint(key) == fingerprint(pem(LARGE)) == hashlib.sha256(der).hexdigest()
+
+
+async def test_keys_of_a_client_come_and_go_by_fingerprint_or_position(world: World) -> None:
+    client_id, _ = await create_client(app(world.acme.id, redirect_uris=[], public_keys=[pem(LARGE)]))
+    acme = world.acme.id
+    await add_key(acme, client_id, pem(OTHER))
+    assert (await stored(world, client_id))["public_keys"] == [pem(LARGE), pem(OTHER)]
+    with pytest.raises(Conflict, match="already"):
+        await add_key(acme, client_id, pem(OTHER))
+    for which in ("0", "3", "", fingerprint(pem(LARGE))[:7], "f" * 64):
+        with pytest.raises(NotFound, match="tutti client list"):
+            await remove_key(acme, client_id, which)
+    await remove_key(acme, client_id, fingerprint(pem(LARGE))[:8].upper())
+    assert (await stored(world, client_id))["public_keys"] == [pem(OTHER)]
+    with pytest.raises(BadRequest, match="needs a redirect URI"):
+        await remove_key(acme, client_id, "1")
+    await add_redirect_uri(acme, client_id, BACK)
+    await remove_key(acme, client_id, "1")
+    assert (await stored(world, client_id))["public_keys"] == []
+
+
+async def test_a_key_that_create_client_would_refuse_is_refused_later_too(world: World) -> None:
+    full, _ = await create_client(app(world.acme.id, public_keys=[pem(LARGE)] * MOST_KEYS))
+    public, _ = await create_client(app(world.acme.id, kind="public"))
+    for client_id, text, told in (
+        (full, pem(OTHER), "at most"),
+        (full, pem(SMALL), "1024 bits"),
+        (public, pem(OTHER), "can keep no secret"),
+    ):
+        with pytest.raises(BadRequest, match=told):
+            await add_key(world.acme.id, client_id, text)
+    with pytest.raises(NotFound, match="tutti client list"):
+        await add_key(world.globex.id, full, pem(OTHER))
+
+
+async def test_redirect_uris_of_a_client_come_and_go_with_their_origins(world: World) -> None:
+    client_id, _ = await create_client(app(world.acme.id, kind="public"))
+    acme, local = world.acme.id, "http://localhost:3000/back"
+    await add_redirect_uri(acme, client_id, local)
+    row = await stored(world, client_id)
+    assert row["redirect_uris"] == [BACK, local]
+    assert row["origins"] == ["https://app.example", "http://localhost:3000"]
+    with pytest.raises(Conflict, match="already"):
+        await add_redirect_uri(acme, client_id, local)
+    with pytest.raises(BadRequest, match="neither https"):
+        await add_redirect_uri(acme, client_id, "http://app.example/")
+    await remove_redirect_uri(acme, client_id, BACK)
+    row = await stored(world, client_id)
+    assert (row["redirect_uris"], row["origins"]) == ([local], ["http://localhost:3000"])
+    with pytest.raises(NotFound, match="tutti client list"):
+        await remove_redirect_uri(acme, client_id, BACK)
+    with pytest.raises(BadRequest, match="needs a redirect URI"):
+        await remove_redirect_uri(acme, client_id, local)
+    robot, *_ = await list_clients(acme)
+    with pytest.raises(BadRequest, match="acts for itself"):
+        await add_redirect_uri(acme, robot.client_id, BACK)
+
+
+async def test_issue_token_for_somebody_suspended_is_refused(world: World) -> None:
+    await suspend_user(str(world.acme.member_id))
+    with pytest.raises(Conflict, match=f"tutti user resume {world.acme.member_id}"):
+        await issue_token(world.acme.id, ("user", world.acme.member_id), MAESTRO, 60)
 
 
 async def test_rotate_secret_replaces_the_secret(world: World) -> None:

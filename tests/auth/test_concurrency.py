@@ -386,7 +386,6 @@ async def test_a_client_that_is_deleted_during_its_request_is_refused(
             assert error_of(await one) in ("invalid_client", "invalid_grant")
 
 
-@pytest.mark.xfail(reason="a foreign key's fault is shown as a fault of ours")
 async def test_a_client_that_is_deleted_while_it_sends_a_person_is_unknown_to_them(
     both: Both, world: World
 ) -> None:

@@ -10,7 +10,7 @@ import asyncpg
 import httpx
 import pytest
 
-from auth.authorization import PROMPTS, Authorization
+from auth.authorization import DECLINED, PROMPTS, Authorization
 from auth.clients import delete_client
 from auth.consents import Allowed, remember_for_account
 from auth.issuer import Issuer
@@ -200,6 +200,7 @@ async def test_what_comes_back_is_worth_tokens(client: httpx.AsyncClient, ada: P
 async def test_somebody_denies(ada: Person, app: App) -> None:
     page = await ada.reaches(app, "consent")
     answer = told(await ada.sends(page, answer="deny"), app)
+    assert answer.pop("error_description") == DECLINED["access_denied"]
     assert answer == {"error": "access_denied", "state": "s-1", "iss": ada.issuer.url}
     assert await stored("SELECT count(*) FROM consent WHERE user_id IS NOT NULL") == 0
     assert reason_of(await ada.sends(page, answer="allow")) == LOST
@@ -313,6 +314,7 @@ async def test_a_public_client_on_https_is_remembered(ada: Person, world: World)
 async def test_a_client_wants_no_page(ada: Person, grace: Person, app: App) -> None:
     assert told(await ada.asks(app, prompt="none"), app) == {
         "error": "login_required",
+        "error_description": DECLINED["login_required"],
         "state": "s-1",
         "iss": ada.issuer.url,
     }
@@ -766,3 +768,17 @@ async def test_a_login_is_begun_by_a_person_and_not_by_a_part_of_a_page(
     headers["Sec-Fetch-Dest"] = "document"
     answer = await ada.http.get("/oauth/auth", params=app.parameters(), headers=headers)
     assert answer.status_code == 303
+
+
+async def test_an_account_can_be_chosen_again_before_anything_is_allowed(app: App, grace: Person) -> None:
+    page = await grace.reaches(app, "account")
+    page = await grace.follows(await grace.sends(page, account="all"))
+    assert page_of(page) == "consent"
+    assert 'id="consent-account"' in page.text
+    page = await grace.follows(await grace.sends(page, answer="account"))
+    assert page_of(page) == "account"
+
+
+async def test_whoever_had_no_choice_is_not_offered_another(app: App, ada: Person) -> None:
+    page = await ada.reaches(app, "consent")
+    assert 'id="consent-account"' not in page.text

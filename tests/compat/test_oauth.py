@@ -114,14 +114,14 @@ def check_pair(tokens: dict[str, Any]) -> None:
 
 
 def refused(call: Callable[..., Any], *arguments: Any, **named: Any) -> tuple[str, str]:
-    """Make a call that must be refused with the SDK's own OAuth error; return the error and its description."""
+    """Make a call that must be refused with the SDK's own OAuth error; return the error and the first word about it."""
     with pytest.raises(Refused) as caught:
         call(*arguments, **named)
     error = caught.value
     assert (error.kind, error.status) == ("OAuthErrorResponse", 400), error
     assert error.content_type == "application/json"
     assert error.data["errorDescription"]
-    return error.data["error"], error.data["errorDescription"]
+    return error.data["error"], error.data["errorDescription"].partition(":")[0]
 
 
 def shut_out(company: Company, token: str) -> bool:

@@ -67,7 +67,7 @@ async def test_a_request_says_who_asks_for_what(world: World) -> None:
 async def test_what_nobody_knows_is_ignored(world: World) -> None:
     app = await registered(world.acme.id)
     hints = {"login_hint": "ada@example.com", "ui_locales": "de", "claims_locales": "de", "acr_values": "1"}
-    found = await app.examined(display="popup", id_token_hint="x.y.z", no_such_parameter="1", **hints)
+    found = await app.examined(display="popup", no_such_parameter="1", **hints)
     assert found.client.id == app.id
 
 

@@ -7,6 +7,7 @@ import unicodedata
 from typing import Literal
 from uuid import UUID, uuid4
 
+import msgspec
 from asyncpg import UniqueViolationError
 
 from tenancy.errors import BadRequest, Conflict, NotFound
@@ -29,6 +30,22 @@ INSERT INTO membership (id, account_id, user_id, role, status) VALUES ($1, $2, $
 ON CONFLICT (account_id, user_id) DO UPDATE SET role = excluded.role, status = 'active'
 WHERE membership.status = 'removed' RETURNING id
 """
+MEMBERS = """
+SELECT app_user.id AS user_id, app_user.email, app_user.name, membership.role,
+       CASE WHEN membership.status = 'active' THEN app_user.status ELSE membership.status END AS status
+FROM membership JOIN app_user ON app_user.id = membership.user_id
+WHERE membership.account_id = $1 ORDER BY membership.created_at, membership.id
+"""
+
+
+class Member(msgspec.Struct, frozen=True):
+    """A user as a member of an account; `status` is active, suspended (in every account) or removed (from this one)."""
+
+    user_id: UUID
+    email: str
+    name: str
+    role: str
+    status: str
 
 
 async def create_account(name: str, account_id: UUID | None = None) -> UUID:
@@ -94,9 +111,21 @@ async def remove_member(who: str, account_id: UUID) -> UUID:
         if removed is None:
             raise NotFound(
                 f"{who} is not a member of account {account_id}; "
-                f"to make them one: tutti user create EMAIL --account {account_id}"
+                f"to make them one: tutti user create EMAIL --name NAME --account {account_id}"
             )
     return user_id
+
+
+async def list_members(account_id: UUID) -> list[Member]:
+    """List the members of an account, removed ones included, in the order in which they joined.
+
+    Raises:
+        NotFound: no such account.
+    """
+    async with rows_of(account_id) as connection:
+        if not await Account.exists().where(Account.id == account_id).run():
+            raise no_account(account_id)
+        return [Member(**row) for row in await connection.fetch(MEMBERS, account_id)]
 
 
 async def suspend_account(account_id: UUID) -> None:
@@ -179,7 +208,7 @@ async def existing_user(who: str) -> UUID:
     try:
         user_id, email = UUID(who.strip()), None
     except ValueError:
-        user_id, email = None, checked_email(who)
+        user_id, email = None, checked_email(who, "neither an e-mail address nor a user's id")
     found: UUID | None = await current_connection().fetchval(
         "SELECT id FROM app_user WHERE id = $1 OR email = $2", user_id, email
     )
@@ -209,8 +238,8 @@ def checked_name(name: str, what: str) -> str:
     return name
 
 
-def checked_email(email: str) -> str:
-    """Return an address in lower case.
+def checked_email(email: str, otherwise: str = "not an e-mail address") -> str:
+    """Return an address in lower case; `otherwise` says what it is if it is none.
 
     Raises:
         BadRequest: it cannot be an address: one `@` with something on both sides, no blanks, at most 254 characters.
@@ -219,5 +248,5 @@ def checked_email(email: str) -> str:
     local, _, domain = email.rpartition("@")
     plain = email.isprintable() and " " not in email
     if not (plain and local and domain and "@" not in local and len(email) <= LONGEST_EMAIL):
-        raise BadRequest(f"{email!r} is not an e-mail address.")
+        raise BadRequest(f"{email!r} is {otherwise}.")
     return email

@@ -48,7 +48,7 @@ def main() -> None:
     except EXPECTED as error:
         complain(worded(error))
     else:
-        sys.exit(status if isinstance(status, int) else 0)
+        sys.exit(1 if status else 0)
 
 
 def worded(error: BaseException) -> str:

@@ -2,13 +2,15 @@
 
 from uuid import UUID
 
+import msgspec
 import rich_click as click
 
 from auth.passwords import hash_password
-from service.cli.database import perform
+from service.cli.database import perform, server
 from service.cli.terminal import chosen_password, json_option, show
 from tenancy import accounts
 
+ARTICLED = {"admin": "an admin", "member": "a member"}
 account_option = click.option(
     "--account", "account_id", type=click.UUID, required=True, help="The account's id."
 )
@@ -38,7 +40,12 @@ def account_suspend(account_id: UUID, *, as_json: bool) -> None:
     """Shut the account ID: nobody enters it, its clients can do nothing, until it is resumed."""
     perform(lambda: accounts.suspend_account(account_id))
     data = {"account_id": str(account_id), "status": "suspended"}
-    show(data, [f"Account {account_id} is suspended."], as_json=as_json)
+    lines = [
+        f"Account {account_id} is suspended.",
+        f"Tokens are refused until: tutti account resume {account_id}",
+        f"To end them for good: tutti grant revoke --account {account_id}",
+    ]
+    show(data, lines, as_json=as_json)
 
 
 @account.command("resume")
@@ -77,9 +84,20 @@ def user_create(
     """Make the user EMAIL a member of an account; a user that exists, or was removed, joins it."""
     hashed = hash_password(chosen_password(from_stdin=True)) if password_stdin else None
     made = perform(lambda: accounts.add_user(email, name, hashed, account_id, role))
-    show(
-        {"user_id": str(made)}, [f"User {made} ({email}) is {role} of account {account_id}."], as_json=as_json
-    )
+    lines = [f"User {made} ({email}) is {ARTICLED[role]} of account {account_id}."]
+    if not password_stdin:
+        lines.append(f"Who is new has no password yet; to set one: tutti user set-password {email}")
+    show({"user_id": str(made)}, lines, as_json=as_json)
+
+
+@user.command("list")
+@account_option
+@json_option
+def user_list(account_id: UUID, *, as_json: bool) -> None:
+    """List an account's users in the order in which they joined: id, e-mail address, name, role and status."""
+    found = perform(lambda: accounts.list_members(account_id))
+    lines = [f"{one.user_id}  {one.role:<6} {one.status:<9} {one.email}  {one.name}" for one in found]
+    show({"users": msgspec.to_builtins(found)}, lines or ["The account has no users."], as_json=as_json)
 
 
 @user.command("set-password")
@@ -88,8 +106,10 @@ def user_create(
 @json_option
 def user_set_password(user: str, *, password_stdin: bool, as_json: bool) -> None:
     """Give USER a new password, typed twice at the terminal; every login of theirs ends."""
-    hashed = hash_password(chosen_password(from_stdin=password_stdin))
-    user_id = perform(lambda: accounts.set_password(user, hashed))
+    with server():
+        perform(lambda: accounts.find_user(user))  # nobody types a password for somebody who is not there
+        hashed = hash_password(chosen_password(from_stdin=password_stdin))
+        user_id = perform(lambda: accounts.set_password(user, hashed))
     lines = [
         f"User {user_id} ({user}) has a new password and is logged out everywhere.",
         f"What they allowed clients stays; to take it back: tutti grant revoke --user {user_id}",
@@ -104,7 +124,12 @@ def user_suspend(user: str, *, as_json: bool) -> None:
     """Shut USER out of every account, until they are resumed."""
     user_id = perform(lambda: accounts.suspend_user(user))
     data = {"user_id": str(user_id), "status": "suspended"}
-    show(data, [f"User {user_id} ({user}) is suspended."], as_json=as_json)
+    lines = [
+        f"User {user_id} ({user}) is suspended.",
+        f"Tokens are refused until: tutti user resume {user_id}",
+        f"To end them for good: tutti grant revoke --user {user_id}",
+    ]
+    show(data, lines, as_json=as_json)
 
 
 @user.command("resume")

@@ -28,9 +28,8 @@ def server() -> Iterator[None]:
         yield
         return
     embedded = EmbeddedServer(Path(settings().data_dir))
-    with (
-        told.status("Starting the embedded PostgreSQL ...") if told.is_terminal else contextlib.nullcontext()
-    ):
+    starts = told.is_terminal and not (embedded.place.data / "postmaster.pid").exists()
+    with told.status("Starting the embedded PostgreSQL ...") if starts else contextlib.nullcontext():
         embedded.start()
         asyncio.run(provide_embedded(embedded))
     try:

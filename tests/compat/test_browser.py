@@ -98,7 +98,7 @@ def test_somebody_logs_in_by_keyboard_alone(window: Window, stage: Stage) -> Non
     window.tab_to("account-submit")
     window.page.keyboard.press("Enter")
     window.page.wait_for_selector("#consent-form")
-    window.tab_to("consent-switch")
+    window.tab_to("consent-account")
     window.page.keyboard.press("Shift+Tab")
     assert window.focused == "consent-deny"
     window.page.keyboard.press("Shift+Tab")

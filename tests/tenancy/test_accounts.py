@@ -10,8 +10,10 @@ import pytest
 from auth.clients import issue_token
 from auth.scopes import MAESTRO
 from tenancy.accounts import (
+    Member,
     add_user,
     find_user,
+    list_members,
     remove_member,
     resume_account,
     resume_user,
@@ -59,7 +61,7 @@ async def test_a_removed_member_is_out_of_that_account_alone(client: httpx.Async
     assert await remove_member(MEMBER, world.acme.id) == world.acme.member_id
     assert await status_of(client, world.acme, world.acme.member) == 404
     assert await status_of(client, world.globex, elsewhere) == 200
-    with pytest.raises(NotFound, match="tutti user create"):
+    with pytest.raises(NotFound, match="tutti user create EMAIL --name NAME --account"):
         await remove_member(MEMBER, world.acme.id)
 
 
@@ -98,8 +100,21 @@ async def test_a_new_password_ends_every_login_of_that_user_alone(
 async def test_a_user_is_found_by_address_or_id(world: World) -> None:
     for who in (MEMBER, "Member@Acme.Example", str(world.acme.member_id), f" {world.acme.member_id} "):
         assert await find_user(who) == world.acme.member_id
-    with pytest.raises(BadRequest, match="not an e-mail address"):
+    with pytest.raises(BadRequest, match="neither an e-mail address nor a user's id"):
         await find_user("nobody")
+
+
+async def test_the_members_of_an_account_are_listed_with_what_became_of_them(world: World) -> None:
+    await remove_member(MEMBER, world.acme.id)
+    await suspend_user(str(world.acme.admin_id))
+    await add_user("admin@globex.example", "G", None, world.acme.id, "member")
+    assert await list_members(world.acme.id) == [
+        Member(world.acme.admin_id, "admin@acme.example", "Acme Admin", "admin", "suspended"),
+        Member(world.acme.member_id, MEMBER, "Acme Member", "member", "removed"),
+        Member(world.globex.admin_id, "admin@globex.example", "Globex Admin", "member", "active"),
+    ]
+    with pytest.raises(NotFound, match="tutti account create"):
+        await list_members(uuid4())
 
 
 STRANGER = "nobody@acme.example"

@@ -248,8 +248,14 @@ NOBODY = UUID("00000000-0000-4000-8000-000000000000")  # fixed: cases are named 
         (["user", "create", "a@b.example", "--name", "A", "--account", NOBODY], f"no account {NOBODY}"),
         (["user", "suspend", NOBODY], f"no user {NOBODY}"),
         (["user", "resume", "[bold]@b.example"], "no user [bold]@b.example"),
-        (["user", "remove", "nobody", "--account", NOBODY], "'nobody' is not an e-mail address"),
-        (["user", "set-password", "a@b.example"], "give --password-stdin"),
+        (
+            ["user", "remove", "nobody", "--account", NOBODY],
+            "'nobody' is neither an e-mail address nor a user's id",
+        ),
+        (["user", "set-password", "a@b.example"], "no user a@b.example"),
+        (["user", "list", "--account", NOBODY], f"no account {NOBODY}"),
+        (["client", "remove-key", NOBODY, "1", "--account", NOBODY], f"no client {NOBODY}"),
+        (["client", "create", "--kind", "machine", "--scope", "", "--account", NOBODY], "'' is not one of"),
         (["account", "suspend", NOBODY], f"no account {NOBODY}"),
         (["account", "resume", NOBODY], f"no account {NOBODY}"),
         (["client", "create", "--kind", "public", "--account", NOBODY], "needs a redirect URI"),
@@ -388,6 +394,13 @@ def test_user_set_password_at_a_terminal_asks_twice_and_shows_nothing(shell: She
 def test_user_suspend_resume_and_remove(shell: Shell, account: UUID) -> None:
     email, user_id = person(shell, account)
     assert shell.json("user", "suspend", email) == {"user_id": user_id, "status": "suspended"}
+    told = shell.run("user", "suspend", email).stdout
+    for verb in (f"tutti user resume {user_id}", f"tutti grant revoke --user {user_id}"):
+        assert verb in told
+    assert "is suspended" in shell.refused("token", "issue", "--user", email, "--account", account)
+    assert (
+        f"{user_id}  member suspended {email}  Ada" in shell.run("user", "list", "--account", account).stdout
+    )
     assert shell.json("user", "resume", user_id) == {"user_id": user_id, "status": "active"}
     gone = {"user_id": user_id, "account_id": str(account)}
     assert shell.json("user", "remove", email, "--account", account) == gone
@@ -397,6 +410,20 @@ def test_user_suspend_resume_and_remove(shell: Shell, account: UUID) -> None:
     assert back == {"user_id": user_id}
 
 
+def test_user_create_says_how_a_password_is_set(shell: Shell, account: UUID) -> None:
+    new = ("user", "create", f"{uuid4().hex}@tutti.example", "--name", "Ada", "--account", account)
+    told = shell.run(*new, "--role", "admin").stdout
+    assert f"is an admin of account {account}." in told
+    assert f"tutti user set-password {new[2]}" in told
+
+
+def test_a_group_without_a_verb_shows_its_verbs_and_exits_with_1(tmp_path: Path) -> None:
+    for group in ([], ["account"]):
+        told = subprocess.run([TUTTI, *group], cwd=tmp_path, env={}, capture_output=True, check=False)
+        assert told.returncode == 1
+        assert b"Usage" in told.stdout + told.stderr
+
+
 def test_account_suspend_and_resume(shell: Shell, account: UUID) -> None:
     for verb, status in (("suspend", "suspended"), ("resume", "active")):
         assert shell.json("account", verb, account) == {"account_id": str(account), "status": status}
@@ -404,12 +431,13 @@ def test_account_suspend_and_resume(shell: Shell, account: UUID) -> None:
 
 def test_client_create_tells_the_secret_of_those_that_can_keep_one(shell: Shell, account: UUID) -> None:
     key = write(shell, "key.pem", pem(2048))
-    new = ("client", "create", "--account", account, "--scope", "aow_manage", "--public-key", key)
+    new = ("client", "create", "--account", account, "--scope", "aow_manage")
     back = ("--redirect-uri", "https://app.example/back")
+    signs = ("--public-key", key)
     for kind, options, keeps in (
-        ("confidential", back, True),
+        ("confidential", (*back, *signs), True),
         ("public", back, False),
-        ("machine", (), True),
+        ("machine", signs, True),
     ):
         made = shell.json(*new, "--kind", kind, *options)
         assert str(UUID(made["client_id"])) == made["client_id"]
@@ -418,27 +446,40 @@ def test_client_create_tells_the_secret_of_those_that_can_keep_one(shell: Shell,
 
 def test_client_create_says_what_to_do_next(shell: Shell, account: UUID) -> None:
     key = write(shell, "key.pem", pem(2048))
-    new = ("client", "create", "--account", account, "--scope", "openid", "--scope", "signature", "--kind")
+    new = ("client", "create", "--account", account, "--kind")
+    people, own = ("--scope", "openid", "--scope", "signature"), ("--scope", "signature aow_manage")
     back = ("--redirect-uri", "https://app.example/back?a=1")
     public_url = {"TUTTI_PUBLIC_URL": "https://tutti.example"}
     query = "redirect_uri=https%3A%2F%2Fapp.example%2Fback%3Fa%3D1&scope=openid+signature"
+    credentials = "-d 'grant_type=client_credentials&scope={}' https://tutti.example/oauth/token"
+    allow = f"tutti grant allow --account {account} --client "
     for kind, options, told in (
-        ("public", back, ["https://tutti.example/oauth/auth?", query, "code_challenge_method=S256"]),
+        (
+            "public",
+            (*back, *people),
+            ["https://tutti.example/oauth/auth?", query, "code_challenge_method=S256"],
+        ),
         (
             "confidential",
-            back,
+            (*back, *people),
             ["https://tutti.example/oauth/auth?", query, "https://tutti.example/oauth/token"],
         ),
-        ("confidential", ("--public-key", key), ["JWT grant", "tutti grant allow --client"]),
         (
-            "machine",
-            (),
-            ["grant_type=client_credentials&scope=openid+signature' https://tutti.example/oauth/token"],
+            "confidential",
+            ("--public-key", key),
+            ["JWT grant", f"once allowed: {allow}", "--scope signature\n"],
         ),
+        (
+            "confidential",
+            ("--public-key", key, *back, *own, "--scope", "impersonation"),
+            ["a person's consent", "--scope signature --scope aow_manage --scope impersonation\n"],
+        ),
+        ("machine", own, [credentials.format("signature+aow_manage")]),
+        ("machine", (), [credentials.format("aow_manage+signature")]),
     ):
         finished = shell.run(*new, kind, *options, **public_url)
         assert finished.returncode == 0, finished.stderr
-        for part in told:
+        for part in (*told, "TUTTI_PUBLIC_URL"):
             assert part in finished.stdout
         assert ("code_challenge" in finished.stdout) is (kind == "public")
 
@@ -522,9 +563,28 @@ def test_no_secret_is_told_twice(shell: Shell, account: UUID) -> None:
 
 def test_client_create_with_a_file_that_is_no_key_is_refused(shell: Shell, account: UUID) -> None:
     new = ("client", "create", "--account", account, "--kind", "machine", "--public-key")
-    assert "RSA public key" in shell.refused(*new, write(shell, "short.pem", pem(1024)))
-    assert "RSA public key" in shell.refused(*new, write(shell, "empty.pem", ""))
-    assert "UTF-8" in shell.refused(*new, write(shell, "bytes.pem", b"\xff"))
+    for name, content, told in (
+        ("short.pem", pem(1024), "short.pem has 1024 bits"),
+        ("empty.pem", b"", "empty.pem is not the PEM of an RSA public key"),
+        ("bytes.pem", b"\xff", "bytes.pem is not a PEM file"),
+    ):
+        assert told in shell.refused(*new, write(shell, name, content))
+
+
+def test_client_keys_and_redirect_uris_come_and_go(shell: Shell, account: UUID) -> None:
+    back, key = "https://app.example/back", write(shell, "key.pem", pem(2048))
+    new = ("client", "create", "--kind", "confidential", "--account", account, "--redirect-uri", back)
+    client_id = shell.json(*new)["client_id"]
+    of = (client_id, "--account", account)
+    added = shell.json("client", "add-key", *of, "--public-key", key)
+    local = "http://localhost:3000/"
+    assert shell.json("client", "add-redirect-uri", *of, local)["redirect_uris"] == [back, local]
+    listed = shell.run("client", "list", "--account", account).stdout
+    for part in ("scopes: any", f"redirect URI: {local}", f"key 1: {added['fingerprint']}"):
+        assert part in listed
+    removed = shell.run("client", "remove-redirect-uri", *of, back).stdout
+    assert removed == f"People return to client {client_id} at:\n  {local}\n"
+    assert "has 0 keys left" in shell.run("client", "remove-key", *of, added["fingerprint"]).stdout
 
 
 def test_workflow_publish_again_changes_nothing(shell: Shell, account: UUID) -> None:

@@ -45,10 +45,13 @@ def main() -> None:
     """Run the command line; whatever goes wrong is one line on standard error and exit status 1."""
     try:
         status = tutti.main(standalone_mode=False)
+    except SystemExit as ended:
+        # A group without a verb has shown its help by then, and ends the process by itself.
+        sys.exit(1 if ended.code == click.UsageError.exit_code else ended.code)
     except EXPECTED as error:
         complain(worded(error))
     else:
-        sys.exit(1 if status else 0)
+        sys.exit(status if isinstance(status, int) else 0)
 
 
 def worded(error: BaseException) -> str:

@@ -1,6 +1,7 @@
 """The verbs about clients, what they are granted, and tokens."""
 
 from pathlib import Path
+from shlex import quote
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -9,25 +10,59 @@ import rich_click as click
 
 from auth.allowances import ConsentEntry, Revoked, allow_for_account, list_consents, take_back
 from auth.clients import (
+    RegisteredEntry,
     Registration,
+    add_key,
+    add_redirect_uri,
+    check_key,
     create_client,
     delete_client,
+    fingerprint,
     issue_token,
     list_clients,
+    remove_key,
+    remove_redirect_uri,
     rotate_secret,
 )
 from auth.issuer import TOKEN_PATHS
-from auth.scopes import SCOPES
+from auth.scopes import MAESTRO, SCOPES
 from auth.tables import CLIENT_KINDS
 from service.cli.accounts import account_option
 from service.cli.database import perform
 from service.cli.terminal import confirmed, json_option, show
 from service.settings import settings
 from tenancy.accounts import find_user
+from tenancy.errors import BadRequest
 
 client_argument = click.argument("client_id", metavar="ID", type=click.UUID)
+uri_argument = click.argument("redirect_uri", metavar="URI")
 scope_choice = click.Choice(list(SCOPES))
 KNOWN_SCOPES = ", ".join(SCOPES)
+TOKENS_LIVE_ON = "Tokens that it has live on; to end them: tutti grant revoke --client"
+PEM_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+def separated(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Read scopes, each an option of its own or several with blanks between them, as they stand in a token."""
+    # An empty text is no scope, rather than none: an unset variable of a script would otherwise mean any.
+    named = [one for value in values for one in value.split() or [value]]
+    return tuple(scope_choice.convert(one, option, context) for one in named)
+
+
+def pem_in(path: Path) -> str:
+    """Read a public key.
+
+    Raises:
+        BadRequest: it is none that a client may have; the message names the file.
+    """
+    try:
+        pem = path.read_text("utf-8")
+    except UnicodeDecodeError:
+        raise BadRequest(
+            f"{path} is not a PEM file, which is text; from DER: openssl rsa -pubin -inform DER -in {quote(str(path))}"
+        ) from None
+    check_key(pem, str(path))
+    return pem
 
 
 @click.group()
@@ -53,7 +88,7 @@ def client() -> None:
     "--scope",
     "scopes",
     multiple=True,
-    type=scope_choice,
+    callback=separated,
     metavar="SCOPE",
     help=f"A scope it may ask for; may be repeated. Without it: any. Known: {KNOWN_SCOPES}.",
 )
@@ -61,7 +96,7 @@ def client() -> None:
     "--public-key",
     "keys",
     multiple=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=PEM_FILE,
     help="PEM file, for the JWT grant and private_key_jwt; may be repeated.",
 )
 @click.option("--name", default="client", show_default=True, help="What people see.")
@@ -83,7 +118,7 @@ def client_create(  # noqa: PLR0913 - an option is an argument
         name=name,
         redirect_uris=redirect_uris,
         scopes=scopes,
-        public_keys=[path.read_text() for path in keys],
+        public_keys=[pem_in(path) for path in keys],
     )
     client_id, secret = perform(lambda: create_client(wanted))
     lines = [
@@ -96,46 +131,143 @@ def client_create(  # noqa: PLR0913 - an option is an argument
 
 def next_steps(client_id: UUID, wanted: Registration) -> list[str]:
     """Say how a new client comes to its first token."""
-    issuer = settings().issuer
-    token_url = issuer.at(TOKEN_PATHS[0])
-    scope = " ".join(wanted.scopes)
     if wanted.kind == "machine":
-        asked = urlencode({"grant_type": "client_credentials"} | ({"scope": scope} if scope else {}))
-        return [
-            "A token, with the secret in place of SECRET:",
-            f"  curl -u {client_id}:SECRET -d '{asked}' {token_url}",
-        ]
-    lines = []
-    if wanted.redirect_uris:
-        query = {
-            "response_type": "code",
-            "client_id": str(client_id),
-            "redirect_uri": wanted.redirect_uris[0],
-        }
-        query |= {"scope": scope or "SCOPES", "state": "STATE"}
-        if wanted.kind == "public":
-            query |= {"code_challenge": "CHALLENGE", "code_challenge_method": "S256"}
-        lines += [
-            "Send people to this URL, with values of your own for what is in capitals:",
-            f"  {issuer.at('/oauth/auth')}?{urlencode(query)}",
-            f"They return to {wanted.redirect_uris[0]} with a code; exchange it at {token_url}",
-        ]
-    if wanted.public_keys:
-        lines += [
-            f"For the JWT grant post assertions that its private key has signed to {token_url}",
-            f"  after a person's consent, or once for all members: tutti grant allow --client {client_id} --account ID",
-        ]
-    return lines
+        lines = machine_steps(client_id, wanted)
+    else:
+        lines = [*person_steps(client_id, wanted), *assertion_steps(client_id, wanted)]
+    return [*lines, "(TUTTI_PUBLIC_URL decides what these URLs begin with.)"]
+
+
+def machine_steps(client_id: UUID, wanted: Registration) -> list[str]:
+    """Say how a client that acts for itself comes to a token."""
+    asked = urlencode({"grant_type": "client_credentials", "scope": " ".join(wanted.scopes or MAESTRO)})
+    return [
+        "A token, with the secret in place of SECRET:",
+        f"  curl -u {client_id}:SECRET -d '{asked}' {token_url()}",
+    ]
+
+
+def person_steps(client_id: UUID, wanted: Registration) -> list[str]:
+    """Say how people log in to a client that they return to."""
+    if not wanted.redirect_uris:
+        return []
+    back = wanted.redirect_uris[0]
+    query = {"response_type": "code", "client_id": str(client_id), "redirect_uri": back}
+    query |= {"scope": " ".join(wanted.scopes) or "SCOPES", "state": "STATE"}
+    if wanted.kind == "public":
+        query |= {"code_challenge": "CHALLENGE", "code_challenge_method": "S256"}
+    return [
+        "Send people to this URL, with values of your own for what is in capitals:",
+        f"  {settings().issuer.at('/oauth/auth')}?{urlencode(query)}",
+        f"They return to {back} with a code; exchange it at {token_url()}",
+    ]
+
+
+def assertion_steps(client_id: UUID, wanted: Registration) -> list[str]:
+    """Say how a client with a key acts for people who are away."""
+    if not wanted.public_keys or (wanted.scopes and "impersonation" not in wanted.scopes):
+        return []
+    allowed = " ".join(f"--scope {scope}" for scope in wanted.scopes or MAESTRO)
+    after = "after a person's consent, or once for all members" if wanted.redirect_uris else "once allowed"
+    return [
+        f"For the JWT grant post assertions that its private key has signed to {token_url()}",
+        f"  {after}: tutti grant allow --account {wanted.account_id} --client {client_id} {allowed}",
+    ]
+
+
+def token_url() -> str:
+    """Return where clients get tokens."""
+    return settings().issuer.at(TOKEN_PATHS[0])
 
 
 @client.command("list")
 @account_option
 @json_option
 def client_list(account_id: UUID, *, as_json: bool) -> None:
-    """List an account's clients, oldest first."""
+    """List an account's clients, oldest first, with their scopes, redirect URIs and keys."""
     found = perform(lambda: list_clients(account_id))
-    lines = [f"{one.client_id}  {one.kind:<12} {one.status:<8} {one.name}" for one in found]
+    lines = [line for one in found for line in client_lines(one)]
     show({"clients": msgspec.to_builtins(found)}, lines or ["The account has no clients."], as_json=as_json)
+
+
+def client_lines(one: RegisteredEntry) -> list[str]:
+    """Show a client to people."""
+    return [
+        f"{one.client_id}  {one.kind:<12} {one.status:<8} {one.name}",
+        f"    scopes: {' '.join(one.scopes) or 'any'}",
+        *(f"    redirect URI: {uri}" for uri in one.redirect_uris),
+        *(f"    key {position}: {name}" for position, name in enumerate(one.fingerprints, 1)),
+    ]
+
+
+@client.command("add-key")
+@client_argument
+@account_option
+@click.option(
+    "--public-key",
+    "key",
+    type=PEM_FILE,
+    required=True,
+    help="PEM file, for the JWT grant and private_key_jwt.",
+)
+@json_option
+def client_add_key(client_id: UUID, account_id: UUID, key: Path, *, as_json: bool) -> None:
+    """Register one more public key of the client ID, beside those it has."""
+    pem = pem_in(key)
+    perform(lambda: add_key(account_id, client_id, pem))
+    name = fingerprint(pem)
+    show(
+        {"client_id": str(client_id), "fingerprint": name},
+        [f"Client {client_id} has the key {name}"],
+        as_json=as_json,
+    )
+
+
+@client.command("remove-key")
+@client_argument
+@click.argument("key", metavar="KEY")
+@account_option
+@json_option
+def client_remove_key(client_id: UUID, key: str, account_id: UUID, *, as_json: bool) -> None:
+    """Forget a public key of the client ID: KEY is its fingerprint or position in `tutti client list`."""
+    now = perform(lambda: remove_key(account_id, client_id, key))
+    left = [fingerprint(pem) for pem in now.public_keys]
+    data = {"client_id": str(client_id), "fingerprints": left}
+    lines = [f"Client {client_id} has {counted(len(left), 'key')} left.", f"{TOKENS_LIVE_ON} {client_id}"]
+    show(data, lines, as_json=as_json)
+
+
+@client.command("add-redirect-uri")
+@client_argument
+@uri_argument
+@account_option
+@json_option
+def client_add_redirect_uri(client_id: UUID, redirect_uri: str, account_id: UUID, *, as_json: bool) -> None:
+    """Let people who have logged in return to the client ID at URI too."""
+    now = perform(lambda: add_redirect_uri(account_id, client_id, redirect_uri))
+    show_redirect_uris(client_id, now, as_json=as_json)
+
+
+@client.command("remove-redirect-uri")
+@client_argument
+@uri_argument
+@account_option
+@json_option
+def client_remove_redirect_uri(
+    client_id: UUID, redirect_uri: str, account_id: UUID, *, as_json: bool
+) -> None:
+    """Let nobody return to the client ID at URI any more."""
+    now = perform(lambda: remove_redirect_uri(account_id, client_id, redirect_uri))
+    show_redirect_uris(client_id, now, as_json=as_json)
+
+
+def show_redirect_uris(client_id: UUID, now: Registration, *, as_json: bool) -> None:
+    """Print where people may return to from now on."""
+    uris = list(now.redirect_uris)
+    lines = [f"People return to client {client_id} at:", *(f"  {uri}" for uri in uris)]
+    nowhere = [f"Nobody returns to client {client_id}."]
+    data = {"client_id": str(client_id), "redirect_uris": uris}
+    show(data, lines if uris else nowhere, as_json=as_json)
 
 
 @client.command("rotate-secret")
@@ -148,7 +280,7 @@ def client_rotate_secret(client_id: UUID, account_id: UUID, *, as_json: bool) ->
     lines = [
         f"Client {client_id}",
         f"Secret {secret} (not shown again)",
-        f"Tokens that it has live on; to end them: tutti grant revoke --client {client_id}",
+        f"{TOKENS_LIVE_ON} {client_id}",
     ]
     show({"client_id": str(client_id), "client_secret": secret}, lines, as_json=as_json)
 
@@ -178,7 +310,7 @@ def grant() -> None:
     "scopes",
     multiple=True,
     required=True,
-    type=scope_choice,
+    callback=separated,
     metavar="SCOPE",
     help=f"A scope that it is allowed, besides impersonation, which it always is; may be repeated. Known: {KNOWN_SCOPES}.",
 )

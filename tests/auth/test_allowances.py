@@ -115,6 +115,7 @@ async def test_list_consents_tells_who_allowed_which_client_what_and_where(world
     await allow_for_account(world.acme.id, client_id, SCOPES)
     async with transaction():
         await remember(client_id, world.acme.member_id, ["signature"], None)
+    async with transaction():  # a time of its own
         await remember(other, world.acme.member_id, ["aow_manage"], world.acme.id)
     everyone, hers, limited = await list_consents(None, None, None)
     assert (everyone.client_id, everyone.user_id, everyone.account_id) == (client_id, None, world.acme.id)

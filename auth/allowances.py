@@ -126,12 +126,7 @@ async def list_consents(
         return [ConsentEntry(**row) for row in await connection.fetch(LISTED, user_id, client_id, account_id)]
 
 
-async def revoke_grants(user_id: UUID | None, client_id: UUID | None, account_id: UUID | None) -> int:
-    """Take back as `take_back` does; return how many grants were live until now."""
-    return (await take_back(user_id, client_id, account_id)).grants
-
-
-async def take_back(user_id: UUID | None, client_id: UUID | None, account_id: UUID | None) -> Revoked:
+async def revoke_grants(user_id: UUID | None, client_id: UUID | None, account_id: UUID | None) -> Revoked:
     """End the grants of a user, of a client, or that are limited to an account, and with them every token of theirs.
 
     Where several are given a grant is of all of them. Consents that match are forgotten, and

@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 import rich_click as click
 
-from auth.allowances import ConsentEntry, Revoked, allow_for_account, list_consents, take_back
+from auth.allowances import ConsentEntry, Revoked, allow_for_account, list_consents, revoke_grants
 from auth.clients import (
     RegisteredEntry,
     Registration,
@@ -341,7 +341,7 @@ def grant_revoke(user: str | None, client_id: UUID | None, account_id: UUID | No
 
     async def work() -> Revoked:
         user_id = None if user is None else await find_user(user)
-        return await take_back(user_id, client_id, account_id)
+        return await revoke_grants(user_id, client_id, account_id)
 
     revoked = perform(work)
     lines = [f"Ended {grants_and_tokens(revoked.grants)}; forgot {counted(revoked.consents, 'consent')}."]

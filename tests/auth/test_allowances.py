@@ -7,7 +7,7 @@ import asyncpg
 import httpx
 import pytest
 
-from auth.allowances import Allowance, allow_for_account, list_consents, revoke_grants, take_back
+from auth.allowances import Allowance, allow_for_account, list_consents, revoke_grants
 from auth.clients import Registration, create_client, list_clients
 from auth.consents import allowed, remember
 from tenancy.accounts import suspend_account
@@ -78,25 +78,25 @@ async def test_allow_for_account_always_allows_impersonation_and_tells_all_that_
         assert standing == ["aow_manage", "impersonation", "signature"]
 
 
-async def test_take_back_tells_what_it_ended_and_what_still_stands(world: World) -> None:
+async def test_revoke_grants_tells_what_it_ended_and_what_still_stands(world: World) -> None:
     client_id, other = await app_of(world.acme), await app_of(world.acme)
     for one in (client_id, other):
         await allow_for_account(world.acme.id, one, SCOPES)
     async with transaction():
         await remember(client_id, world.acme.member_id, SCOPES, None)
     still = [Allowance(world.acme.id, one) for one in (client_id, other)]
-    gone = await take_back(world.acme.member_id, None, None)
+    gone = await revoke_grants(world.acme.member_id, None, None)
     assert (gone.grants, gone.consents, gone.standing) == (1, 1, still)
-    gone = await take_back(world.acme.member_id, client_id, None)
+    gone = await revoke_grants(world.acme.member_id, client_id, None)
     assert (gone.grants, gone.consents, gone.standing) == (0, 0, still[:1])
-    gone = await take_back(world.globex.member_id, client_id, None)
+    gone = await revoke_grants(world.globex.member_id, client_id, None)
     assert gone.standing == []
-    gone = await take_back(None, client_id, world.acme.id)
+    gone = await revoke_grants(None, client_id, world.acme.id)
     assert (gone.grants, gone.consents, gone.standing) == (0, 1, [])
 
 
-async def test_take_back_and_list_refuse_what_is_not_there(world: World) -> None:
-    for verb in (take_back, list_consents):
+async def test_revoke_grants_and_list_refuse_what_is_not_there(world: World) -> None:
+    for verb in (revoke_grants, list_consents):
         with pytest.raises(NotFound, match="tutti client create"):
             await verb(None, uuid4(), None)
         with pytest.raises(NotFound, match="tutti account create"):
@@ -107,7 +107,7 @@ async def test_what_a_client_of_a_suspended_account_was_allowed_can_be_taken_bac
     client_id = await app_of(world.globex)
     await allow_for_account(world.acme.id, client_id, SCOPES)
     await suspend_account(world.globex.id)
-    assert (await take_back(None, client_id, None)).consents == 1
+    assert (await revoke_grants(None, client_id, None)).consents == 1
 
 
 async def test_list_consents_tells_who_allowed_which_client_what_and_where(world: World) -> None:
@@ -142,22 +142,22 @@ async def test_revoking_a_users_grants_stops_their_very_next_request(
     client: httpx.AsyncClient, world: World
 ) -> None:
     assert await status_of(client, world.acme, world.acme.member) == 200
-    assert await revoke_grants(world.acme.member_id, None, None) == 1
+    assert (await revoke_grants(world.acme.member_id, None, None)).grants == 1
     assert await status_of(client, world.acme, world.acme.member) == 401
     for other in (world.acme.admin, world.acme.machine):
         assert await status_of(client, world.acme, other) == 200
-    assert await revoke_grants(world.acme.member_id, None, None) == 0
+    assert (await revoke_grants(world.acme.member_id, None, None)).grants == 0
 
 
 async def test_revoking_a_clients_or_an_accounts_grants_ends_those_alone(
     client: httpx.AsyncClient, world: World
 ) -> None:
     robot, *_ = await list_clients(world.acme.id)
-    assert await revoke_grants(world.acme.admin_id, robot.client_id, None) == 0
-    assert await revoke_grants(None, robot.client_id, None) == 1
+    assert (await revoke_grants(world.acme.admin_id, robot.client_id, None)).grants == 0
+    assert (await revoke_grants(None, robot.client_id, None)).grants == 1
     assert await status_of(client, world.acme, world.acme.machine) == 401
     assert await status_of(client, world.acme, world.acme.admin) == 200
-    assert await revoke_grants(None, None, world.acme.id) == 2
+    assert (await revoke_grants(None, None, world.acme.id)).grants == 2
     assert await status_of(client, world.acme, world.acme.admin) == 401
     assert await status_of(client, world.globex, world.globex.machine) == 200
 

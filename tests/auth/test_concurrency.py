@@ -254,7 +254,7 @@ async def revoke_refresh_tokens(both: Both, one: Held, other: Held) -> None:
 
 
 async def revoke_grants_of_the_user(both: Both, one: Held, other: Held) -> None:
-    assert await revoke_grants(one.of.admin_id, None, None) >= 2
+    assert (await revoke_grants(one.of.admin_id, None, None)).grants >= 2
 
 
 async def suspend_the_user(both: Both, one: Held, other: Held) -> None:

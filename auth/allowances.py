@@ -79,7 +79,8 @@ class ConsentEntry(msgspec.Struct, frozen=True):
 async def allow_for_account(account_id: UUID, client_id: UUID, scopes: Sequence[str]) -> list[str]:
     """Allow a client to act for every member of an account without asking them; return every scope that now stands.
 
-    Scopes add up. `impersonation` is always among them: without it a client cannot act for people who are away. The client may be another account's. It still has to prove itself, and acts for one member at a time.
+    Scopes add up. `impersonation` is always among them: without it a client cannot act for people who are away. The client
+    may be another account's. It still has to prove itself, and acts for one member at a time.
 
     Raises:
         BadRequest: no scope, one that is unknown or that the client is not registered for, a client that is not

@@ -13,7 +13,7 @@ from authlib.oauth2 import OAuth2Error
 from authlib.oauth2.rfc6749 import InvalidGrantError, InvalidRequestError, InvalidScopeError, grants
 from authlib.oauth2.rfc7523 import JWTBearerGrant
 from authlib.oauth2.rfc7636 import CodeChallenge
-from authlib.oidc.core.grants import OpenIDCode, OpenIDToken
+from authlib.oidc.core.grants import OpenIDToken
 from joserfc.jwk import KeySet
 
 from auth import assertions, consents, keys, tokens
@@ -284,7 +284,10 @@ class S256(CodeChallenge):
 
 
 class IDToken(OpenIDToken):
-    """Who logged in, for the client, signed with RS256 whatever the client would like (OpenID Connect Core, 2)."""
+    """Who logged in, for the client, signed with RS256 whatever the client would like (OpenID Connect Core, 2).
+
+    Not Authlib's `OpenIDCode`: prompts are the pages' business, and whether a nonce came before is the client's.
+    """
 
     def get_client_algorithm(self, client: RegisteredClient) -> str:
         """Return the one algorithm."""
@@ -312,20 +315,8 @@ class IDToken(OpenIDToken):
         return {"sub": str(user.id)}
 
 
-class CodeIDToken(IDToken, OpenIDCode):
-    """The same at the first exchange, with the client's nonce."""
-
-    def exists_nonce(self, nonce: str, request: FormRequest) -> bool:
-        """Leave it to the client, whose own check it is."""
-        return False
-
-    def __call__(self, grant: AuthorizationCode) -> None:
-        """Sign after the tokens are made; prompts are the pages' business, not Authlib's."""
-        grant.register_hook("after_create_token_response", self.process_token)
-
-
 GRANTS: list[tuple[type[Any], list[Any]]] = [
-    (AuthorizationCode, [S256(required=True), CodeIDToken()]),
+    (AuthorizationCode, [S256(required=True), IDToken()]),
     (RefreshToken, [IDToken()]),
     (ClientCredentials, []),
     (JWTBearer, []),

@@ -28,25 +28,78 @@ class Sleeping(msgspec.Struct, tag="sleeping", frozen=True):
     until: datetime
 
 
-class Listening(msgspec.Struct, tag="listening", frozen=True):
-    """A task that goes on when its event arrives."""
+class Calling(msgspec.Struct, tag="calling", frozen=True):
+    """A task that goes on when the call of this number is answered: an HTTP request, a person, another workflow."""
 
     wait: int
 
 
-Wait = Sleeping | Listening
-Progress = Scope | Sleeping | Listening
+class Loop(msgspec.Struct, tag="loop"):
+    """A `for` under way: its items, and the list running for the one at `index`."""
+
+    items: list[Any]
+    index: int
+    scope: Scope
+
+
+class Branches(msgspec.Struct, tag="branches"):
+    """A `fork` under way: a list of one task for each branch; the index of one that has ended is 1, its data the output."""
+
+    scopes: list[Scope]
+
+
+class Trying(msgspec.Struct, tag="trying"):
+    """A `try` under way: the tasks, the pause before a retry, or the handler, by what `current` is.
+
+    `attempt` counts from 1; `failed_at` is the first failure's time and `error` the last error caught; `limit` is the deadline
+    of one attempt.
+    """
+
+    current: Scope | Sleeping
+    attempt: int = 1
+    handling: bool = False
+    failed_at: datetime | None = None
+    error: dict[str, Any] | None = None
+    limit: Sleeping | None = None
+
+
+class Listening(msgspec.Struct, tag="listening"):
+    """A `listen` under way: what it has taken so far, and what of it `foreach` has still to work on.
+
+    `elements` is the output so far; `queue` what was read from events that wait for `foreach`; `scope` the list at work on
+    the first of them; `position` how many have been worked on. `open` are the filters of `all` that still want an event,
+    `until_open` those of an `all` under `until`. `keys` are the correlation values settled so far. `done` says that no more
+    events are wanted.
+    """
+
+    wait: int
+    elements: list[Any]
+    queue: list[Any]
+    open: list[int]
+    until_open: list[int]
+    keys: dict[str, Any]
+    position: int = 0
+    done: bool = False
+    scope: Scope | None = None
+
+
+Progress = Scope | Sleeping | Calling | Loop | Branches | Trying | Listening
 
 
 class Frame(msgspec.Struct):
-    """A task that has begun: its raw input, its transformed input unless that is the same, and how far it is."""
+    """A task that has begun: its raw input, its transformed input unless that is the same, and how far it is.
+
+    `number` is that of its row of the history; `deadline` the timer of its own timeout.
+    """
 
     name: str
     pointer: str
     raw: Any
     started_at: datetime
+    number: int
     transformed: Any = msgspec.UNSET
     progress: Progress | None = None
+    deadline: Sleeping | None = None
 
     @property
     def input(self) -> Any:
@@ -55,7 +108,11 @@ class Frame(msgspec.Struct):
 
 
 class State(msgspec.Struct, kw_only=True):
-    """All that an instance is, between two advances; `sequence` counts the advances that changed it."""
+    """All that an instance is, between two advances; `sequence` counts the advances that changed it.
+
+    `next_wait` numbers what the instance waits for, `runs` counts the rows of its history, `executed` the tasks begun
+    (skipped ones are in the history, and not in this).
+    """
 
     status: Status
     started_at: datetime
@@ -64,76 +121,7 @@ class State(msgspec.Struct, kw_only=True):
     context: Any
     sequence: int = 0
     next_wait: int = 1
+    runs: int = 0
     executed: int = 0
     last_completed_step: tuple[int, str] | None = None
     expires_at: datetime | None = None
-
-
-_DECODER = msgspec.json.Decoder(tuple[State, list[Any]])
-
-
-def encode_state(state: State) -> bytes:
-    """The state as bytes for the instance's row.
-
-    Most values stand in several places, a task's output being the next one's input and a list's input that of its first
-    task. Each is written once, and its places hold its number.
-    """
-    values: list[Any] = []
-    numbers: dict[int, int] = {}
-
-    def number(value: Any) -> int:
-        if id(value) not in numbers:
-            numbers[id(value)] = len(values)
-            values.append(value)
-        return numbers[id(value)]
-
-    return msgspec.json.encode((rebuilt(state, number), values))
-
-
-def decode_state(encoded: bytes) -> State:
-    """The state that `encode_state` was given."""
-    state, values = _DECODER.decode(encoded)
-    return rebuilt(state, values.__getitem__)
-
-
-def copied(state: State) -> State:
-    """The state with frames of its own, to be changed while the original stays."""
-    return rebuilt(state, lambda value: value)
-
-
-def rebuilt(state: State, change: Callable[[Any], Any]) -> State:
-    """A state of the same shape, each value of the workflow's data being what `change` makes of it."""
-    return msgspec.structs.replace(
-        state, input=change(state.input), context=change(state.context), root=_scope(state.root, change)
-    )
-
-
-def _scope(scope: Scope, change: Callable[[Any], Any]) -> Scope:
-    current = None if scope.current is None else _frame(scope.current, change)
-    return Scope(scope.index, change(scope.data), current)
-
-
-def _frame(frame: Frame, change: Callable[[Any], Any]) -> Frame:
-    return msgspec.structs.replace(
-        frame,
-        raw=change(frame.raw),
-        transformed=msgspec.UNSET if frame.transformed is msgspec.UNSET else change(frame.transformed),
-        progress=_scope(frame.progress, change) if isinstance(frame.progress, Scope) else frame.progress,
-    )
-
-
-def frames(scope: Scope) -> Iterator[Frame]:
-    """Every frame of the tree, inner ones first."""
-    if scope.current is not None:
-        if isinstance(scope.current.progress, Scope):
-            yield from frames(scope.current.progress)
-        yield scope.current
-
-
-def waits(scope: Scope) -> dict[int, Wait]:
-    """What the tree waits for, by number."""
-    return {
-        frame.progress.wait: frame.progress
-        for frame in frames(scope)
-        if isinstance(frame.progress, Sleeping | Listening)
-    }

@@ -8,6 +8,7 @@ import msgspec
 
 from service.engine.frames import State
 from service.engine.states import Status
+from service.language.document import Task
 from service.language.errors import Fault
 
 # --- What it is told ------------------------------------------------------------------------------------------------
@@ -27,6 +28,15 @@ class WakeUp(msgspec.Struct, frozen=True, tag="wake_up"):
     wait: int
 
 
+class Answered(msgspec.Struct, frozen=True, tag="answered"):
+    """The call of this number has its answer: a value, or the fault it ended with."""
+
+    at: datetime
+    wait: int
+    value: Any = None
+    fault: Fault | None = None
+
+
 class Events(msgspec.Struct, frozen=True, tag="events"):
     """Look again: at the inbox, and at the tasks that a `Continue` left."""
 
@@ -39,7 +49,7 @@ class Expire(msgspec.Struct, frozen=True, tag="expire"):
     at: datetime
 
 
-Stimulus = Start | WakeUp | Events | Expire
+Stimulus = Start | WakeUp | Answered | Events | Expire
 
 
 class InboxEvent(msgspec.Struct, frozen=True):
@@ -50,10 +60,14 @@ class InboxEvent(msgspec.Struct, frozen=True):
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """How many tasks may begin: in one advance, before others get their turn, and in the life of an instance."""
+    """How many tasks may begin: in one advance, before others get their turn, and in the life of an instance.
+
+    `items` bounds the iterations of a `for` and the events that a `listen` collects.
+    """
 
     tasks_per_advance: int = 1_000
     tasks_per_instance: int = 10_000
+    items: int = 10_000
 
 
 def never() -> bool:
@@ -86,13 +100,42 @@ class Sleep(msgspec.Struct, frozen=True, tag="sleep"):
 
 
 class Listen(msgspec.Struct, frozen=True, tag="listen"):
-    """Send `Events` whenever an event arrives, until told to forget."""
+    """Send `Events` whenever an event of one of the types arrives (None: of any type), until told to forget."""
+
+    wait: int
+    types: tuple[str | None, ...] = (None,)
+
+
+class Call(msgspec.Struct, frozen=True, tag="call"):
+    """Perform the HTTP call that waits under this number, and send `Answered`. What it says is found by `pending`."""
 
     wait: int
 
 
+class Begin(msgspec.Struct, frozen=True, tag="begin"):
+    """Start the workflow that waits under this number; send `Answered` when it has ended, or at once if not awaited."""
+
+    wait: int
+
+
+class Ask(msgspec.Struct, frozen=True, tag="ask"):
+    """Open a work item with these arguments (contract 10.5) and send `Answered` when it is decided."""
+
+    wait: int
+    kind: Literal["approval", "form"]
+    task: str
+    pointer: str
+    arguments: dict[str, Any]
+
+
+class Publish(msgspec.Struct, frozen=True, tag="publish"):
+    """Deliver a CloudEvent to whatever of the account listens for it."""
+
+    event: dict[str, Any]
+
+
 class Forget(msgspec.Struct, frozen=True, tag="forget"):
-    """This wait is over; its timer or listener is of no more use."""
+    """This wait is over: its timer, listener, call, work item or child is of no more use."""
 
     wait: int
 
@@ -101,24 +144,53 @@ class Continue(msgspec.Struct, frozen=True, tag="continue"):
     """There is more to do at once: send `Events` in a job of its own."""
 
 
-Effect = Sleep | Listen | Forget | Continue
+Effect = Sleep | Listen | Call | Begin | Ask | Publish | Forget | Continue
 
-Phase = Literal["started", "skipped", "completed", "faulted", "cancelled"]
+RunStatus = Literal["running", "skipped", "completed", "faulted", "cancelled"]
 
 
-class Entry(msgspec.Struct, frozen=True):
-    """One line of the journal: what became of a task, in the order in which it did."""
+class TaskRun(msgspec.Struct, kw_only=True):
+    """One row of the history: a task that was entered, and what has become of it.
 
-    phase: Phase
+    `number` counts an instance's rows in the order in which they began. `iteration` is the index of the nearest loop around
+    the task, None outside of one; `attempt` that of the nearest `try`, 1 outside of one. `began` says that this advance entered
+    it: otherwise the row is there already and only its end (`status`, `output`, `error`, `ended_at`) is new.
+    """
+
+    number: int
     name: str
+    kind: str
     pointer: str
+    status: RunStatus
+    started_at: datetime
+    iteration: int | None = None
+    attempt: int = 1
+    input: Any = None
+    output: Any = msgspec.UNSET
+    error: Fault | None = None
+    ended_at: datetime | None = None
+    began: bool = True
+
+
+class Pending(msgspec.Struct, frozen=True, kw_only=True):
+    """A call or child that waits to be performed: its task, `.` of its arguments, the variables that they may see.
+
+    `key` stays the same however often it is performed: `<instance>:<pointer>:<number of the run>:<attempt>`.
+    `raw` is the task's raw input, for an `input.from` that reads secrets (`input` is then the raw input too).
+    """
+
+    task: Task
+    input: Any
+    raw: Any
+    variables: Mapping[str, Any]
+    key: str
 
 
 class Advance(msgspec.Struct, frozen=True, kw_only=True):
     """What became of an instance. When `changed` is false the stimulus meant nothing and nothing is to be written.
 
-    `steps_executed` counts the tasks begun since the instance started, skipped ones not included; `output` has a meaning
-    when the status is completed, `fault` when it is faulted.
+    `history` has a row for each task that this advance entered or ended, in the order in which they began;
+    `output` has a meaning when the status is completed, `fault` when it is faulted.
     """
 
     state: State | None
@@ -126,9 +198,8 @@ class Advance(msgspec.Struct, frozen=True, kw_only=True):
     changed: bool
     effects: tuple[Effect, ...] = ()
     consumed: tuple[Any, ...] = ()
-    journal: tuple[Entry, ...] = ()
+    history: tuple[TaskRun, ...] = ()
     last_completed_step: tuple[int, str] | None = None
-    steps_executed: int = 0
     expires_at: datetime | None = None
     output: Any = None
     fault: Fault | None = None

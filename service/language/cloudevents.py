@@ -54,10 +54,22 @@ class Condition(msgspec.Struct, frozen=True):
     expression: Expression | None = None
 
 
+class Correlation(msgspec.Struct, frozen=True):
+    """One key of `correlate` (contract 8.3): what of the whole event (`source`), and what that must equal.
+
+    Without `expect` the first event taken settles the value for all filters of the same listening.
+    """
+
+    key: str
+    source: Expression
+    expect: Expression | None
+
+
 class Filter(msgspec.Struct, frozen=True):
-    """The `with` of a listening task: every condition must hold."""
+    """The `with` of a listening task: every condition must hold; and its `correlate`."""
 
     conditions: tuple[Condition, ...]
+    correlations: tuple[Correlation, ...] = ()
 
 
 def condition(attribute: str, value: Any, names: Sequence[str]) -> Condition:

@@ -4,7 +4,7 @@ Beside it stand the outcomes of reading one that may be wrong: `Checked`, and `D
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -43,11 +43,41 @@ class Wait(msgspec.Struct, frozen=True):
     length: Duration | Expression
 
 
-class Listen(msgspec.Struct, frozen=True):
-    """`listen`: go on after an event; its output is the list of what `read` takes from the events consumed."""
+class Strategy(msgspec.Struct, frozen=True):
+    """Which events a `listen` or a schedule takes, and when it has enough (contract 2.9).
 
-    one: Filter
+    `until` stands with `any` alone: jq over what was collected so far, or a strategy whose events end the listening.
+    """
+
+    kind: Literal["one", "any", "all"]
+    filters: tuple[Filter, ...]
+    until: "Expression | Strategy | None" = None
+
+
+class Foreach(msgspec.Struct, frozen=True):
+    """What a `listen` does with each event it takes, one after the other; without `tasks` the event is the element."""
+
+    item: str
+    at: str
+    tasks: "tuple[Task, ...] | None"
+    output_as: Expression | None
+    output_schema: Any
+    export_as: Expression | None
+    export_schema: Any
+
+
+class Listen(msgspec.Struct, frozen=True):
+    """`listen`: go on after events; its output is the list of what `read` takes from the events consumed."""
+
+    to: Strategy
     read: cloudevents.Read
+    foreach: Foreach | None = None
+
+
+class Emit(msgspec.Struct, frozen=True):
+    """`emit`: publish an event; `event` gives its attributes, `id` and `time` may be absent."""
+
+    event: Expression
 
 
 class Raise(msgspec.Struct, frozen=True):
@@ -62,24 +92,154 @@ class Do(msgspec.Struct, frozen=True):
     tasks: "tuple[Task, ...]"
 
 
-Work = Do | Set | Switch | Wait | Listen | Raise
+class For(msgspec.Struct, frozen=True):
+    """`for`: the tasks once for each item; `condition` is the `while`, asked before every iteration."""
+
+    items: Expression
+    each: str
+    at: str
+    condition: Expression | None
+    tasks: "tuple[Task, ...]"
+
+
+class Fork(msgspec.Struct, frozen=True):
+    """`fork`: the branches side by side; with `compete` the first to complete is the output."""
+
+    branches: "tuple[Task, ...]"
+    compete: bool
+
+
+class Retry(msgspec.Struct, frozen=True):
+    """A retry policy (contract 2.11). `count` is the number of retries; lengths that are absent are None."""
+
+    when: Expression | None
+    except_when: Expression | None
+    delay: Duration | Expression
+    backoff: Literal["constant", "linear", "exponential"]
+    count: int
+    attempt_limit: Duration | Expression | None
+    window: Duration | Expression | None
+    jitter: tuple[Duration | Expression, Duration | Expression] | None
+
+
+class Try(msgspec.Struct, frozen=True):
+    """`try` and its `catch`: `errors` is the static filter, `variable` the name the caught error is bound to."""
+
+    tasks: "tuple[Task, ...]"
+    errors: Mapping[str, Any]
+    variable: str
+    when: Expression | None
+    except_when: Expression | None
+    retry: Retry | None
+    handler: "tuple[Task, ...] | None"
+    then: str | None
+
+
+class UriTemplate(msgspec.Struct, frozen=True):
+    """A literal endpoint: texts and, at the odd positions, the names of the input's properties between them."""
+
+    parts: tuple[str, ...]
+
+
+class Authentication(msgspec.Struct, frozen=True):
+    """How a call proves who it is (contract 7.1): the policy's fields, or the secret whose value is an object of them."""
+
+    scheme: Literal["basic", "bearer", "digest", "oauth2", "oidc"]
+    fields: Expression | None
+    secret: str | None
+
+
+class HttpCall(msgspec.Struct, frozen=True):
+    """`call: http` (contract 2.2).
+
+    `arguments` is one template with those of `uri` (where the endpoint is an expression), `headers`, `query` and `body` that
+    the author gave, so that all of them cost one round trip; `template` is the endpoint where it is literal.
+    `secrets` are the names of the account's secrets that the arguments, `input.from` and the authentication may read.
+    """
+
+    method: str
+    template: UriTemplate | None
+    arguments: Expression
+    authentication: Authentication | None
+    output: Literal["content", "response", "raw"]
+    redirect: bool
+    secrets: tuple[str, ...]
+
+
+class FunctionCall(msgspec.Struct, frozen=True):
+    """`call` of a function of `use.functions`: its task, and what that gets as input (None: the caller's input)."""
+
+    name: str
+    function: "Task"
+    arguments: Expression | None
+
+
+class PersonCall(msgspec.Struct, frozen=True):
+    """`call: approval` and `call: form`: somebody is asked (contract 10.5)."""
+
+    kind: Literal["approval", "form"]
+    arguments: Expression
+
+
+class RunWorkflow(msgspec.Struct, frozen=True):
+    """`run: workflow`: start another workflow of the account; `version` may be `latest`."""
+
+    namespace: str
+    name: str
+    version: str
+    input: Expression | None
+    awaited: bool
+    returns: Literal["output", "none"]
+
+
+Work = (
+    Do
+    | Set
+    | Switch
+    | Wait
+    | Listen
+    | Emit
+    | Raise
+    | For
+    | Fork
+    | Try
+    | HttpCall
+    | FunctionCall
+    | PersonCall
+    | RunWorkflow
+)
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
     """One task: what it does, and the fields that every kind has (contract 1.4).
 
-    An expression that is absent or the identity is None: its value is passed through without an evaluation.
+    An expression that is absent or the identity is None: its value is passed through without an evaluation. A schema that
+    is absent is None; one that is present carries its draft as `$schema`. `kind` is the key of the document: `call`, `do`, …
     """
 
     name: str
+    kind: str
     pointer: str
     definition: Mapping[str, Any]
     work: Work
     condition: Expression | None = None
+    input_schema: Any = None
     input_from: Expression | None = None
     output_as: Expression | None = None
+    output_schema: Any = None
     export_as: Expression | None = None
+    export_schema: Any = None
+    timeout: Duration | Expression | None = None
     then: str | None = None
+
+
+class Schedule(msgspec.Struct, frozen=True):
+    """When a workflow starts by itself (contract 6.3): exactly one of the four."""
+
+    every: Duration | None = None
+    cron: str | None = None
+    after: Duration | None = None
+    on: Strategy | None = None
 
 
 class Definition(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +258,9 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
     output_as: Expression | None
     timeout: Duration | Expression | None
     document: Mapping[str, Any]
+    output_schema: Any = None
+    secrets: tuple[str, ...] = ()
+    schedule: Schedule | None = None
 
 
 class Checked(msgspec.Struct, frozen=True):

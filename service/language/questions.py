@@ -1,0 +1,33 @@
+"""What the interpreter asks for while it runs: the values of expressions, and whether values fit their schemas.
+
+Both are an account's own text at work, so both are answered by the sandbox, a list of them in one round trip.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+from uuid import UUID
+
+import msgspec
+
+from service.language.expressions import Evaluation
+
+
+class Validation(msgspec.Struct, frozen=True):
+    """A request to hold `value` against a JSON Schema that carries its draft as `$schema`.
+
+    Its answer is the list of `Violation`s, empty if the value fits, or an `ExpressionFailure` naming a limit.
+    """
+
+    schema: Any
+    value: Any
+
+
+Question = Evaluation | Validation
+
+
+class Answering(Protocol):
+    """Whoever answers questions: the sandbox, or a table in a test."""
+
+    async def answer(self, account_id: UUID, questions: Sequence[Question], /) -> list[Any]:
+        """Answer each question, in order."""
+        ...

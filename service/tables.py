@@ -104,8 +104,147 @@ class Instance(Table):
     state = Bytea(null=True, default=None)
     output = Bytea(null=True, default=None, help_text="JSON text; bytes, as JSON may hold what jsonb refuses")
     fault = Bytea(null=True, default=None, help_text="JSON text of the DSL's error object")
+    parent_id = UUID(null=True, default=None, help_text="the instance whose `run` task awaits this one")
+    parent_wait = Integer(null=True, default=None, help_text="the number under which it awaits this one")
+    depth = Integer(default=0, help_text="how many workflows stand above this one")
+    schedule_id = UUID(null=True, default=None, help_text="the schedule that started it")
 
     instance_account_id = Unique([account_id, id])
+
+
+class TaskRun(Table):
+    """The history: one row for each task that an instance entered, numbered in the order in which they began.
+
+    Large values are cut: `cut` then names the field, how many bytes it had, and the field holds a text, its beginning.
+    """
+
+    id = BigSerial(primary_key=True)
+    account_id = UUID(default=None, null=False)
+    instance_id = UUID(default=None, null=False)
+    number = Integer(default=None, null=False)
+    name = Text()
+    kind = Text(help_text="the task's key in the definition: call, do, emit, for, ...")
+    pointer = Text(help_text="JSON Pointer into the definition")
+    iteration = Integer(null=True, default=None)
+    attempt = Integer(default=1)
+    status = Text(help_text="running, skipped, completed, faulted or cancelled")
+    input = JSON(null=True, default=None)
+    output = JSON(null=True, default=None)
+    error = JSON(null=True, default=None)
+    cut = JSON(null=True, default=None, help_text="field: bytes that it had")
+    started_at = Timestamptz(default=None, null=False)
+    ended_at = Timestamptz(null=True, default=None)
+
+    task_run_number = Unique([account_id, instance_id, number])
+
+
+class Job(Table):
+    """What a worker is to do next: advance an instance, or perform what it wants from outside.
+
+    `leased_until` keeps it from others while one works on it, and from all until then when it is to be tried again later.
+    It is deleted by the transaction that stores what came of it.
+    """
+
+    id = BigSerial(primary_key=True)
+    account_id = UUID(default=None, null=False)
+    instance_id = UUID(null=True, default=None)
+    lane = Text(help_text="advance: the interpreter's; perform: what goes outside and may take its time")
+    reason = Text()
+    wait = Integer(default=0)
+    payload = Bytea(null=True, default=None, help_text="JSON text")
+    attempts = Integer(default=0)
+    leased_until = Timestamptz(null=True, default=None)
+    queued_at = Timestamptz(default=TimestamptzNow())
+
+
+class Listener(Table):
+    """That a waiting instance takes events of the account: of this type, or of any."""
+
+    id = BigSerial(primary_key=True)
+    account_id = UUID(default=None, null=False)
+    instance_id = UUID(default=None, null=False)
+    wait = Integer(default=0)
+    type = Text(null=True, default=None)
+
+
+class WorkItem(Table):
+    """What an instance asks of people: an approval or a form, open until it is decided or no longer wanted."""
+
+    id = UUID(primary_key=True)
+    account_id = UUID(default=None, null=False)
+    workflow_id = UUID(default=None, null=False)
+    instance_id = UUID(default=None, null=False)
+    wait = Integer(default=None, null=False, help_text="the number under which the instance awaits it")
+    kind = Text(help_text="approval or form")
+    task = Text(help_text="the task's name")
+    pointer = Text(help_text="JSON Pointer of the task")
+    title = Text()
+    description = Text(null=True, default=None)
+    users = Array(base_column=Text(), default=list, help_text="ids or e-mail addresses, in lower case")
+    roles = Array(base_column=Text(), default=list)
+    outcomes = JSON(default="[]", help_text="name, label and comment of each; the first is the positive one")
+    minimum = Integer(default=1)
+    data = JSON(null=True, default=None)
+    form = JSON(null=True, default=None, help_text="JSON Schema of the fields that an answer carries")
+    due_at = Timestamptz(null=True, default=None)
+    overdue = Boolean(default=False)
+    overdue_outcome = Text(null=True, default=None, help_text="what the passing of the date decides")
+    excluded = UUID(null=True, default=None, help_text="who may not decide: the starter")
+    status = Text(default="open", help_text="open, completed or cancelled")
+    outcome = Text(null=True, default=None)
+    output = JSON(null=True, default=None, help_text="the task's output")
+    opened_at = Timestamptz(default=TimestamptzNow())
+    ended_at = Timestamptz(null=True, default=None)
+
+    work_item_account_id = Unique([account_id, id])
+    work_item_wait = Unique([account_id, instance_id, wait])
+
+
+class Decision(Table):
+    """One person's answer to a work item."""
+
+    id = UUID(primary_key=True)
+    account_id = UUID(default=None, null=False)
+    work_item_id = UUID(default=None, null=False)
+    user_id = UUID(default=None, null=False)
+    user_name = Text()
+    user_email = Text(null=True, default=None)
+    outcome = Text(null=True, default=None)
+    comment = Text(null=True, default=None)
+    fields = JSON(null=True, default=None)
+    at = Timestamptz(default=TimestamptzNow())
+
+    decision_person = Unique([account_id, work_item_id, user_id])
+
+
+class Secret(Table):
+    """A value that definitions of the account may use and nobody may read."""
+
+    id = UUID(primary_key=True)
+    account_id = UUID(default=None, null=False)
+    name = Text()
+    ciphertext = Bytea(default=None, null=False, secret=True)
+    created_at = Timestamptz(default=TimestamptzNow())
+    modified_at = Timestamptz(default=TimestamptzNow())
+
+    secret_name = Unique([account_id, name])
+
+
+class Schedule(Table):
+    """When a workflow's published version starts by itself."""
+
+    id = UUID(primary_key=True)
+    account_id = UUID(default=None, null=False)
+    workflow_id = UUID(default=None, null=False)
+    version_id = UUID(default=None, null=False)
+    kind = Text(help_text="every, cron, after or on")
+    next_at = Timestamptz(null=True, default=None, index=True)
+    pause = Text(null=True, default=None, help_text="after: the ISO 8601 duration after an instance's end")
+    state = Bytea(null=True, default=None, help_text="on: JSON text of what has been taken so far")
+    started_by = UUID(default=None, null=False)
+    started_by_name = Text()
+
+    schedule_workflow = Unique([account_id, workflow_id])
 
 
 class Timer(Table):
@@ -116,6 +255,7 @@ class Timer(Table):
     instance_id = UUID(default=None, null=False)
     wait = Integer(default=0)
     due_at = Timestamptz(default=None, null=False, index=True)
+    reason = Text(default="timer", help_text="timer, or due: a work item's date")
 
     timer_account_instance_wait = Unique([account_id, instance_id, wait])
 

@@ -36,7 +36,8 @@ from tests.world import World  # noqa: E402
 
 EMPTY = """
 TRUNCATE account, app_user, membership, client, oauth_grant, access_token, signing_key, used_assertion, throttle,
-         workflow, workflow_version, instance, timer, signal, event, pgqueuer CASCADE
+         workflow, workflow_version, instance, timer, signal, event, job, task_run,
+         listener, work_item, decision, secret, schedule CASCADE
 """
 
 

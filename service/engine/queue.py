@@ -1,39 +1,110 @@
-"""Puts jobs into the queue, in the transaction whose work they follow up.
+"""The jobs of the workers: written in the transaction whose work they follow up, claimed account by account.
 
-One kind of job: `advance`. It names an account and an instance and says what happened to it (the interpreter's
-stimulus), so the same job twice is harmless: the second finds the instance past that point. The one writer of jobs is the
-database's function `enqueue_advance`, as triggers write theirs in the same call that starts the instance.
+A job names an account and an instance and says what happened to it, so the same job twice is harmless: the second finds
+the instance past that point. It is claimed with a lease, kept while its worker lives, and deleted in the transaction that
+stores what came of it; a worker that dies loses its leases after `LEASE`, and others take over.
+
+Workers go through the accounts that have jobs in turn and take a few of each, so one account's twenty thousand do not
+stand before another's one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from typing import Literal
 from uuid import UUID
 
+import asyncpg
 import msgspec
 
-from tenancy.rows import current_connection
+from tenancy.rows import current_connection, read
 
-ADVANCE = "advance"
+LEASE = timedelta(seconds=10)
+CHANNEL = "tutti_jobs"  # its notifications carry the lane
+
+Lane = Literal["advance", "perform"]
+Reason = Literal[
+    "start",  # the instance has been started
+    "timer",  # the timer of `wait` has fired
+    "event",  # an event came
+    "continue",  # there is more to do at once
+    "work_item",  # the work item of `wait` is decided
+    "child",  # the workflow that `wait` awaits has ended
+    "call",  # perform: the HTTP call of `wait`
+    "begin",  # perform: start the workflow of `wait`
+    "publish",  # perform: deliver the event in the payload to the account's listeners
+    "due",  # perform: the date of the work item of `wait` has passed
+    "cancel",  # perform: end the instance, as nobody awaits it any more
+]
+ADVANCING: tuple[Reason, ...] = ("start", "timer", "event", "continue", "work_item", "child")
 
 
-class Job(msgspec.Struct, frozen=True, array_like=True):
-    """That an instance should be advanced, and why: it was started, a timer fired (`wait`), an event came, or go on."""
+class Job(msgspec.Struct, frozen=True):
+    """That something happened to an instance (None: to an account), or is to be done for it. `payload` is JSON."""
 
     account_id: UUID
-    instance_id: UUID
-    reason: Literal["start", "timer", "event", "continue"]
+    instance_id: UUID | None
+    reason: Reason
     wait: int = 0
+    payload: bytes | None = None
+    id: int = 0
+    attempts: int = 0
+
+    @property
+    def lane(self) -> Lane:
+        """Whose it is: the interpreter's, or that of what goes outside and may take its time."""
+        return "advance" if self.reason in ADVANCING else "perform"
 
 
 async def enqueue(jobs: Sequence[Job]) -> None:
-    """Put jobs into the queue; workers see them when the open transaction commits."""
+    """Write jobs of one account in the open transaction; workers see them when it commits."""
+    if not jobs:
+        return
+    rows = [(job.account_id, job.instance_id, job.lane, job.reason, job.wait, job.payload) for job in jobs]
     await current_connection().execute(
-        "SELECT enqueue_advance(account_id, instance_id, reason, wait)"
-        " FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::int[]) AS job (account_id, instance_id, reason, wait)",
-        *(list(column) for column in zip(*map(msgspec.structs.astuple, jobs), strict=True)),
+        "INSERT INTO job (account_id, instance_id, lane, reason, wait, payload)"
+        " SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::int[], $6::bytea[])",
+        *(list(column) for column in zip(*rows, strict=True)),
     )
+    for lane in {job.lane for job in jobs}:
+        await current_connection().execute("SELECT pg_notify($1, $2)", CHANNEL, lane)
 
 
-def job_of(payload: bytes) -> Job:
+async def claim(
+    lane: Lane, most: int, of_each: int, after: UUID, *, without: Iterable[UUID] = ()
+) -> list[Job]:
+    """Lease up to `most` jobs, at most `of_each` of one account, from the account behind `after` on.
+
+    `without` names accounts that have their share already.
+    """
+    rows = await read(
+        "SELECT * FROM claim_jobs($1, $2, $3, $4, $5, $6)", lane, most, of_each, after, list(without), LEASE
+    )
+    return [job_of(row) for row in rows]
+
+
+async def keep(jobs: Iterable[int]) -> None:
+    """Renew the leases of jobs that are still being worked on."""
+    await read("SELECT lease_jobs($1, $2)", list(jobs), LEASE)
+
+
+async def put_back(jobs: Iterable[int], delay: timedelta) -> None:
+    """Give jobs back, to be claimed by anyone after `delay`."""
+    await read("SELECT lease_jobs($1, $2)", list(jobs), delay)
+
+
+async def finish(jobs: Sequence[int]) -> None:
+    """Delete jobs, in the transaction that stores what came of them."""
+    await current_connection().execute("DELETE FROM job WHERE id = ANY($1)", jobs)
+
+
+def job_of(row: asyncpg.Record) -> Job:
     """Read a job back."""
-    return msgspec.json.decode(payload, type=Job)
+    return Job(
+        row["account_id"],
+        row["instance_id"],
+        row["reason"],
+        row["wait"],
+        row["payload"],
+        row["id"],
+        row["attempts"],
+    )

@@ -12,6 +12,14 @@ import msgspec
 from service.language.expressions import Evaluation
 
 
+class Violation(msgspec.Struct, frozen=True):
+    """One way in which a value does not fit its schema: where (a path of keys and indexes), by which keyword, and why."""
+
+    path: list[str | int]
+    keyword: str
+    message: str
+
+
 class Validation(msgspec.Struct, frozen=True):
     """A request to hold `value` against a JSON Schema that carries its draft as `$schema`.
 

@@ -39,6 +39,9 @@ from service.language.expressions import (
     undefined,
 )
 from service.language.expressions import Path as PlainPath
+from service.language.questions import (
+    Violation as Violation,
+)  # kept importable from here: `validate` answers with it
 
 TIME_LIMIT_SECONDS: Final = 1.0
 """Wall time of one frame."""
@@ -103,14 +106,6 @@ TAME_OPTIONS: Final = 100
 """Values of all `enum`s together."""
 TAME_PRODUCT = 1_048_576  # bytes of the schema times bytes of the value: some milliseconds at the most
 SCHEMA_CACHE: Final = 500
-
-
-class Violation(msgspec.Struct, frozen=True):
-    """One way in which a value does not fit its schema: where (a path of keys and indexes), by which keyword, and why."""
-
-    path: list[str | int]
-    keyword: str
-    message: str
 
 
 class SandboxUnavailableError(Exception):

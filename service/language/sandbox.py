@@ -39,9 +39,7 @@ from service.language.expressions import (
     undefined,
 )
 from service.language.expressions import Path as PlainPath
-from service.language.questions import (
-    Violation as Violation,
-)  # kept importable from here: `validate` answers with it
+from service.language.questions import Violation
 
 TIME_LIMIT_SECONDS: Final = 1.0
 """Wall time of one frame."""

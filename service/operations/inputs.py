@@ -10,7 +10,8 @@ from service.engine.definitions import definition_of, remembered
 from service.language.document import Definition
 from service.language.expressions import ExpressionFailure
 from service.language.inputs import with_defaults
-from service.language.sandbox import Sandbox, Violation
+from service.language.questions import Violation
+from service.language.sandbox import Sandbox
 from service.language.values import NO_NUL, NUL, flaw
 from tenancy.errors import FieldError
 

@@ -22,13 +22,13 @@ import uvloop
 from service.language import sandbox as module
 from service.language import sandbox_worker as wire
 from service.language.expressions import Evaluation, ExpressionFailure, expression, template
+from service.language.questions import Violation
 from service.language.sandbox import (
     DEPTH_LIMIT,
     INPUT_LIMIT_BYTES,
     OUTPUT_LIMIT_BYTES,
     Sandbox,
     SandboxUnavailableError,
-    Violation,
     is_tame,
 )
 

@@ -1,6 +1,6 @@
 """The program of a sandbox process: strangers' jq, JSON Schemas and patterns run here and nowhere else.
 
-Started by `sandbox.py` as `python -I sandbox_worker.py <socket> <parent>`. It first gives up everything it does not need
+Started by `sandbox/process.py` as `python -I sandbox_worker.py <socket> <parent>`. It first gives up everything it does not need
 (`confine`), says so, and then answers one frame after the other. Texts go in, texts come out; it knows nothing of accounts
 and keeps nothing but compiled programs and validators. It imports nothing of this project, because it runs alone.
 """

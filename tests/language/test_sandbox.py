@@ -19,18 +19,15 @@ from uuid import UUID, uuid4
 import pytest
 import uvloop
 
-from service.language import sandbox as module
 from service.language import sandbox_worker as wire
+from service.language import schemas
 from service.language.expressions import Evaluation, ExpressionFailure, expression, template
 from service.language.questions import Violation
-from service.language.sandbox import (
-    DEPTH_LIMIT,
-    INPUT_LIMIT_BYTES,
-    OUTPUT_LIMIT_BYTES,
-    Sandbox,
-    SandboxUnavailableError,
-    is_tame,
-)
+from service.language.sandbox import Sandbox, SandboxUnavailableError, encoding
+from service.language.sandbox import pool as pools
+from service.language.sandbox import process as processing
+from service.language.sandbox.limits import DEPTH_LIMIT, INPUT_LIMIT_BYTES, OUTPUT_LIMIT_BYTES
+from service.language.schemas import is_tame
 
 ACCOUNT = uuid4()
 OTHER_ACCOUNT = uuid4()
@@ -310,7 +307,7 @@ async def test_a_program_whose_worker_is_killed_by_another_is_run_once_more() ->
 
 
 async def test_a_worker_is_replaced_after_its_share_of_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "RECYCLE_AFTER", 3)
+    monkeypatch.setattr(processing, "RECYCLE_AFTER", 3)
     async with pool(1) as sandbox:
         before = processes(sandbox)
         for number in range(7):
@@ -321,7 +318,7 @@ async def test_a_worker_is_replaced_after_its_share_of_work(monkeypatch: pytest.
 
 async def test_a_worker_that_has_grown_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = altered(tmp_path, "RETIREMENT_MEMORY = 128 * MEBIBYTE", "RETIREMENT_MEMORY = MEBIBYTE")
-    monkeypatch.setattr(module, "WORKER_PROGRAM", small)
+    monkeypatch.setattr(processing, "WORKER_PROGRAM", small)
     async with pool(1) as sandbox:
         before = processes(sandbox)
         assert await value(sandbox, "1 + 1") == 2
@@ -382,7 +379,7 @@ async def test_a_machine_that_does_not_confine_gets_no_sandbox(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refusing = altered(tmp_path, "= 1, 22, 38", "= 1, 22, 9999")  # a prctl that no kernel knows
-    monkeypatch.setattr(module, "WORKER_PROGRAM", refusing)
+    monkeypatch.setattr(processing, "WORKER_PROGRAM", refusing)
     with pytest.raises(SandboxUnavailableError, match=r"cannot be confined: prctl\(9999\) failed"):
         await Sandbox(size=2).start()
 
@@ -391,7 +388,7 @@ async def test_a_worker_that_ends_at_once_is_no_worker(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        module,
+        processing,
         "WORKER_PROGRAM",
         altered(tmp_path, "def main() -> None:", "def main() -> None:\n    sys.exit()"),
     )
@@ -403,8 +400,8 @@ async def test_a_worker_that_does_not_report_is_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     silent = altered(tmp_path, "def main() -> None:", "def main() -> None:\n    signal.pause()")
-    monkeypatch.setattr(module, "WORKER_PROGRAM", silent)
-    monkeypatch.setattr(module, "START_LIMIT_SECONDS", 0.3)
+    monkeypatch.setattr(processing, "WORKER_PROGRAM", silent)
+    monkeypatch.setattr(pools, "START_LIMIT_SECONDS", 0.3)
     with pytest.raises(SandboxUnavailableError, match="ended before it was ready"):
         await Sandbox(size=1).start()
 
@@ -426,7 +423,7 @@ async def test_whoever_waits_is_refused_while_no_worker_starts_and_served_once_o
 ) -> None:
     async with pool(1) as sandbox:
         with monkeypatch.context() as broken:
-            broken.setattr(module, "WORKER_PROGRAM", tmp_path / "missing.py")
+            broken.setattr(processing, "WORKER_PROGRAM", tmp_path / "missing.py")
             for process in processes(sandbox):
                 os.kill(process, signal.SIGKILL)
             with pytest.raises(SandboxUnavailableError):
@@ -692,26 +689,26 @@ async def test_only_tame_schemas_are_applied_outside_of_the_sandbox(
 async def test_many_different_schemas_do_not_pile_up(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "SCHEMA_CACHE", 5)
+    monkeypatch.setattr(schemas, "SCHEMA_CACHE", 5)
     for number in [*range(20), 19]:
         assert await sandbox.validate(ACCOUNT, {"minimum": number}, 100) == []
-    assert len(sandbox._validators) <= module.SCHEMA_CACHE + 60
+    assert len(schemas.validators) <= schemas.SCHEMA_CACHE + 60
 
 
 async def test_nothing_else_is_read_out_of_a_worker(sandbox: Sandbox) -> None:
     asked_for = asked(". + 1", 1)
-    assert title(module.value_of(wire.Answer(wire.VALUE, b"7"), asked_for)) == "expression failed"
-    assert title(module.value_of(wire.Answer(wire.VALUE, b"\xff"), asked_for)) == "expression failed"
-    assert title(module.read_violations(wire.Answer(wire.VALUE, b'[{"path": 3}]'))) == "schema failed"
-    assert title(module.read_violations(wire.Answer(wire.TOO_LARGE, b""))) == "output size limit"
+    assert title(encoding.value_of(wire.Answer(wire.VALUE, b"7"), asked_for)) == "expression failed"
+    assert title(encoding.value_of(wire.Answer(wire.VALUE, b"\xff"), asked_for)) == "expression failed"
+    assert title(encoding.read_violations(wire.Answer(wire.VALUE, b'[{"path": 3}]'))) == "schema failed"
+    assert title(encoding.read_violations(wire.Answer(wire.TOO_LARGE, b""))) == "output size limit"
 
 
 async def test_what_takes_too_long_to_check_is_said_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = altered(tmp_path, "signal.alarm(GUARD_SECONDS)", "while True: pass")
-    monkeypatch.setattr(module, "WORKER_PROGRAM", slow)
-    monkeypatch.setattr(module, "TIME_LIMIT_SECONDS", 0.05)
+    monkeypatch.setattr(processing, "WORKER_PROGRAM", slow)
+    monkeypatch.setattr(processing, "TIME_LIMIT_SECONDS", 0.05)
     async with pool(1) as sandbox:
         (compiled,) = await sandbox.compile(ACCOUNT, [expression(". + 1", [])])
         assert compiled is not None
@@ -722,8 +719,10 @@ async def test_what_takes_too_long_to_check_is_said_to(
 
 
 async def test_a_worker_ends_itself_when_nobody_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "WORKER_PROGRAM", altered(tmp_path, "GUARD_SECONDS = 3", "GUARD_SECONDS = 1"))
-    monkeypatch.setattr(module, "TIME_LIMIT_SECONDS", 60.0)
+    monkeypatch.setattr(
+        processing, "WORKER_PROGRAM", altered(tmp_path, "GUARD_SECONDS = 3", "GUARD_SECONDS = 1")
+    )
+    monkeypatch.setattr(processing, "TIME_LIMIT_SECONDS", 60.0)
     async with pool(1) as sandbox:
         assert title(await value(sandbox, ENDLESS)) == "time limit"
 
@@ -742,14 +741,18 @@ def conversation(frames: Sequence[bytes]) -> list[wire.Answer]:
 
 
 def test_frames_are_read_as_they_were_written() -> None:
-    frame = module.framed(wire.EVALUATE, [(b".", b"1"), ("é".encode(), b"")])
+    frame = processing.framed(wire.EVALUATE, [(b".", b"1"), ("é".encode(), b"")])
     assert list(wire.pairs(memoryview(frame)[wire.REQUEST.size :], 2)) == [(".", "1"), ("é", "")]
-    assert conversation([module.framed(wire.EVALUATE, [(b"[.] | tojson", b"1.10")])]) == [
+    assert conversation([processing.framed(wire.EVALUATE, [(b"[.] | tojson", b"1.10")])]) == [
         wire.Answer(wire.VALUE, b"[1.10]")
     ]
-    assert conversation([module.framed(wire.COMPILE, [(b"1 +", b"")])])[0].status == wire.FAILED
-    assert conversation([module.framed(wire.CHECK_SCHEMA, [(b"{}", b"")])]) == [wire.Answer(wire.VALUE, b"")]
-    assert conversation([module.framed(wire.VALIDATE, [(b"{}", b"1")])]) == [wire.Answer(wire.VALUE, b"[]")]
+    assert conversation([processing.framed(wire.COMPILE, [(b"1 +", b"")])])[0].status == wire.FAILED
+    assert conversation([processing.framed(wire.CHECK_SCHEMA, [(b"{}", b"")])]) == [
+        wire.Answer(wire.VALUE, b"")
+    ]
+    assert conversation([processing.framed(wire.VALIDATE, [(b"{}", b"1")])]) == [
+        wire.Answer(wire.VALUE, b"[]")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -763,14 +766,14 @@ def test_frames_are_read_as_they_were_written() -> None:
     ],
 )
 def test_a_bad_schema_is_answered_in_one_sentence(schema: bytes, expected: bytes) -> None:
-    (found,) = conversation([module.framed(wire.CHECK_SCHEMA, [(schema, b"")])])
+    (found,) = conversation([processing.framed(wire.CHECK_SCHEMA, [(schema, b"")])])
     assert found.status == wire.FAILED
     assert expected in found.payload
 
 
 def test_a_result_that_is_too_long_is_left_out() -> None:
     program = f'"y" * {OUTPUT_LIMIT_BYTES} | tojson'.encode()
-    assert conversation([module.framed(wire.EVALUATE, [(program, b"1")])]) == [
+    assert conversation([processing.framed(wire.EVALUATE, [(program, b"1")])]) == [
         wire.Answer(wire.TOO_LARGE, b"")
     ]
 

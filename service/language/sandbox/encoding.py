@@ -1,0 +1,137 @@
+"""Questions as texts for a worker, and a worker's texts as answers."""
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from service.language import sandbox_worker as wire
+from service.language.expressions import FAILED, Evaluation, ExpressionFailure, assembled, document
+from service.language.questions import Violation
+from service.language.sandbox.limits import (
+    DEPTH_LIMIT,
+    INPUT_LIMIT,
+    INPUT_LIMIT_BYTES,
+    NESTING_LIMIT,
+    OUTPUT_LIMIT,
+    OUTPUT_LIMIT_BYTES,
+)
+
+FRAME_LIMIT: Final = 64
+"""Programs in one frame; more are sent as several frames."""
+
+
+# --- Into a frame ---------------------------------------------------------------------------------------------------
+
+
+def frame_size(pairs: Sequence[tuple[bytes, bytes]], start: int) -> int:
+    """How many pairs from `start` on go into one frame: at least one."""
+    size = 0
+    total = 0
+    for program, data in pairs[start : start + FRAME_LIMIT]:
+        total += len(program) + len(data)
+        if size and total > INPUT_LIMIT_BYTES:
+            break
+        size += 1
+    return size
+
+
+def prepared(evaluation: Evaluation) -> tuple[bytes, bytes] | ExpressionFailure | None:
+    """Program and input of an evaluation as texts; None when it needs no program."""
+    program = evaluation.expression.program
+    if program is None:
+        return None
+    try:
+        data = document(evaluation)
+        text = program.encode()
+    except (UnicodeEncodeError, ValueError, TypeError, RecursionError) as error:
+        return unreadable(error)
+    size = max(len(text), len(data))
+    return (text, data) if size <= INPUT_LIMIT_BYTES else too_much(size)
+
+
+def encoded(value: Any) -> bytes | ExpressionFailure:
+    """A JSON value as text, if it is small enough to be sent."""
+    try:
+        text = msgspec.json.encode(value)
+    except (UnicodeEncodeError, ValueError, TypeError, RecursionError) as error:
+        return unreadable(error)
+    return text if len(text) <= INPUT_LIMIT_BYTES else too_much(len(text))
+
+
+def unreadable(error: Exception) -> ExpressionFailure:
+    """The failure for data that is no JSON text."""
+    if isinstance(error, RecursionError):
+        return ExpressionFailure(NESTING_LIMIT, f"the data is nested more than {DEPTH_LIMIT} levels deep")
+    if isinstance(error, UnicodeEncodeError):
+        return ExpressionFailure(FAILED, "the data holds half of a surrogate pair, which is not Unicode text")
+    return ExpressionFailure(FAILED, "the data is not JSON")
+
+
+def too_much(size: int) -> ExpressionFailure:
+    """The failure for data that is too large."""
+    return ExpressionFailure(INPUT_LIMIT, f"{size} bytes of data; at most {INPUT_LIMIT_BYTES} are possible")
+
+
+# --- Out of a frame -------------------------------------------------------------------------------------------------
+
+
+def value_of(answer: Any, evaluation: Evaluation) -> Any:
+    """The value that a worker's answer stands for."""
+    if isinstance(answer, ExpressionFailure):
+        return answer
+    if answer.status == wire.TOO_LARGE:
+        return ExpressionFailure(OUTPUT_LIMIT, f"the result has more than {OUTPUT_LIMIT_BYTES} bytes")
+    if answer.status != wire.VALUE:
+        return ExpressionFailure(FAILED, answer.payload.decode(errors="replace"))
+    entries = decoded(answer.payload)
+    if isinstance(entries, ExpressionFailure):
+        return entries
+    return assembled(evaluation, entries if isinstance(entries, list) else ())
+
+
+def decoded(payload: bytes) -> Any:
+    """A worker's JSON, or the failure for what is none or is nested too deeply."""
+    try:
+        value = msgspec.json.decode(payload)
+    except RecursionError:
+        return too_deep()
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ExpressionFailure(FAILED, "the result is not a JSON value")
+    return value if is_shallow(payload, value) else too_deep()
+
+
+def too_deep() -> ExpressionFailure:
+    """The failure for a result that is nested too deeply."""
+    return ExpressionFailure(NESTING_LIMIT, f"the result is nested more than {DEPTH_LIMIT} levels deep")
+
+
+def is_shallow(text: bytes, value: Any) -> bool:
+    """Whether a result keeps to the depth limit, the program's two lists around it not counted."""
+    allowed = DEPTH_LIMIT + 2
+    if text.count(b"[") + text.count(b"{") <= allowed:
+        return True
+    level = [value]
+    for _ in range(allowed):
+        level = [
+            child
+            for node in level
+            for child in (node.values() if isinstance(node, dict) else node)
+            if isinstance(child, (dict, list))
+        ]
+        if not level:
+            return True
+    return False
+
+
+def read_violations(answer: wire.Answer) -> list[Violation] | ExpressionFailure:
+    """The violations in a worker's answer."""
+    if answer.status == wire.VALUE:
+        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return msgspec.json.decode(answer.payload, type=list[Violation])[: wire.VIOLATION_LIMIT]
+    if answer.status == wire.TOO_LARGE:
+        return ExpressionFailure(
+            OUTPUT_LIMIT, f"the list of violations has more than {OUTPUT_LIMIT_BYTES} bytes"
+        )
+    return ExpressionFailure("schema failed", answer.payload.decode(errors="replace"))

@@ -1,0 +1,286 @@
+"""The pool of workers, and the queue before it.
+
+How a frame travels: `Sandbox.evaluate` → `round_trips` (splits, retries) → `exchange` (waits for its account's turn) →
+`Worker.begin` (writes, starts the clock) → `Worker.data_received` … → `Sandbox.finished`. Nothing of that depends on the
+task that waits: when it is cancelled, the worker still finishes its frame and the answer is dropped.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections import Counter, OrderedDict, deque
+from collections.abc import Sequence
+from typing import Any, Final, Self
+from uuid import UUID
+
+from service.language import sandbox_worker as wire
+from service.language import schemas
+from service.language.expressions import Evaluation, Expression, ExpressionFailure, assembled
+from service.language.questions import Violation
+from service.language.sandbox.compiling import compilations, compile_problem, misplaced
+from service.language.sandbox.encoding import encoded, frame_size, prepared, read_violations, value_of
+from service.language.sandbox.limits import WORKER_LOST
+from service.language.sandbox.process import Outcome, Request, SandboxUnavailableError, Worker, spawned
+
+START_LIMIT_SECONDS: Final = 15.0
+"""Time for a new worker to report: 25 ms when idle, much longer on a machine under load."""
+FIRST_PATIENCE_SECONDS: Final = 0.1
+LAST_PATIENCE_SECONDS: Final = 5.0
+"""Between attempts to replace a worker on a machine that gives none."""
+LOST_RETRIES: Final = 1
+"""How often a program is run again when its worker was killed by someone else."""
+
+
+class Sandbox:
+    """The pool of workers, and the queue before it.
+
+    Frames wait per account, accounts take turns, and one account has at most half of the workers (at least one).
+    """
+
+    def __init__(self, size: int | None = None) -> None:
+        self.size = max(2, os.cpu_count() or 2) if size is None else size
+        self.share = max(1, self.size // 2)
+        self.confinement: tuple[str, ...] = ()
+        self._running = False
+        self._stopping = asyncio.Event()
+        self._workers: set[Worker] = set()
+        self._idle: deque[Worker] = deque()
+        self._waiting: OrderedDict[UUID, deque[Request]] = OrderedDict()
+        self._busy: Counter[UUID] = Counter()
+        self._chores: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    # --- Life ---
+
+    async def start(self) -> None:
+        """Start every worker; raises `SandboxUnavailableError` when this machine does not give the confinement."""
+        self._running = True
+        self._stopping.clear()
+        try:
+            await asyncio.gather(*(self._hire() for _ in range(self.size)))
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """End every worker; whoever still waits gets a `SandboxUnavailableError`."""
+        self._running = False
+        self._stopping.set()
+        for worker in tuple(self._workers):
+            worker.kill(None)
+        self._refuse_waiting(SandboxUnavailableError("the sandbox was stopped"))
+        while self._chores or self._workers:
+            if self._chores:
+                await asyncio.wait(tuple(self._chores))
+            else:
+                await asyncio.sleep(0)
+
+    def _refuse_waiting(self, error: SandboxUnavailableError) -> None:
+        for queue in self._waiting.values():
+            for request in queue:
+                if not request.future.done():
+                    request.future.set_exception(error)
+        self._waiting.clear()
+
+    async def _hire(self) -> None:
+        """Start one worker and put it to work."""
+        try:
+            worker = await self._connected()
+            self.confinement = tuple(await worker.ready)
+        except OSError as error:
+            raise SandboxUnavailableError(f"a sandbox process did not start: {error!r}") from error
+        self._idle.append(worker)
+        self._dispatch()
+
+    async def _connected(self) -> Worker:
+        """A new process, connected, that has not reported yet; it is ended if it does not within its time."""
+        here, there = socket.socketpair()
+        with there:
+            worker = Worker(self, spawned(there))
+        here.setblocking(False)  # noqa: FBT003 - the library's own signature
+        self._workers.add(worker)
+        try:
+            await worker.loop.create_unix_connection(lambda: worker, sock=here)
+        except BaseException:
+            here.close()
+            self.lost(worker)
+            raise
+        worker.allow(START_LIMIT_SECONDS)
+        return worker
+
+    def _chore(self, work: Any) -> None:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
+        self._chores.add(task)
+        task.add_done_callback(self._chores.discard)
+
+    async def _replace(self) -> None:
+        """Hire a worker in place of one that ended, more and more patiently; without any, whoever waits is refused."""
+        patience = FIRST_PATIENCE_SECONDS
+        while self._running:
+            try:
+                await self._hire()
+            except SandboxUnavailableError as error:
+                if not self._idle and not self._busy:
+                    self._refuse_waiting(error)
+            else:
+                return
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), patience)
+            patience = min(2 * patience, LAST_PATIENCE_SECONDS)
+
+    def dismissed(self, worker: Worker) -> None:
+        """A worker is not to be given anything more."""
+        with contextlib.suppress(ValueError):
+            self._idle.remove(worker)
+
+    def lost(self, worker: Worker) -> None:
+        """A worker's connection has ended: bury it, and replace it unless it never was one."""
+        self.dismissed(worker)
+        self._chore(self._bury(worker))
+
+    async def _bury(self, worker: Worker) -> None:
+        if not worker.ready.done():
+            worker.ready.set_exception(SandboxUnavailableError("a sandbox process ended before it was ready"))
+        hired = not worker.ready.cancelled() and worker.ready.exception() is None
+        worker.process.kill()  # it may have closed its socket and live on; one that is ending keeps its own status
+        await asyncio.get_running_loop().run_in_executor(None, worker.process.wait)
+        self._workers.discard(worker)
+        request, worker.request = worker.request, None
+        if request is not None:
+            cause = worker.cause()
+            request.settle(Outcome(request.answers, cause, lost=cause is None))
+            self._release(request.account_id)
+        if hired and self._running:
+            await self._replace()
+
+    # --- Turns ---
+
+    async def exchange(self, account_id: UUID, kind: int, pairs: Sequence[tuple[bytes, bytes]]) -> Outcome:
+        """Have one frame worked on when it is the account's turn."""
+        if not self._running:
+            raise SandboxUnavailableError("the sandbox is not running")
+        request = Request(account_id, kind, pairs, asyncio.get_running_loop().create_future())
+        self._waiting.setdefault(account_id, deque()).append(request)
+        self._dispatch()
+        return await request.future
+
+    def _dispatch(self) -> None:
+        while self._idle and (request := self._next()) is not None:
+            if not request.future.done():  # else its caller has gone
+                self._busy[request.account_id] += 1
+                self._idle.pop().begin(request)  # the one used last: it has the programs and the caches warm
+
+    def _next(self) -> Request | None:
+        """The next frame in turn; its account goes to the end of the line."""
+        for account_id, queue in self._waiting.items():
+            if self._busy[account_id] < self.share:
+                request = queue.popleft()
+                if queue:
+                    self._waiting.move_to_end(account_id)
+                else:
+                    del self._waiting[account_id]
+                return request
+        return None
+
+    def _release(self, account_id: UUID) -> None:
+        self._busy[account_id] -= 1
+        if not self._busy[account_id]:
+            del self._busy[account_id]
+        if self._waiting:
+            self._dispatch()
+
+    def finished(self, worker: Worker, request: Request, *, retire: bool) -> None:
+        """A worker has answered its frame."""
+        if retire:
+            worker.kill(None)
+        else:
+            self._idle.append(worker)
+        self._release(request.account_id)
+
+    async def round_trips(
+        self, account_id: UUID, kind: int, pairs: Sequence[tuple[bytes, bytes]]
+    ) -> list[Any]:
+        """An `Answer` or `ExpressionFailure` for each pair: one frame when all goes well.
+
+        A frame that ended early is continued after the pair that ended it.
+        """
+        answers: list[Any] = []
+        retries = LOST_RETRIES
+        while len(answers) < len(pairs):
+            size = frame_size(pairs, len(answers))
+            outcome = await self.exchange(account_id, kind, pairs[len(answers) : len(answers) + size])
+            answers += outcome.answers
+            if outcome.failure is not None:
+                answers.append(outcome.failure)
+            elif outcome.lost and retries:
+                retries -= 1
+            elif outcome.lost:
+                answers.append(ExpressionFailure(WORKER_LOST, "the evaluator was ended from outside"))
+        return answers[: len(pairs)]
+
+    # --- Verbs ---
+
+    async def evaluate(self, account_id: UUID, evaluations: Sequence[Evaluation]) -> list[Any]:
+        """The value or `ExpressionFailure` of each evaluation, in one frame if they fit into one."""
+        answers: list[Any] = [None] * len(evaluations)
+        pairs: list[tuple[bytes, bytes]] = []
+        sent: list[int] = []
+        for index, evaluation in enumerate(evaluations):
+            pair = prepared(evaluation)
+            if isinstance(pair, tuple):
+                pairs.append(pair)
+                sent.append(index)
+            else:
+                answers[index] = pair if pair is not None else assembled(evaluation, ())
+        for index, answer in zip(sent, await self.round_trips(account_id, wire.EVALUATE, pairs), strict=True):
+            answers[index] = value_of(answer, evaluations[index])
+        return answers
+
+    async def compile(self, account_id: UUID, expressions: Sequence[Expression]) -> list[str | None]:
+        """What is wrong with each expression, with line and column in the author's own text; None if it compiles."""
+        checks = [list(compilations(subject)) for subject in expressions]
+        programs = [(program.encode(errors="replace"), b"") for each in checks for _, program in each]
+        answers = iter(await self.round_trips(account_id, wire.COMPILE, programs))
+        found: list[str | None] = []
+        for subject, each in zip(expressions, checks, strict=True):
+            problems = [misplaced(subject)]
+            problems += [compile_problem(next(answers), place, subject) for place, _ in each]
+            found.append(next((problem for problem in problems if problem is not None), None))
+        return found
+
+    async def check_schema(self, account_id: UUID, schema: Any) -> str | None:
+        """What is wrong with a JSON Schema (2020-12 unless `$schema` names another draft); None if it can be used."""
+        text = encoded(schema)
+        if isinstance(text, ExpressionFailure):
+            return text.detail
+        (answer,) = await self.round_trips(account_id, wire.CHECK_SCHEMA, [(text, b"")])
+        if isinstance(answer, ExpressionFailure):
+            return f"the schema cannot be checked: {answer.title}, {answer.detail}"
+        return None if answer.status == wire.VALUE else str(answer.payload.decode(errors="replace"))
+
+    def fits(self, schema: Any, value: Any) -> bool:
+        """Whether a value is known to fit a schema without asking a worker."""
+        return schemas.fits(schema, value)
+
+    async def validate(
+        self, account_id: UUID, schema: Any, value: Any
+    ) -> list[Violation] | ExpressionFailure:
+        """Every way in which a value does not fit a schema, up to 100 of them; see `fits` for what costs no round trip."""
+        text, data = encoded(schema), encoded(value)
+        if isinstance(text, ExpressionFailure):
+            return text
+        if isinstance(data, ExpressionFailure):
+            return data
+        if self.fits(schema, value):
+            return []
+        (answer,) = await self.round_trips(account_id, wire.VALIDATE, [(text, data)])
+        if isinstance(answer, ExpressionFailure):
+            return answer
+        return read_violations(answer)

@@ -1,0 +1,225 @@
+"""One worker process, seen from the service: started, given frames, listened to with suspicion, ended."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Protocol, cast
+from uuid import UUID
+
+import msgspec
+
+from service.language import sandbox_worker as wire
+from service.language.expressions import ExpressionFailure
+from service.language.sandbox.limits import (
+    MEMORY_LIMIT,
+    MEMORY_LIMIT_BYTES,
+    OUTPUT_LIMIT_BYTES,
+    TIME_LIMIT_SECONDS,
+    TOO_SLOW,
+    UNREADABLE,
+)
+
+RECYCLE_AFTER: Final = 10_000
+"""Programs a worker runs before it is replaced."""
+WORKER_PROGRAM: Final = Path(wire.__file__).resolve()
+MEMORY_SIGNALS: Final = frozenset({signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS})
+
+
+class SandboxUnavailableError(Exception):
+    """No worker can be started: this machine does not give the confinement, or the sandbox is not running."""
+
+
+class Outcome(msgspec.Struct):
+    """What came of a frame: the answers in order, and why there are not more of them."""
+
+    answers: list[wire.Answer]
+    failure: ExpressionFailure | None = None
+    lost: bool = False
+
+
+class Request:
+    """A frame on its way: its bytes, what has come back, and who waits for it."""
+
+    __slots__ = ("account_id", "answers", "count", "frame", "future", "kind")
+
+    def __init__(
+        self,
+        account_id: UUID,
+        kind: int,
+        pairs: Sequence[tuple[bytes, bytes]],
+        future: asyncio.Future[Outcome],
+    ) -> None:
+        self.account_id = account_id
+        self.kind = kind
+        self.count = len(pairs)
+        self.frame = framed(kind, pairs)
+        self.answers: list[wire.Answer] = []
+        self.future = future
+
+    def settle(self, outcome: Outcome) -> None:
+        """Tell whoever waits, if anyone still does."""
+        if not self.future.done():
+            self.future.set_result(outcome)
+
+
+def spawned(connection: socket.socket) -> subprocess.Popen[bytes]:
+    """A new worker process, with nothing of ours but its end of the connection.
+
+    `-I` keeps the environment and the working directory out of its imports, which come from the interpreter's own
+    site-packages. Starts on the event loop's own thread: the parent-death signal is sent when that *thread* ends.
+    """
+    descriptor = connection.fileno()
+    return subprocess.Popen(  # noqa: S603 - our own program with two numbers
+        [sys.executable, "-I", str(WORKER_PROGRAM), str(descriptor), str(os.getpid())],
+        cwd="/",
+        env={},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        pass_fds=[descriptor],
+        start_new_session=True,  # a terminal's Ctrl-C is for the service; it ends its workers itself
+    )
+
+
+def framed(kind: int, pairs: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """A frame of work as bytes."""
+    parts = [b""]
+    for pair in pairs:
+        for text in pair:
+            parts.append(wire.SIZE.pack(len(text)))
+            parts.append(text)
+    length = sum(map(len, parts)) + wire.REQUEST.size - wire.SIZE.size
+    parts[0] = wire.REQUEST.pack(length, kind, len(pairs))
+    return b"".join(parts)
+
+
+class Employer(Protocol):
+    """Whoever gives workers their frames: told when one is free again, is not to be given more, or has ended."""
+
+    def finished(self, worker: "Worker", request: Request, *, retire: bool) -> None:
+        """A worker has answered its frame."""
+
+    def dismissed(self, worker: "Worker") -> None:
+        """A worker is not to be given anything more."""
+
+    def lost(self, worker: "Worker") -> None:
+        """A worker's connection has ended."""
+
+
+class Worker(asyncio.Protocol):
+    """One process and the frame it works on. Everything it says is checked: it may be under a stranger's control."""
+
+    def __init__(self, employer: Employer, process: subprocess.Popen[bytes]) -> None:
+        self.employer = employer
+        self.process = process
+        self.loop = asyncio.get_running_loop()
+        self.ready: asyncio.Future[list[str]] = self.loop.create_future()
+        self.request: Request | None = None
+        self.verdict: ExpressionFailure | None = None
+        self.programs_run = 0
+        self.transport: asyncio.Transport | None = None
+        self._buffer = bytearray()
+        self._clock: asyncio.TimerHandle | None = None
+        self._killed = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the way to the process."""
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's transports are no subclasses of it
+
+    def begin(self, request: Request) -> None:
+        """Send a frame and start the clock."""
+        assert self.transport is not None  # noqa: S101 - only connected workers are in the pool
+        self.request = request
+        self.allow(TIME_LIMIT_SECONDS)
+        self.transport.write(request.frame)
+
+    def allow(self, seconds: float) -> None:
+        """Start the clock."""
+        self._clock = self.loop.call_later(seconds, self.kill, TOO_SLOW)
+
+    def data_received(self, data: bytes) -> None:
+        """Take in the answers that are complete."""
+        self._buffer += data
+        while len(self._buffer) >= wire.ANSWER.size and not self._killed:
+            size, status = wire.ANSWER.unpack_from(self._buffer)
+            if size > OUTPUT_LIMIT_BYTES:
+                self.kill(UNREADABLE)
+                return
+            end = wire.ANSWER.size + size
+            if len(self._buffer) < end:
+                return
+            payload = bytes(self._buffer[wire.ANSWER.size : end])
+            del self._buffer[:end]
+            self._take(wire.Answer(status, payload))
+
+    def _take(self, answer: wire.Answer) -> None:
+        request = self.request
+        if request is None:
+            self._greet(answer)
+        elif answer.status == wire.END and len(request.answers) == request.count:
+            self._end(request, retire=answer.payload == b"\x01")
+        elif (
+            answer.status in (wire.VALUE, wire.FAILED, wire.TOO_LARGE)
+            and len(request.answers) < request.count
+        ):
+            request.answers.append(answer)
+        else:
+            self.kill(UNREADABLE)
+
+    def _greet(self, answer: wire.Answer) -> None:
+        if self.ready.done() or answer.status not in (wire.READY, wire.REFUSED):
+            self.kill(UNREADABLE)
+        elif answer.status == wire.READY:
+            self._stop_clock()
+            self.ready.set_result(msgspec.json.decode(answer.payload, type=list[str]))
+        else:
+            reason = answer.payload.decode(errors="replace")
+            self.ready.set_exception(
+                SandboxUnavailableError(f"a sandbox process cannot be confined: {reason}")
+            )
+
+    def _end(self, request: Request, *, retire: bool) -> None:
+        self._stop_clock()
+        self.request = None
+        self.programs_run += request.count
+        request.settle(Outcome(request.answers))
+        self.employer.finished(self, request, retire=retire or self.programs_run >= RECYCLE_AFTER)
+
+    def _stop_clock(self) -> None:
+        if self._clock is not None:
+            self._clock.cancel()
+            self._clock = None
+
+    def kill(self, verdict: ExpressionFailure | None) -> None:
+        """End the process; the program that is running, if any, fails with the verdict."""
+        self._stop_clock()
+        if not self._killed:
+            self._killed = True
+            self.verdict = verdict
+            self.employer.dismissed(self)
+        self.process.kill()
+        if self.transport is not None:
+            self.transport.abort()
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        """The process has ended, or is about to."""
+        self._stop_clock()
+        self.employer.lost(self)
+
+    def cause(self) -> ExpressionFailure | None:
+        """Why the process ended, as the failure of the program it ran; None when the program is not to blame."""
+        code = self.process.returncode
+        if self.verdict is not None:
+            return self.verdict
+        if code == wire.OUT_OF_MEMORY or (code is not None and -code in MEMORY_SIGNALS):
+            return ExpressionFailure(
+                MEMORY_LIMIT, f"more than {MEMORY_LIMIT_BYTES // wire.MEBIBYTE} MiB of memory were needed"
+            )
+        if code == -signal.SIGALRM:
+            return TOO_SLOW
+        return None

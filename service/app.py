@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from typing import Any
 
 from litestar import Litestar, Request, Response, Router, get
@@ -14,6 +13,7 @@ from litestar.types import ASGIApp
 from auth import endpoints as oauth
 from auth.pages.controllers import pages_router
 from auth.sweeping import sweeping
+from service.engine.egress import Egress
 from service.engine.worker import Worker
 from service.exchange import with_exchange
 from service.language.sandbox import Sandbox
@@ -51,11 +51,14 @@ async def readyz() -> Response[dict[str, str]]:
     return Response({"status": "ready"})
 
 
-def working(sandbox: Sandbox) -> contextlib.AbstractAsyncContextManager[None]:
-    """Run a worker as the settings say: half of the pool's connections are left to requests."""
-    hours = settings().instance_lifetime_hours
-    lifetime = timedelta(hours=hours) if hours else None
-    return Worker(sandbox, concurrency=max(1, settings().pool_size // 2), lifetime=lifetime).running()
+@contextlib.asynccontextmanager
+async def working(sandbox: Sandbox) -> AsyncIterator[None]:
+    """Run a worker as the settings say."""
+    async with (
+        Egress(settings().egress_networks) as egress,
+        Worker(sandbox, egress, lifetime=settings().instance_lifetime).running(),
+    ):
+        yield
 
 
 @contextlib.asynccontextmanager

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 from functools import cache
 from ipaddress import ip_network
 from pathlib import Path
@@ -93,6 +94,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["debug", "info", "warning", "error"],
         msgspec.Meta(description="least severe log lines that are written"),
     ] = "info"
+
+    @property
+    def instance_lifetime(self) -> timedelta | None:
+        """How long an instance whose definition has no timeout may take; None: for ever."""
+        hours = self.instance_lifetime_hours
+        return timedelta(hours=hours) if hours else None
 
     @property
     def issuer(self) -> Issuer:

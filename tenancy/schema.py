@@ -11,9 +11,6 @@ from contextvars import ContextVar
 from typing import Any, cast
 
 import asyncpg
-from pgqueuer.adapters.persistence.qb import QueryBuilderEnvironment
-from pgqueuer.domain.settings import DBSettings, Durability
-from pgqueuer.queries import Queries
 from piccolo.apps.migrations.commands.forwards import ForwardsMigrationManager
 from piccolo.apps.migrations.tables import Migration
 from piccolo.conf.apps import AppConfig, Finder
@@ -39,7 +36,6 @@ async def migrate(database: Database) -> list[str]:
             await connection.execute(f"SET statement_timeout = '{STATEMENT_SECONDS}s'")
             await connection.execute("SELECT pg_advisory_lock($1)", ONE_AT_A_TIME)
             await connection.execute(f"SET lock_timeout = '{LOCK_SECONDS}s'")
-            await provide_queue(connection)
             async with as_owner(connection):
                 applied = await apply_missing()
                 await grant_rights(connection, application_role(database))
@@ -124,19 +120,6 @@ async def is_current() -> bool:
 def app_configs() -> list[AppConfig]:
     """Return the three packages in the order of their dependence."""
     return Finder().get_app_registry().app_configs.values()  # type: ignore[return-value]
-
-
-async def provide_queue(connection: asyncpg.Connection) -> None:
-    """Install PgQueuer's tables, or bring them to the installed version's shape.
-
-    Its log and statistics are unlogged tables: losing them in a crash loses no job.
-    """
-    queries = Queries.from_asyncpg_connection(connection)
-    queries.qbe = QueryBuilderEnvironment(DBSettings(durability=Durability.balanced))
-    if await queries.schema_is_installed():
-        await queries.upgrade()
-    else:
-        await queries.install()
 
 
 async def grant_rights(connection: asyncpg.Connection, role: str) -> None:

@@ -1,101 +1,58 @@
-"""Hands jobs to the interpreter and writes down what came of them.
+"""Hands jobs to the interpreter and to those who perform what it wants from outside, and has stored what came of them.
 
-An advance reads the instance, runs the interpreter without any transaction open, and commits what changed if the
-instance is still at the sequence that was read; if somebody was faster (a cancellation, another job), it reads again.
-So a stranger's expression that uses up its second holds no lock and no connection, and a job that runs twice, after
-a crash or because its heartbeat was late, finds the second time that nothing is left to do.
+An advance reads its instance, runs the interpreter without any transaction open, and is stored if nobody was faster.
+So a stranger's expression that uses up its second holds no lock and no connection. Jobs of one account are advanced
+several in a transaction; accounts take turns, and none has more than half of a worker's.
 """
 
 import asyncio
 import contextlib
 import contextvars
 import logging
+import os
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 import msgspec
-from pgqueuer.adapters.drivers.asyncpg import AsyncpgDriver
-from pgqueuer.core.qm import QueueManager
-from pgqueuer.domain.errors import RetryRequested
-from pgqueuer.models import Job as QueuedJob
-from pgqueuer.queries import Queries
-from uuid_utils.compat import uuid7
 
-from service.engine.definitions import definition_of
-from service.engine.events import Subject, record
-from service.engine.interpreter import (
-    Advance,
-    Continue,
-    Events,
-    Expire,
-    Facts,
-    Forget,
-    InboxEvent,
-    Sleep,
-    Start,
-    State,
-    Stimulus,
-    WakeUp,
-    advance,
-    decode_state,
-    encode_state,
-    run,
-)
-from service.engine.queue import ADVANCE, Job, enqueue, job_of
+from service.engine import schedules
+from service.engine.effects import call_http, child, publish, work_item
+from service.engine.egress import Egress
+from service.engine.flow import Raised
+from service.engine.interpreter import advance, pending, run
+from service.engine.loading import Loaded, facts_of, load
+from service.engine.messages import Advance, Answered, Pending
+from service.engine.queue import CHANNEL, Job, Lane, claim, finish, keep, put_back
 from service.engine.states import Status
-from service.language.document import Definition
-from service.language.errors import Fault, fault
-from service.language.expressions import evaluate
+from service.engine.storing import Settled, settled, stopped, store
+from service.engine.vault import secrets_of
+from service.language.document import HttpCall
+from service.language.errors import fault
+from service.language.questions import ask
 from service.language.sandbox import Sandbox, SandboxUnavailableError
-from service.language.values import DEEPEST_VALUE, is_deep
-from service.tables import Timer
 from tenancy.errors import SetupRefused
 from tenancy.postgres import connected, engine
-from tenancy.rows import current_connection, rows_of, transaction
+from tenancy.rows import read, rows_of
 
 logger = logging.getLogger("tutti.worker")
 
-# A worker that stops beating loses its jobs to the others after this long.
-HEARTBEAT_TIMEOUT = timedelta(seconds=10)
-# Notifications wake workers at once; this is how long a lost one can go unnoticed.
-POLL_EVERY = timedelta(seconds=5)
+POLL_EVERY = 1.0  # seconds; notifications wake workers at once, this is how long a lost one can go unnoticed
+BEAT_EVERY = 3.0  # seconds between renewals of leases, which last 10
 TIMERS_EVERY = 0.25  # seconds; the most that a timer is late on an idle machine
-TIMERS_AT_ONCE = 200
-BATCH = 10
+TIMERS_AT_ONCE = 500
+BATCH = 32  # jobs of one account that are advanced together
+ADVANCES = 8  # such batches under way at once
+PERFORMANCES = 64  # calls and the like under way at once
 SHORTEST_BACK_OFF = 0.5  # seconds between tries when the database is away
 LONGEST_BACK_OFF = 15
 ADVANCE_SECONDS = 1.0  # after which an advance leaves the rest to another one
-SLOW_SECONDS = 0.25  # a job that has run for longer counts against its account's share
-BACK_OFF_OF_SLOW = timedelta(seconds=5)  # long enough for the jobs of other accounts behind it to be reached
 GRACE_SECONDS = 4  # for jobs under way when the worker is told to stop
-TRIES = 10  # times that somebody else may be faster before the job goes back to the queue
-MOST_STATE_BYTES = 4_194_304
-EXPIRY = 0  # the number of the workflow's own timer; waits count from 1
-RUNTIME = {"name": "tutti", "version": "0.1.0"}
-
-LOAD = """
-SELECT instance.workflow_id, instance.version_id, instance.name, instance.sequence, instance.state,
-       instance.trigger_inputs, instance.started_at, instance.started_by, instance.started_by_name,
-       array(SELECT signal.id FROM signal WHERE signal.instance_id = instance.id ORDER BY received_at, id) AS signals,
-       array(SELECT signal.event FROM signal WHERE signal.instance_id = instance.id ORDER BY received_at, id) AS events
-FROM instance WHERE instance.id = $1 AND instance.ended_at IS NULL
-"""
-
-# last_modified_at is the moment of the write; started_at of a transaction that waited may be older than another's.
-STORE = """
-UPDATE instance SET status = $3, state = $4, sequence = sequence + 1, last_modified_at = clock_timestamp(),
-       last_completed_step = $5, last_completed_step_name = $6, expires_at = coalesce($7, expires_at),
-       ended_at = CASE WHEN $8 THEN clock_timestamp() END, output = $9, fault = $10
-WHERE id = $1 AND sequence = $2 AND ended_at IS NULL
-"""
-
-# An event that came while an advance was under way: its own job has found the state from before, in which nobody may
-# have listened for it. A sender locks the instance's row, so either this sees the event or its job sees the new state.
-UNSEEN = "SELECT EXISTS (SELECT FROM signal WHERE instance_id = $1 AND id <> ALL($2))"
+TRIES = 10  # times that somebody else may be faster before a job goes back to the queue
 
 # What may be better the next time; anything else that goes wrong while advancing would go wrong again.
 INFRASTRUCTURE = (
@@ -108,26 +65,17 @@ INFRASTRUCTURE = (
 )
 
 
-class Loaded(msgspec.Struct, frozen=True):
-    """An instance as it was read: its row, its definition and its state."""
-
-    row: asyncpg.Record
-    definition: Definition
-    state: State | None
-
-
 class Worker:
     """Advances instances until it is told to stop; any number of workers may share a database."""
 
-    def __init__(self, sandbox: Sandbox, *, concurrency: int = 8, lifetime: timedelta | None = None) -> None:
+    def __init__(self, sandbox: Sandbox, egress: Egress, *, lifetime: timedelta | None = None) -> None:
         self._sandbox = sandbox
-        self._turns = asyncio.Semaphore(concurrency)
+        self._egress = egress
         self._lifetime = lifetime
-        self._manager: QueueManager | None = None
         self._stopping = asyncio.Event()
-        self._under_way: set[asyncio.Task[Any]] = set()
-        self._share = max(1, concurrency // 2)
-        self._began: dict[UUID, list[float]] = {}
+        self._leased: dict[int, Job] = {}
+        self._advancing = Lanes("advance", ADVANCES, BATCH, self._advance_batch)
+        self._performing = Lanes("perform", PERFORMANCES, 1, self._perform_batch)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -136,24 +84,26 @@ class Worker:
         At its end jobs under way have 4 seconds to finish; what has not goes back to the queue and loses nothing, as an
         advance that was not stored has not happened.
         """
+        works = (self._listening, self._beating, self._timers)
+        lanes = (self._advancing, self._performing)
         # A fresh context for each: a task that began inside a transaction would think that it still is in one, and
         # two tasks that share a context see one another's.
         tasks = [
-            asyncio.create_task(work, context=contextvars.Context())
-            for work in (self._keep(self._jobs), self._keep(self._timers))
+            asyncio.create_task(self._again(work), context=contextvars.Context())
+            for work in (*works, *(self._dealing(lane) for lane in lanes))
         ]
         try:
             yield
         finally:
             self._stopping.set()
-            if self._manager is not None:
-                self._manager.shutdown.set()
-            await asyncio.wait(tasks, timeout=GRACE_SECONDS)
-            for job in self._under_way:
-                job.cancel()
+            for lane in lanes:
+                lane.wake.set()
+            await asyncio.gather(*(lane.ended(GRACE_SECONDS) for lane in lanes))
             await asyncio.gather(*tasks)
+            with contextlib.suppress(*INFRASTRUCTURE):
+                await put_back(list(self._leased), timedelta())
 
-    async def _keep(self, work: Any) -> None:
+    async def _again(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do one kind of work again whenever it ends before its time, waiting longer after each failure in a row."""
         pause = SHORTEST_BACK_OFF
         while not self._stopping.is_set():
@@ -163,268 +113,310 @@ class Worker:
             except Exception as error:  # noqa: BLE001 - the database may come back from anything
                 if time.monotonic() - began > LONGEST_BACK_OFF:
                     pause = SHORTEST_BACK_OFF  # it had worked for a while: not one more failure in a row
-                logger.warning("worker: %s; trying again in %.1f s", error, pause)
-                with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(self._stopping.wait(), pause)
+                logger.warning("worker: %s; trying again in %.1f s", type(error).__name__, pause)
+                await self._pause(pause)
                 pause = min(2 * pause, LONGEST_BACK_OFF)
 
-    async def _jobs(self) -> None:
+    async def _pause(self, seconds: float) -> None:
+        """Wait, or stop waiting when the worker is to stop."""
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+
+    # What wakes it
+
+    async def _listening(self) -> None:
+        """Hear of new jobs as they are committed."""
         async with connected(engine().config) as connection:
-            manager = QueueManager(Queries(AsyncpgDriver(connection)))
-            manager.entrypoint(ADVANCE, accepts_context=False)(self._perform)
-            self._manager = manager
-            if self._stopping.is_set():
-                return
-            await manager.run(
-                dequeue_timeout=POLL_EVERY,
-                batch_size=BATCH,
-                max_concurrent_tasks=2 * BATCH,
-                heartbeat_timeout=HEARTBEAT_TIMEOUT,
-                shutdown_on_listener_failure=True,
-            )
+            await connection.add_listener(CHANNEL, self._heard)
+            self._wake()  # of what was committed while nobody listened
+            while not self._stopping.is_set():
+                await self._pause(POLL_EVERY)
+                await connection.execute("SELECT 1")  # a connection that is gone tells nobody
+
+    def _heard(self, _connection: object, _pid: int, _channel: str, lane: object) -> None:
+        (self._advancing if lane == "advance" else self._performing).wake.set()
+
+    def _wake(self) -> None:
+        self._advancing.wake.set()
+        self._performing.wake.set()
+
+    async def _beating(self) -> None:
+        """Keep the leases of what is under way."""
+        while not self._stopping.is_set():
+            await self._pause(BEAT_EVERY)
+            if self._leased:
+                await keep(list(self._leased))
 
     async def _timers(self) -> None:
+        """Let due timers and schedules become jobs and instances."""
         while not self._stopping.is_set():
-            if await fire_due_timers() < TIMERS_AT_ONCE:
-                with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(self._stopping.wait(), TIMERS_EVERY)
+            (row,) = await read("SELECT fire_due_timers($1) AS fired", TIMERS_AT_ONCE)
+            started = await schedules.fire_due_schedules()
+            if row["fired"] or started:
+                self._wake()
+            if row["fired"] < TIMERS_AT_ONCE:
+                await self._pause(TIMERS_EVERY)
 
-    async def _perform(self, queued: QueuedJob) -> None:
-        """Do one job of the queue; what fails goes back, with a growing delay: a lost job would strand its instance."""
-        job = job_of(queued.payload or b"")
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - a coroutine runs in a task
-        self._under_way.add(task)
+    # Taking jobs
+
+    def _dealing(self, lane: "Lanes") -> Callable[[], Awaitable[None]]:
+        """Make the work that claims a lane's jobs and starts what does them, as long as there are places."""
+
+        async def deal() -> None:
+            while not self._stopping.is_set():
+                lane.wake.clear()
+                jobs = await lane.claim()
+                for job in jobs:
+                    self._leased[job.id] = job
+                for account_id, batch in by_account(jobs).items():
+                    lane.begin(account_id, batch, self._done)
+                if not jobs or lane.full:
+                    with contextlib.suppress(asyncio.TimeoutError):
+                        await asyncio.wait_for(lane.wake.wait(), POLL_EVERY)
+
+        return deal
+
+    def _done(self, jobs: Iterable[Job]) -> None:
+        for job in jobs:
+            self._leased.pop(job.id, None)
+
+    async def _advance_batch(self, account_id: UUID, jobs: Sequence[Job]) -> None:
+        await self._guarded(jobs, self.advance(account_id, jobs))
+
+    async def _perform_batch(self, _account_id: UUID, jobs: Sequence[Job]) -> None:
+        (job,) = jobs
+        await self._guarded(jobs, self.perform(job))
+
+    async def _guarded(self, jobs: Sequence[Job], work: Awaitable[None]) -> None:
+        """Do the work; what fails goes back, with a growing delay: a lost job would strand its instance."""
         try:
-            self._require_share(job.account_id)
-            async with self._turns:
-                self._require_share(job.account_id)
-                with self._counted(job.account_id):
-                    await self.advance(job)
-        except RetryRequested:
-            raise
-        except asyncio.CancelledError:
-            if not self._stopping.is_set():
-                raise
-            # PgQueuer would delete the job of a cancelled task, and the instance would wait for ever.
-            task.uncancel()
-            raise RetryRequested(timedelta(0), "the worker stops") from None
+            await work
         except Exception as error:
             if not isinstance(error, INFRASTRUCTURE):
-                logger.exception("instance %s could not be advanced", job.instance_id)
-            delay = timedelta(seconds=min(2 ** min(queued.attempts, 10), LONGEST_BACK_OFF))
-            # Its kind alone: the queue's log has no row-level security, and a database's message tells values.
-            raise RetryRequested(delay, type(error).__name__) from None
-        finally:
-            self._under_way.discard(task)
+                logger.exception("a job failed: instance %s", jobs[0].instance_id)
+            attempts = max(job.attempts for job in jobs)
+            with contextlib.suppress(*INFRASTRUCTURE):  # else their leases run out
+                delay = min(2 ** min(attempts, 10), LONGEST_BACK_OFF)
+                await put_back([job.id for job in jobs], timedelta(seconds=delay))
 
-    def _require_share(self, account_id: UUID) -> None:
-        """Send a job back while slow ones of its account have half of the turns, so that others' jobs get theirs.
+    # Advancing
 
-        Raises:
-            RetryRequested: the account has its share.
-        """
-        slow = time.monotonic() - SLOW_SECONDS
-        if sum(began < slow for began in self._began.get(account_id, ())) >= self._share:
-            raise RetryRequested(BACK_OFF_OF_SLOW, "the account has its share of the worker")
-
-    @contextlib.contextmanager
-    def _counted(self, account_id: UUID) -> Iterator[None]:
-        """Count a job as one of its account's for as long as it runs."""
-        began = time.monotonic()
-        self._began.setdefault(account_id, []).append(began)
-        try:
-            yield
-        finally:
-            self._began[account_id].remove(began)
-            if not self._began[account_id]:
-                del self._began[account_id]
-
-    async def advance(self, job: Job) -> None:
-        """Advance an instance by what the job says happened to it.
-
-        Raises:
-            RetryRequested: others kept changing the instance; the job should come back.
-        """
-        for _ in range(TRIES):
-            loaded = await load(job)
-            if loaded is None or await self._store(job, loaded, await self._advanced(job, loaded)):
+    async def advance(self, account_id: UUID, jobs: Sequence[Job]) -> None:
+        """Advance instances of one account by what the jobs say happened to them, one job after the other for each."""
+        remaining = list(jobs)
+        for _ in range(TRIES * max(1, len(jobs))):
+            if not remaining:
                 return
-        raise RetryRequested(timedelta(seconds=1), "the instance kept changing")
+            now, later = first_of_each(remaining)
+            remaining = await self._advanced_once(account_id, now) + later
+        await put_back([job.id for job in remaining], timedelta(seconds=1))
 
-    async def _advanced(self, job: Job, loaded: Loaded) -> Advance:
+    async def _advanced_once(self, account_id: UUID, jobs: Sequence[Job]) -> list[Job]:
+        """Advance each instance once; return the jobs whose instance somebody else changed meanwhile."""
+        async with rows_of(account_id):
+            found = await load(account_id, jobs)
+        advances = await asyncio.gather(*(self._advanced(one) for one in found))
+        changed = [one for one in advances if one.result.changed]
+        idle = {job.id for job in jobs} - {identifier for one in changed for identifier in one.jobs}
+        async with rows_of(account_id):
+            stored = await store(account_id, changed, datetime.now(UTC)) if changed else set()
+            if idle:
+                await finish(list(idle))
+        return [job for job in jobs if job.id not in idle and job.instance_id not in stored]
+
+    async def _advanced(self, loaded: Loaded) -> Settled:
         """Ask the interpreter, with the account's share of the sandbox to answer its expressions."""
-        until = time.monotonic() + ADVANCE_SECONDS
+        account_id = loaded.job.account_id
 
-        async def answers(evaluations: list[Any]) -> list[Any]:
+        async def answers(questions: list[Any]) -> list[Any]:
             await asyncio.sleep(0)  # what is answered without the sandbox would never let others run
-            return await evaluate(self._sandbox, job.account_id, evaluations)
+            return await ask(self._sandbox, account_id, questions)
 
         try:
-            return await run(
-                advance(loaded.definition, loaded.state, stimulus_of(job, loaded), facts(job, loaded, until)),
-                answers,
-            )
+            if loaded.stimulus is None:
+                result = Advance(state=loaded.state, status=Status.WAITING, changed=False)
+            else:
+                facts = facts_of(loaded, time.monotonic() + ADVANCE_SECONDS)
+                result = await run(advance(loaded.definition, loaded.state, loaded.stimulus, facts), answers)
         except INFRASTRUCTURE:
             raise
         except Exception:
             # The interpreter is a pure function: what failed now fails again, so the instance ends, saying so.
-            logger.exception("instance %s could not be advanced", job.instance_id)
-            return stopped(
-                loaded,
-                fault("runtime", "Engine fault", "The engine failed; its operator's log says why.", "/"),
-            )
+            logger.exception("instance %s could not be advanced", loaded.job.instance_id)
+            result = broken(loaded)
+        row = loaded.row
+        jobs = (loaded.job.id,) if result.changed else ()
+        return settled(
+            loaded.subject,
+            row["sequence"],
+            result,
+            row["started_at"],
+            row["started_by"],
+            self._lifetime,
+            seen=row["signals"],
+            jobs=jobs,
+        )
 
-    async def _store(self, job: Job, loaded: Loaded, result: Advance) -> bool:
-        """Write what an advance changed, in one transaction; False when somebody was faster."""
-        if not result.changed:
-            return True
-        if is_deep(result.output):
-            detail = f"The workflow's output is nested more than {DEEPEST_VALUE} levels deep."
-            result = stopped(loaded, fault("runtime", "Output limit", detail, "/output"))
-        try:
-            state = None if result.status.terminal or result.state is None else encode_state(result.state)
-        except (RecursionError, ValueError):
-            result, state = (
-                stopped(loaded, fault("runtime", "Size limit", "The data is nested too deeply.", "/")),
-                None,
-            )
-        if state is not None and len(state) > MOST_STATE_BYTES:
-            result = stopped(
-                loaded,
-                fault("runtime", "Size limit", f"The instance's data passed {MOST_STATE_BYTES} bytes.", "/"),
-            )
-            state = None
-        expires_at = result.expires_at
-        if loaded.state is None and expires_at is None and self._lifetime is not None:
-            expires_at = loaded.row["started_at"] + self._lifetime
+    # Performing
+
+    async def perform(self, job: Job) -> None:
+        """Do what an instance wants from outside, and advance it by the answer if there is one."""
+        match job.reason:
+            case "publish":
+                await publish.perform(job)
+            case "due":
+                await work_item.due(job)
+            case "cancel":
+                await child.cancel(job)
+            case _:
+                await self._call(job)
+
+    async def _call(self, job: Job) -> None:
+        """Perform a call or start a child, without any transaction open."""
         async with rows_of(job.account_id):
-            written = await current_connection().execute(
-                STORE, *stored_values(job, loaded, result, state, expires_at)
-            )
-            if written != "UPDATE 1":
+            found = await load(job.account_id, [job])
+            wanted = found[0] if found else None
+            what = None if wanted is None else pending_of(wanted)
+            if what is None:  # it has been performed, or is not wanted any more
+                await finish([job.id])
+        if wanted is None or what is None:
+            return
+        answered = await self._answered(wanted, what)
+        if answered is None:
+            return
+        for _ in range(TRIES):
+            again = await self._answer(job, answered)
+            if not again:
+                return
+        await put_back([job.id], timedelta(seconds=1))
+
+    async def _answered(self, loaded: Loaded, what: Pending) -> Answered | None:
+        """Perform it; None when its answer comes later."""
+        job = loaded.job
+        try:
+            if isinstance(what.task.work, HttpCall):
+                secrets = await secrets_of(job.account_id, what.task.work.secrets)
+                value = await call_http.perform(
+                    self._egress, self._sandbox, job.account_id, what, secrets, traceparent(loaded.row["id"])
+                )
+                return Answered(datetime.now(UTC), job.wait, value)
+            return await child.perform(self._sandbox, loaded, what)
+        except Raised as raised:
+            return Answered(datetime.now(UTC), job.wait, fault=raised.fault)
+
+    async def _answer(self, job: Job, answered: Answered) -> bool:
+        """Advance the instance by an answer; whether somebody else was faster, so that it is to be tried again."""
+        async with rows_of(job.account_id):
+            found = await load(job.account_id, [job])
+        advances = [await self._advanced(msgspec.structs.replace(one, stimulus=answered)) for one in found]
+        changed = [one for one in advances if one.result.changed]
+        async with rows_of(job.account_id):
+            if not changed:
+                await finish([job.id])
                 return False
-            await follow_up(job, loaded, result, expires_at)
-            return True
+            return not await store(job.account_id, changed, datetime.now(UTC))
 
 
-async def fire_due_timers() -> int:
-    """Turn due timers of all accounts into jobs, in one transaction; return how many."""
-    async with transaction() as connection:
-        rows = await connection.fetch("SELECT * FROM claim_due_timers($1)", TIMERS_AT_ONCE)
-        if rows:
-            await enqueue([Job(row["account_id"], row["instance_id"], "timer", row["wait"]) for row in rows])
-        return len(rows)
+class Lanes:
+    """The places of one lane of the queue: who has how many, and whose turn is next."""
+
+    def __init__(
+        self, lane: Lane, places: int, batch: int, work: Callable[[UUID, Sequence[Job]], Awaitable[None]]
+    ) -> None:
+        self.wake = asyncio.Event()
+        self._lane: Lane = lane
+        self._places = places
+        self._share = max(1, places // 2)
+        self._batch = batch
+        self._work = work
+        self._taken: Counter[UUID] = Counter()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._after = UUID(int=0)
+
+    @property
+    def full(self) -> bool:
+        """Whether every place is taken."""
+        return len(self._tasks) >= self._places
+
+    async def claim(self) -> list[Job]:
+        """Lease jobs for the free places, from the account behind the last one on."""
+        free = self._places - len(self._tasks)
+        if free <= 0:
+            return []
+        served = [account_id for account_id, taken in self._taken.items() if taken >= self._share]
+        of_each = max(self._batch, self._share)
+        jobs = await claim(self._lane, free * self._batch, of_each, self._after, without=served)
+        if jobs:
+            self._after = jobs[-1].account_id
+        return jobs
+
+    def begin(self, account_id: UUID, jobs: Sequence[Job], done: Callable[[Iterable[Job]], None]) -> None:
+        """Start the work on one account's jobs, as many together as make a batch."""
+        for first in range(0, len(jobs), self._batch):
+            self._begin(account_id, jobs[first : first + self._batch], done)
+
+    def _begin(self, account_id: UUID, jobs: Sequence[Job], done: Callable[[Iterable[Job]], None]) -> None:
+        task = asyncio.create_task(self._work(account_id, jobs), context=contextvars.Context())
+        self._tasks.add(task)
+        self._taken[account_id] += 1
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            self._taken[account_id] -= 1
+            if not self._taken[account_id]:
+                del self._taken[account_id]
+            if not task.cancelled():
+                done(jobs)
+            self.wake.set()
+
+        task.add_done_callback(ended)
+
+    async def ended(self, seconds: float) -> None:
+        """Wait for what is under way, and cancel what takes longer."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-async def load(job: Job) -> Loaded | None:
-    """Read the job's instance; None when it has ended or is gone, so that there is nothing to do."""
-    async with rows_of(job.account_id) as connection:
-        row = await connection.fetchrow(LOAD, job.instance_id)
-        if row is None:
-            return None
-        state = None if row["state"] is None else decode_state(row["state"])
-        return Loaded(row, await definition_of(row["version_id"]), state)
+def by_account(jobs: Sequence[Job]) -> dict[UUID, list[Job]]:
+    """The jobs of each account, in their order."""
+    grouped: dict[UUID, list[Job]] = {}
+    for job in sorted(jobs, key=lambda job: job.id):
+        grouped.setdefault(job.account_id, []).append(job)
+    return grouped
 
 
-def stimulus_of(job: Job, loaded: Loaded) -> Stimulus:
-    """Say to the interpreter what the job says happened."""
-    now = datetime.now(UTC)
-    if job.reason == "start":
-        return Start(loaded.row["started_at"], msgspec.json.decode(loaded.row["trigger_inputs"]))
-    if job.reason == "timer":
-        return Expire(now) if job.wait == EXPIRY else WakeUp(now, job.wait)
-    return Events(now)
+def first_of_each(jobs: Sequence[Job]) -> tuple[list[Job], list[Job]]:
+    """The first job of each instance, and the others."""
+    first: dict[UUID | None, Job] = {}
+    later = []
+    for job in jobs:
+        if job.instance_id in first:
+            later.append(job)
+        else:
+            first[job.instance_id] = job
+    return list(first.values()), later
 
 
-def facts(job: Job, loaded: Loaded, until: float) -> Facts:
-    """Tell the interpreter what is true besides: who it runs for, which events wait, and how long it may go on."""
-    row = loaded.row
-    metadata = {
-        "accountId": str(job.account_id),
-        "instanceName": row["name"],
-        "startedBy": str(row["started_by"]),
-        "startedByName": row["started_by_name"],
-    }
-    inbox = tuple(
-        InboxEvent(identifier, msgspec.json.decode(event))
-        for identifier, event in zip(row["signals"], row["events"], strict=True)
-    )
-    runtime = {**RUNTIME, "metadata": metadata}
-    return Facts(str(job.instance_id), runtime, inbox, time_is_up=lambda: time.monotonic() > until)
-
-
-def stopped(loaded: Loaded, reason: Fault) -> Advance:
-    """Make the advance that ends an instance with a fault of the engine's own."""
-    return Advance(
-        state=loaded.state,
-        status=Status.FAULTED,
-        changed=True,
-        last_completed_step=loaded.state.last_completed_step if loaded.state else None,
-        fault=reason,
-    )
-
-
-def stored_values(
-    job: Job, loaded: Loaded, result: Advance, state: bytes | None, expires_at: datetime | None
-) -> tuple[Any, ...]:
-    """Put the arguments of `STORE` together."""
-    step, step_name = result.last_completed_step or (0, None)
-    completed = result.status is Status.COMPLETED
-    return (
-        job.instance_id,
-        loaded.row["sequence"],
-        result.status,
-        state,
-        step,
-        step_name,
-        expires_at,
-        result.status.terminal,
-        msgspec.json.encode(result.output) if completed else None,
-        None if result.fault is None else msgspec.json.encode(result.fault),
-    )
-
-
-async def follow_up(job: Job, loaded: Loaded, result: Advance, expires_at: datetime | None) -> None:
-    """Write what an advance wants from outside: timers, jobs, events taken, and what happened."""
-    connection = current_connection()
-    timers = [(effect.wait, effect.until) for effect in result.effects if isinstance(effect, Sleep)]
-    if loaded.state is None and expires_at is not None and not result.status.terminal:
-        timers.append((EXPIRY, expires_at))
-    if timers:
-        await connection.executemany(
-            "INSERT INTO timer (id, account_id, instance_id, wait, due_at) VALUES ($1, $2, $3, $4, $5)"
-            " ON CONFLICT (account_id, instance_id, wait) DO UPDATE SET due_at = excluded.due_at",
-            [(uuid7(), job.account_id, job.instance_id, wait, due) for wait, due in timers],
-        )
-    if result.consumed:
-        await connection.execute("DELETE FROM signal WHERE id = ANY($1)", list(result.consumed))
-    if not result.status.terminal:
-        await go_on(job, loaded, result)
-    forgotten = [effect.wait for effect in result.effects if isinstance(effect, Forget)]
-    subject = Subject(job.account_id, loaded.row["workflow_id"], job.instance_id)
+def pending_of(loaded: Loaded) -> Pending | None:
+    """What the job's instance waits for under the job's number, if it still does."""
     if loaded.state is None:
-        await record(subject, "instance.started", None)
-    if result.status.terminal:
-        await connection.execute("SELECT let_go($1)", job.instance_id)
-        error = (
-            {}
-            if result.fault is None
-            else {"error": {"type": result.fault.type, "status": result.fault.status}}
-        )
-        await record(subject, f"instance.{result.status}", None, **error)
-    elif forgotten:
-        await (
-            Timer.delete()
-            .where(Timer.instance_id == job.instance_id)
-            .where(Timer.wait.is_in(forgotten))
-            .run()
-        )
+        return None
+    return pending(loaded.definition, loaded.state, loaded.job.wait, facts_of(loaded, 0))
 
 
-async def go_on(job: Job, loaded: Loaded, result: Advance) -> None:
-    """Follow up with a job at once where there is more to do: tasks that had no turn, or an event not yet looked at."""
-    if any(isinstance(effect, Continue) for effect in result.effects):
-        await enqueue([Job(job.account_id, job.instance_id, "continue")])
-    elif await current_connection().fetchval(UNSEEN, job.instance_id, loaded.row["signals"]):
-        await enqueue([Job(job.account_id, job.instance_id, "event")])
+def broken(loaded: Loaded) -> Advance:
+    """Make the advance that ends an instance because the engine failed."""
+    reason = fault("runtime", "Engine fault", "The engine failed; its operator's log says why.", "/")
+    state = loaded.state
+    last = state.last_completed_step if state else None
+    return stopped(
+        Advance(state=state, status=Status.FAULTED, changed=True, last_completed_step=last), reason
+    )
+
+
+def traceparent(instance_id: UUID) -> str:
+    """The W3C trace context of a call: the instance is the trace."""
+    return f"00-{instance_id.hex}-{os.urandom(8).hex()}-01"

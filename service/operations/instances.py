@@ -14,14 +14,16 @@ from service.engine.definitions import last_published, remember_published
 from service.engine.events import Subject, record
 from service.engine.queue import Job, enqueue
 from service.engine.states import Status, sources
+from service.engine.storing import effects_of_start, follow_up, job_row, needs_more
 from service.errors import InputsRefused, InstanceConflict, NotTriggerable, WorkflowPaused
 from service.language.cloudevents import EventRefused, complete
 from service.language.sandbox import Sandbox
 from service.operations.inputs import Checked, check, checked_at_once, unstorable_fields
 from service.operations.pages import Page, Position, Row, binding, position, token
+from service.operations.starting import first_advance, remember
 from service.tables import Instance, Signal, Workflow
 from tenancy.errors import BadRequest, FieldError, Forbidden, NotFound, TooLarge
-from tenancy.rows import current_connection, read
+from tenancy.rows import current_connection, read, rows_entered
 
 KEPT_SIGNALS = 100
 LARGEST_EVENT = 65_536  # bytes; what the CloudEvents specification asks everyone to take
@@ -44,6 +46,8 @@ SELECT caller.verdict, {", ".join(f"one.{column.strip()}" for column in COLUMNS.
 FROM enter_account($1, $2, $3) AS caller
 LEFT JOIN instance AS one ON one.account_id = caller.account_id AND one.id = $5 AND one.workflow_id = $4
 """
+
+START = f"SELECT * FROM start_instance({', '.join(f'${number}' for number in range(1, 24))})"
 
 DONE = 200  # the verdict of a function in the database that did what it was called for
 TRIES = 5  # times that a workflow may be published anew while one trigger is checked
@@ -73,7 +77,8 @@ async def trigger(
 
     The inputs are checked against the version that this process last saw published, before the call; the call starts
     nothing if another is published by then, or if the caller may not. So no connection waits for a stranger's schema.
-    A schema that could cost much is checked for callers who have proved who they are, and for nobody else.
+    A schema that could cost much is checked for callers who have proved who they are, and for nobody else. For those the
+    first advance is made on trial too, and stored by the same call (see `starting`).
 
     Raises:
         NotFound: no such workflow.
@@ -89,8 +94,12 @@ async def trigger(
         elif version_id is not None:
             checked = checked_at_once(sandbox, version_id, name, inputs)
         expected = version_id if checked and not checked.errors else None
-        row = await _start(credential, workflow_id, started, name, checked, expected)
+        if checked is None or expected is None:
+            row = await called(unstarted(credential, workflow_id, started))
+        else:
+            row = await start(credential, sandbox, workflow_id, expected, started, name, checked)
         credential.refuse(row["verdict"])
+        remember(credential, row["caller_id"], row["caller_name"])
         if row["verdict"] == NotTriggerable.status:
             raise untriggerable(row["workflow_status"])
         if row["verdict"] == DONE:
@@ -261,30 +270,85 @@ async def signal(
         return whole
 
 
-async def _start(
+async def start(  # noqa: PLR0913 - all that makes an instance
     credential: Credential,
+    sandbox: Sandbox,
     workflow_id: UUID,
+    version_id: UUID,
     started: Started,
     name: str,
-    checked: Checked | None,
-    expected: UUID | None,
+    checked: Checked,
 ) -> asyncpg.Record:
-    """Call the function that starts an instance; with no expected version it only tells which one is published."""
-    definition = checked.definition if checked and expected else None
-    rows = await read(
-        "SELECT * FROM start_instance($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
-        *credential.proof,
-        workflow_id,
-        expected,
-        started.id,
-        name if definition else None,
-        msgspec.json.encode(checked.inputs).decode() if checked and definition else None,
-        [f"{key}:{value}" for key, value in definition.tags.items()] if definition else None,
-        len(definition.tasks) if definition else None,
-        started.access_id,
-        hashlib.sha256(started.access_secret.encode()).digest(),
-    )
-    return rows[0]
+    """Start an instance with its first advance, or pending where a worker is to make that."""
+    at = datetime.now(UTC)
+    subject = Subject(credential.account_id, workflow_id, started.id)
+    first = await first_advance(credential, sandbox, checked.definition, subject, name, checked.inputs, at)
+    definition = checked.definition
+    arguments = unstarted(credential, workflow_id, started) | {
+        "expected": version_id,
+        "new_name": name,
+        "inputs": msgspec.json.encode(checked.inputs).decode(),
+        "new_tags": [f"{key}:{value}" for key, value in definition.tags.items()],
+        "steps": len(definition.tasks),
+        "began": at,
+    }
+    if first is None:
+        pending = {"jobs": [job_row(started.id, "start", 0)]}
+        return await called(arguments | {"effects": msgspec.json.encode(pending).decode()})
+    arguments |= {
+        "new_status": first.result.status,
+        "new_sequence": 1,
+        "new_state": first.state,
+        "step": first.step,
+        "step_name": first.step_name,
+        "new_expires_at": first.expires_at,
+        "has_ended": first.result.status.terminal,
+        "new_output": first.output,
+        "new_fault": first.fault,
+        "effects": msgspec.json.encode(effects_of_start(first)).decode(),
+    }
+    if not needs_more(first.result):
+        return await called(arguments)
+    async with rows_entered(START, *arguments.values()) as row:
+        if row["verdict"] == DONE:
+            await follow_up(credential.account_id, [first], at)
+        return row
+
+
+def unstarted(credential: Credential, workflow_id: UUID, started: Started) -> dict[str, Any]:
+    """The arguments of `START` in their order, for a call that only tells which version is published."""
+    token, account_id, scopes = credential.proof
+    return {
+        "credential": token,
+        "requested": account_id,
+        "required": scopes,
+        "of_workflow": workflow_id,
+        "expected": None,
+        "new_id": started.id,
+        "new_name": None,
+        "inputs": None,
+        "new_tags": None,
+        "steps": None,
+        "new_access_id": started.access_id,
+        "new_secret_hash": hashlib.sha256(started.access_secret.encode()).digest(),
+        "began": None,
+        "new_status": Status.PENDING,
+        "new_sequence": 0,
+        "new_state": None,
+        "step": 0,
+        "step_name": None,
+        "new_expires_at": None,
+        "has_ended": False,
+        "new_output": None,
+        "new_fault": None,
+        "effects": None,
+    }
+
+
+async def called(arguments: dict[str, Any]) -> asyncpg.Record:
+    """Call the function that starts an instance, in one round trip."""
+    (row,) = await read(START, *arguments.values())
+    return row
 
 
 async def _locked_status(workflow_id: UUID, instance_id: UUID) -> Status:

@@ -1,0 +1,124 @@
+"""Reads instances for their next advance: rows, definitions, states, and what their jobs say happened to them."""
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from service.engine.definitions import definition_of
+from service.engine.effects import child, work_item
+from service.engine.events import Subject
+from service.engine.interpreter import decode_state
+from service.engine.messages import (
+    Answered,
+    Events,
+    Expire,
+    Facts,
+    InboxEvent,
+    Start,
+    Stimulus,
+    WakeUp,
+)
+from service.engine.queue import Job
+from service.engine.frames import State
+from service.engine.storing import EXPIRY
+from service.language.document import Definition
+from service.language.errors import Fault
+from tenancy.rows import current_connection
+
+RUNTIME = {"name": "tutti", "version": "0.1.0"}
+
+LOAD = """
+SELECT instance.id, instance.workflow_id, instance.version_id, instance.name, instance.sequence, instance.state,
+       instance.trigger_inputs, instance.started_at, instance.started_by, instance.started_by_name, instance.depth,
+       array(SELECT signal.id FROM signal WHERE signal.account_id = instance.account_id
+             AND signal.instance_id = instance.id ORDER BY received_at, id) AS signals,
+       array(SELECT signal.event FROM signal WHERE signal.account_id = instance.account_id
+             AND signal.instance_id = instance.id ORDER BY received_at, id) AS events
+FROM instance WHERE instance.account_id = $1 AND instance.id = ANY($2) AND instance.ended_at IS NULL
+"""
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """An instance as it was read, and what its job says happened to it; None where that is nothing any more."""
+
+    job: Job
+    row: asyncpg.Record
+    definition: Definition
+    state: State | None
+    stimulus: Stimulus | None
+
+    @property
+    def subject(self) -> Subject:
+        """What events about it are about."""
+        return Subject(self.job.account_id, self.row["workflow_id"], self.row["id"])
+
+
+async def load(account_id: UUID, jobs: Sequence[Job]) -> list[Loaded]:
+    """Read the instances of jobs, one job for each, in the open transaction; those that have ended are left out."""
+    by_instance = {job.instance_id: job for job in jobs}
+    rows = await current_connection().fetch(LOAD, account_id, list(by_instance))
+    return [await loaded(by_instance[row["id"]], row) for row in rows]
+
+
+async def loaded(job: Job, row: asyncpg.Record) -> Loaded:
+    """Put together what was read of an instance."""
+    state = None if row["state"] is None else decode_state(row["state"])
+    return Loaded(job, row, await definition_of(row["version_id"]), state, await stimulus_of(job, row))
+
+
+async def stimulus_of(job: Job, row: asyncpg.Record) -> Stimulus | None:
+    """Say to the interpreter what the job says happened."""
+    now = datetime.now(UTC)
+    match job.reason:
+        case "start":
+            return Start(row["started_at"], msgspec.json.decode(row["trigger_inputs"]))
+        case "timer":
+            return Expire(now) if job.wait == EXPIRY else WakeUp(now, job.wait)
+        case "work_item":
+            return answered(now, job.wait, await work_item.answer_of(row["id"], job.wait))
+        case "child":
+            return answered(now, job.wait, await child.answer_of(row["id"], job.wait))
+        case "event" | "continue":
+            return Events(now)
+    return None
+
+
+def answered(at: datetime, wait: int, answer: tuple[object, Fault | None] | None) -> Answered | None:
+    """Say that a call has its answer, if it has."""
+    return None if answer is None else Answered(at, wait, *answer)
+
+
+def facts_of(loaded: Loaded, until: float) -> Facts:
+    """Tell the interpreter what is true besides: who it runs for, which events wait, and how long it may go on."""
+    row = loaded.row
+    inbox = tuple(
+        InboxEvent(identifier, msgspec.json.decode(event))
+        for identifier, event in zip(row["signals"], row["events"], strict=True)
+    )
+    return facts(
+        row["id"], loaded.job.account_id, row["name"], row["started_by"], row["started_by_name"], until, inbox
+    )
+
+
+def facts(  # noqa: PLR0913 - what `$runtime` tells
+    instance_id: UUID,
+    account_id: UUID,
+    name: str,
+    started_by: UUID,
+    started_by_name: str,
+    until: float,
+    inbox: tuple[InboxEvent, ...] = (),
+) -> Facts:
+    """Put together what is true while an advance runs; `until` is when it should leave the rest to another one."""
+    metadata = {
+        "accountId": str(account_id),
+        "instanceName": name,
+        "startedBy": str(started_by),
+        "startedByName": started_by_name,
+    }
+    runtime = {**RUNTIME, "metadata": metadata}
+    return Facts(str(instance_id), runtime, inbox, time_is_up=lambda: time.monotonic() > until)

@@ -1,0 +1,333 @@
+"""Writes down what advances changed: the instance's row, its history, and what follows, in one transaction for many.
+
+An advance is stored only if its instance is still at the sequence that it began from; if somebody was faster (a
+cancellation, another job), nothing of it is written and it is made again. So a job that runs twice changes nothing.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from service.engine import listeners
+from service.engine.effects import work_item
+from service.engine.events import Subject
+from service.engine.interpreter import encode_state
+from service.engine.messages import (
+    Advance,
+    Ask,
+    Begin,
+    Call,
+    Continue,
+    Effect,
+    Forget,
+    Listen,
+    Publish,
+    Sleep,
+    TaskRun,
+)
+from service.engine.queue import ADVANCING, Reason, finish
+from service.engine.states import Status
+from service.language.errors import Fault, fault
+from service.language.values import DEEPEST_VALUE, is_deep
+from tenancy.rows import current_connection
+
+MOST_STATE_BYTES = 4_194_304
+KEPT_BYTES = 16_384  # of one value in the history; of a larger one the beginning stays
+BEGINNING = 4_096
+EXPIRY = 0  # the number of the workflow's own timer; waits count from 1
+
+# last_modified_at is the moment of the write; the transaction may have begun before another one's.
+UPDATE = """
+UPDATE instance SET status = new.status, state = new.state, sequence = instance.sequence + 1,
+       last_modified_at = clock_timestamp(), last_completed_step = new.step, last_completed_step_name = new.step_name,
+       expires_at = coalesce(new.expires_at, instance.expires_at),
+       ended_at = CASE WHEN new.ended THEN clock_timestamp() END, output = new.output, fault = new.fault
+FROM unnest($2::uuid[], $3::int[], $4::text[], $5::bytea[], $6::int[], $7::text[], $8::timestamptz[], $9::bool[],
+            $10::bytea[], $11::bytea[])
+     AS new (id, sequence, status, state, step, step_name, expires_at, ended, output, fault)
+WHERE instance.account_id = $1 AND instance.id = new.id AND instance.sequence = new.sequence
+  AND instance.ended_at IS NULL
+RETURNING instance.id
+"""
+
+# An event that came while an advance was under way: its own job has found the state from before, in which nobody may
+# have listened for it. A sender locks the instance's row, so either this sees the event or its job sees the new state.
+UNSEEN = """
+SELECT DISTINCT instance_id FROM signal
+WHERE account_id = $1 AND instance_id = ANY($2) AND id <> ALL($3)
+"""
+
+
+class Settled(msgspec.Struct, frozen=True, kw_only=True):
+    """An advance in the form in which it is stored: the columns of the instance's row, and what follows."""
+
+    subject: Subject
+    sequence: int
+    result: Advance
+    state: bytes | None
+    step: int
+    step_name: str | None
+    expires_at: datetime | None
+    output: bytes | None
+    fault: bytes | None
+    starter: UUID
+    seen: Sequence[UUID] = ()
+    jobs: tuple[int, ...] = ()
+
+    @property
+    def instance_id(self) -> UUID:
+        """The instance that was advanced."""
+        assert self.subject.instance_id is not None  # noqa: S101 - advances are about instances
+        return self.subject.instance_id
+
+
+def stopped(result: Advance, reason: Fault) -> Advance:
+    """Make the advance that ends an instance with a fault of the engine's own; what it wanted to happen does not."""
+    history = tuple(
+        msgspec.structs.replace(run, status="cancelled", ended_at=run.started_at)
+        if run.status == "running"
+        else run
+        for run in result.history
+    )
+    return msgspec.structs.replace(
+        result, status=Status.FAULTED, changed=True, effects=(), history=history, output=None, fault=reason
+    )
+
+
+def encoded(result: Advance) -> tuple[Advance, bytes | None]:
+    """Encode the state that an advance reached, or end the instance where it has become too large or too deep."""
+    if is_deep(result.output):
+        detail = f"The workflow's output is nested more than {DEEPEST_VALUE} levels deep."
+        return stopped(result, fault("runtime", "Output limit", detail, "/output")), None
+    if result.status.terminal or result.state is None:
+        return result, None
+    try:
+        state = encode_state(result.state)
+    except (RecursionError, ValueError):
+        return stopped(result, fault("runtime", "Size limit", "The data is nested too deeply.", "/")), None
+    if len(state) > MOST_STATE_BYTES:
+        detail = f"The instance's data passed {MOST_STATE_BYTES} bytes."
+        return stopped(result, fault("runtime", "Size limit", detail, "/")), None
+    return result, state
+
+
+def settled(  # noqa: PLR0913 - the parts of a row
+    subject: Subject,
+    sequence: int,
+    result: Advance,
+    started_at: datetime,
+    starter: UUID,
+    lifetime: timedelta | None,
+    seen: Sequence[UUID] = (),
+    jobs: tuple[int, ...] = (),
+) -> Settled:
+    """Bring an advance into the form in which it is stored; `lifetime` is what an instance without a timeout gets."""
+    result, state = encoded(result)
+    expires_at = result.expires_at
+    if sequence == 0 and expires_at is None and lifetime is not None:
+        expires_at = started_at + lifetime
+    step, step_name = result.last_completed_step or (0, None)
+    completed = result.status is Status.COMPLETED
+    return Settled(
+        subject=subject,
+        sequence=sequence,
+        result=result,
+        state=state,
+        step=step,
+        step_name=step_name,
+        expires_at=expires_at,
+        output=msgspec.json.encode(result.output) if completed else None,
+        fault=None if result.fault is None else msgspec.json.encode(result.fault),
+        starter=starter,
+        seen=seen,
+        jobs=jobs,
+    )
+
+
+async def store(account_id: UUID, advances: Sequence[Settled], at: datetime) -> set[UUID]:
+    """Write advances of one account in the open transaction; return the instances where nobody was faster."""
+    ordered = sorted(
+        advances, key=lambda one: one.instance_id
+    )  # as everyone locks in this order, nobody deadlocks
+    rows = await current_connection().fetch(UPDATE, account_id, *columns(ordered))
+    stored = {row["id"] for row in rows}
+    won = [one for one in ordered if one.instance_id in stored]
+    if won:
+        await write(account_id, effects_of(won))
+        await follow_up(account_id, won, at)
+        await finish([job for one in won for job in one.jobs])
+    return stored
+
+
+def columns(advances: Sequence[Settled]) -> list[list[Any]]:
+    """The arguments of `UPDATE`, column by column."""
+    rows = (
+        (
+            one.instance_id,
+            one.sequence,
+            one.result.status,
+            one.state,
+            one.step,
+            one.step_name,
+            one.expires_at,
+            one.result.status.terminal,
+            one.output,
+            one.fault,
+        )
+        for one in advances
+    )
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+async def write(account_id: UUID, effects: dict[str, list[Any]]) -> None:
+    """Write history, timers, jobs and events, and let go of what ended instances waited for."""
+    if effects:
+        await current_connection().execute(
+            "SELECT write_effects($1, $2)", account_id, msgspec.json.encode(effects).decode()
+        )
+
+
+async def follow_up(account_id: UUID, advances: Sequence[Settled], at: datetime) -> None:
+    """Write what needs more than rows: work items, listeners, and a second look where an event came meanwhile."""
+    connection = current_connection()
+    consumed = [identifier for one in advances for identifier in one.result.consumed]
+    if consumed:
+        await connection.execute("DELETE FROM signal WHERE id = ANY($1)", consumed)
+    forgotten = [(one.instance_id, effect.wait) for one in advances for effect in effects_in(one, Forget)]
+    if forgotten:
+        await listeners.forget(account_id, forgotten)
+        await work_item.close(account_id, forgotten)
+    listening = [(one.instance_id, effect) for one in advances for effect in effects_in(one, Listen)]
+    if listening:
+        await listeners.store(account_id, listening)
+        ids = [instance_id for instance_id, _ in listening]
+        seen = [identifier for one in advances for identifier in one.seen]
+        for row in await connection.fetch(UNSEEN, account_id, ids, seen):
+            await write(account_id, {"jobs": [job_row(row["instance_id"], "event", 0)]})
+    for one in advances:
+        if asks := effects_in(one, Ask):
+            await work_item.open_items(one.subject, one.starter, asks, at)
+
+
+def needs_more(advance: Advance) -> bool:
+    """Whether `follow_up` has something to do for an instance that was not there before."""
+    return any(isinstance(effect, Ask | Listen) for effect in advance.effects)
+
+
+def effects_in(one: Settled, *kinds: type[Any]) -> list[Any]:
+    """The effects of those kinds, none if the instance has ended."""
+    if one.result.status.terminal:
+        return []
+    return [effect for effect in one.result.effects if isinstance(effect, kinds)]
+
+
+def effects_of(advances: Iterable[Settled]) -> dict[str, list[Any]]:
+    """What `write_effects` writes for these advances, empty kinds left out."""
+    effects: dict[str, list[Any]] = {
+        name: [] for name in ("runs", "ends", "timers", "forgotten", "jobs", "events", "ended")
+    }
+    for one in advances:
+        for run in one.result.history:
+            effects["runs" if run.began else "ends"].append(run_row(one.instance_id, run))
+        effects["jobs"] += [
+            job_row(one.instance_id, "publish", 0, effect.event)
+            for effect in one.result.effects
+            if isinstance(effect, Publish)  # what was emitted is published even if the instance ends with it
+        ]
+        if one.result.status.terminal:
+            effects["ended"].append(one.instance_id)
+            effects["events"].append(end_row(one))
+            continue
+        if one.sequence == 0 and one.expires_at is not None:
+            effects["timers"].append(timer_row(one.instance_id, EXPIRY, one.expires_at))
+        for effect in one.result.effects:
+            collect(effects, one.instance_id, effect)
+    return {name: rows for name, rows in effects.items() if rows}
+
+
+def effects_of_start(first: Settled) -> dict[str, list[Any]]:
+    """What `write_effects` writes for an instance that starts with its first advance: nothing waits for it yet."""
+    effects = effects_of([first])
+    effects.pop("ended", None)
+    return effects
+
+
+def collect(effects: dict[str, list[Any]], instance_id: UUID, effect: Effect) -> None:
+    """Add the row that one effect of a living instance comes to."""
+    match effect:
+        case Sleep():
+            effects["timers"].append(timer_row(instance_id, effect.wait, effect.until))
+        case Forget():
+            effects["forgotten"].append({"instance_id": instance_id, "wait": effect.wait})
+        case Call():
+            effects["jobs"].append(job_row(instance_id, "call", effect.wait))
+        case Begin():
+            effects["jobs"].append(job_row(instance_id, "begin", effect.wait))
+        case Continue():
+            effects["jobs"].append(job_row(instance_id, "continue", 0))
+
+
+def job_row(instance_id: UUID, reason: Reason, wait: int, payload: Any = None) -> dict[str, Any]:
+    """A job as `write_effects` takes it."""
+    return {
+        "instance_id": instance_id,
+        "lane": "advance" if reason in ADVANCING else "perform",
+        "reason": reason,
+        "wait": wait,
+        "payload": payload,
+    }
+
+
+def timer_row(instance_id: UUID, wait: int, due_at: datetime) -> dict[str, Any]:
+    """A timer as `write_effects` takes it."""
+    return {"instance_id": instance_id, "wait": wait, "due_at": due_at}
+
+
+def end_row(one: Settled) -> dict[str, Any]:
+    """The event that tells of an instance's end; of a fault only its kind, as the rest may be personal."""
+    error = one.result.fault
+    return {
+        "workflow_id": one.subject.workflow_id,
+        "instance_id": one.instance_id,
+        "type": f"instance.{one.result.status}",
+        "data": {}
+        if error is None
+        else {"error": {"type": error.type[:1000].replace("\0", "\ufffd"), "status": error.status}},
+    }
+
+
+def run_row(instance_id: UUID, run: TaskRun) -> dict[str, Any]:
+    """A row of the history; a value that is large is replaced by a text, its beginning, and `cut` says so."""
+    cut: dict[str, int] = {}
+    return {
+        "instance_id": instance_id,
+        "number": run.number,
+        "name": run.name,
+        "kind": run.kind,
+        "pointer": run.pointer,
+        "iteration": run.iteration,
+        "attempt": run.attempt,
+        "status": run.status,
+        "started_at": run.started_at,
+        "ended_at": run.ended_at,
+        "input": kept("input", run.input, cut) if run.began else None,
+        "output": None if run.output is msgspec.UNSET else kept("output", run.output, cut),
+        "error": None if run.error is None else kept("error", run.error, cut),
+        "cut": cut or None,
+    }
+
+
+def kept(field: str, value: Any, cut: dict[str, int]) -> Any:
+    """The value's JSON, or a text of its beginning where it is large, which is noted in `cut`."""
+    try:
+        text = msgspec.json.encode(value)
+    except (RecursionError, ValueError):
+        cut[field] = 0
+        return "nested too deeply to be shown"
+    if len(text) <= KEPT_BYTES:
+        return msgspec.Raw(text)
+    cut[field] = len(text)
+    return text[:BEGINNING].decode(errors="ignore")

@@ -1,0 +1,213 @@
+"""The functions that write what becomes of instances: their history and what follows, their start, their end."""
+
+from piccolo.apps.migrations.auto.migration_manager import MigrationManager
+
+from tenancy.schema import run_sql
+
+ID = "2026-11-22T10:30:00:000000"
+VERSION = "1.38.0"
+DESCRIPTION = "write_effects, let_go, start_instance, cancel_instance; PgQueuer's jobs move"
+
+FORWARDS = """
+-- Write what follows advances of one account. `what` holds lists of rows, each naming its instance: runs (history), ends
+-- (of tasks that an earlier advance began), timers, forgotten (waits that are over), jobs, events, ended (instances).
+CREATE FUNCTION write_effects(of_account uuid, what json) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    IF what -> 'runs' IS NOT NULL THEN
+        INSERT INTO task_run (account_id, instance_id, number, name, kind, pointer, iteration, attempt, status,
+                              started_at, ended_at, input, output, error, cut)
+        SELECT of_account, run.* FROM json_to_recordset(what -> 'runs') AS run (
+            instance_id uuid, number integer, name text, kind text, pointer text, iteration integer, attempt integer,
+            status text, started_at timestamptz, ended_at timestamptz, input json, output json, error json, cut json);
+    END IF;
+    IF what -> 'ends' IS NOT NULL THEN
+        UPDATE task_run SET status = run.status, ended_at = run.ended_at, output = run.output, error = run.error,
+               cut = CASE WHEN run.cut IS NULL THEN task_run.cut
+                          ELSE (coalesce(task_run.cut::jsonb, '{}') || run.cut)::json END
+        FROM json_to_recordset(what -> 'ends') AS run (
+            instance_id uuid, number integer, status text, ended_at timestamptz, output json, error json, cut jsonb)
+        WHERE task_run.account_id = of_account AND task_run.instance_id = run.instance_id
+          AND task_run.number = run.number;
+    END IF;
+    IF what -> 'timers' IS NOT NULL THEN
+        INSERT INTO timer (id, account_id, instance_id, wait, due_at)
+        SELECT gen_random_uuid(), of_account, timer.* FROM json_to_recordset(what -> 'timers') AS timer (
+            instance_id uuid, wait integer, due_at timestamptz)
+        ON CONFLICT (account_id, instance_id, wait) DO UPDATE SET due_at = excluded.due_at;
+    END IF;
+    IF what -> 'forgotten' IS NOT NULL THEN
+        DELETE FROM timer USING json_to_recordset(what -> 'forgotten') AS past (instance_id uuid, wait integer)
+        WHERE timer.account_id = of_account AND timer.instance_id = past.instance_id AND timer.wait = past.wait;
+        INSERT INTO job (account_id, instance_id, lane, reason)
+        SELECT of_account, child.id, 'perform', 'cancel'
+        FROM json_to_recordset(what -> 'forgotten') AS past (instance_id uuid, wait integer)
+        JOIN instance AS child ON child.account_id = of_account AND child.parent_id = past.instance_id
+             AND child.parent_wait = past.wait AND child.ended_at IS NULL;
+        IF FOUND THEN
+            PERFORM pg_notify('tutti_jobs', 'perform');
+        END IF;
+    END IF;
+    IF what -> 'events' IS NOT NULL THEN
+        INSERT INTO event (account_id, workflow_id, instance_id, type, data)
+        SELECT of_account, told.* FROM json_to_recordset(what -> 'events') AS told (
+            workflow_id uuid, instance_id uuid, type text, data jsonb);
+    END IF;
+    IF what -> 'jobs' IS NOT NULL THEN
+        INSERT INTO job (account_id, instance_id, lane, reason, wait, payload)
+        SELECT of_account, new.instance_id, new.lane, new.reason, new.wait, convert_to(new.payload::text, 'UTF8')
+        FROM json_to_recordset(what -> 'jobs') AS new (
+            instance_id uuid, lane text, reason text, wait integer, payload json);
+        PERFORM pg_notify('tutti_jobs', lane)
+        FROM (SELECT DISTINCT value ->> 'lane' AS lane FROM json_array_elements(what -> 'jobs')) AS lanes;
+    END IF;
+    IF what -> 'ended' IS NOT NULL THEN
+        PERFORM let_go(of_account, ARRAY(SELECT json_array_elements_text(what -> 'ended')::uuid));
+    END IF;
+END
+$$;
+
+-- What is to be done when instances have ended, however they did: nothing waits for them any more, whoever awaits them
+-- hears of it, and those that only they awaited end too.
+DROP FUNCTION let_go(uuid);
+CREATE FUNCTION let_go(of_account uuid, ended uuid[]) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    DELETE FROM timer WHERE account_id = of_account AND instance_id = ANY (ended);
+    DELETE FROM signal WHERE account_id = of_account AND instance_id = ANY (ended);
+    DELETE FROM listener WHERE account_id = of_account AND instance_id = ANY (ended);
+    UPDATE task_run SET status = 'cancelled', ended_at = clock_timestamp()
+    WHERE account_id = of_account AND instance_id = ANY (ended) AND status = 'running';
+    UPDATE work_item SET status = 'cancelled', ended_at = clock_timestamp()
+    WHERE account_id = of_account AND instance_id = ANY (ended) AND status = 'open';
+    INSERT INTO job (account_id, instance_id, lane, reason)
+    SELECT of_account, id, 'perform', 'cancel' FROM instance
+    WHERE account_id = of_account AND parent_id = ANY (ended) AND ended_at IS NULL;
+    IF FOUND THEN
+        PERFORM pg_notify('tutti_jobs', 'perform');
+    END IF;
+    INSERT INTO job (account_id, instance_id, lane, reason, wait)
+    SELECT of_account, parent_id, 'advance', 'child', parent_wait FROM instance
+    WHERE account_id = of_account AND id = ANY (ended) AND parent_id IS NOT NULL;
+    IF FOUND THEN
+        PERFORM pg_notify('tutti_jobs', 'advance');
+    END IF;
+    UPDATE schedule SET next_at = clock_timestamp() + schedule.pause::interval
+    FROM instance
+    WHERE instance.account_id = of_account AND instance.id = ANY (ended) AND schedule.account_id = of_account
+      AND schedule.id = instance.schedule_id AND schedule.kind = 'after';
+END
+$$;
+
+-- Start an instance if the workflow is active, not paused, and its published version is the expected one, for which
+-- the caller has checked the inputs. Its first advance may have been made already: then it begins with what came of it.
+-- 400: it takes no triggers, `workflow_status` says why. 412: another version is published, `published` says which;
+-- nothing was started.
+DROP FUNCTION start_instance(bytea, uuid, text[], uuid, uuid, uuid, text, jsonb, text[], integer, uuid, bytea);
+CREATE FUNCTION start_instance(
+    credential bytea, requested uuid, required text[], of_workflow uuid, expected uuid,
+    new_id uuid, new_name text, inputs jsonb, new_tags text[], steps integer, new_access_id uuid, new_secret_hash bytea,
+    began timestamptz, new_status text, new_sequence integer, new_state bytea, step integer, step_name text,
+    new_expires_at timestamptz, has_ended boolean, new_output bytea, new_fault bytea, effects json,
+    OUT verdict integer, OUT workflow_status text, OUT published uuid, OUT caller_id uuid, OUT caller_name text
+) LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    caller record;
+    target record;
+BEGIN
+    caller := enter_account(credential, requested, required);
+    verdict := caller.verdict;
+    IF verdict <> 200 THEN
+        RETURN;
+    END IF;
+    caller_id := caller.principal_id;
+    caller_name := caller.principal_name;
+    SELECT CASE WHEN workflow.paused THEN 'paused' ELSE workflow.status END AS status, workflow.active_version_id,
+           workflow.created_by, workflow_version.version
+    INTO target
+    FROM workflow LEFT JOIN workflow_version ON workflow_version.id = workflow.active_version_id
+    WHERE workflow.id = of_workflow;
+    IF NOT FOUND THEN
+        verdict := 404;
+        RETURN;
+    END IF;
+    workflow_status := target.status;
+    published := target.active_version_id;
+    verdict := CASE WHEN target.status <> 'active' THEN 400 WHEN expected IS DISTINCT FROM published THEN 412 ELSE 200 END;
+    IF verdict <> 200 THEN
+        RETURN;
+    END IF;
+    INSERT INTO instance (id, account_id, workflow_id, version_id, version, name, status, started_by, started_by_name,
+                          trigger_inputs, tags, total_steps, workflow_created_by, access_id, access_secret_hash,
+                          started_at, sequence, state, last_completed_step, last_completed_step_name, expires_at,
+                          ended_at, output, fault)
+    VALUES (new_id, requested, of_workflow, published, target.version, new_name, new_status, caller.principal_id,
+            caller.principal_name, inputs, new_tags, steps, target.created_by, new_access_id, new_secret_hash,
+            began, new_sequence, new_state, step, step_name, new_expires_at,
+            CASE WHEN has_ended THEN clock_timestamp() END, new_output, new_fault);
+    INSERT INTO event (account_id, workflow_id, instance_id, type, actor)
+    VALUES (requested, of_workflow, new_id, 'instance.triggered', caller.principal_id);
+    PERFORM write_effects(requested, effects);
+END
+$$;
+
+-- End an instance whose status is one of those that may become the new one. 409: it is another, told as `present`.
+CREATE OR REPLACE FUNCTION cancel_instance(
+    credential bytea, requested uuid, required text[], of_workflow uuid, wanted uuid, allowed text[], becomes text,
+    OUT verdict integer, OUT present text
+) LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    caller record;
+BEGIN
+    caller := enter_account(credential, requested, required);
+    verdict := caller.verdict;
+    IF verdict <> 200 THEN
+        RETURN;
+    END IF;
+    SELECT status INTO present FROM instance WHERE id = wanted AND workflow_id = of_workflow FOR UPDATE;
+    verdict := CASE WHEN NOT FOUND THEN 404 WHEN present <> ALL (allowed) THEN 409 ELSE 200 END;
+    IF verdict <> 200 THEN
+        RETURN;
+    END IF;
+    PERFORM cancelled(requested, wanted, becomes, caller.principal_id::text);
+    INSERT INTO event (account_id, workflow_id, instance_id, type, actor)
+    VALUES (requested, of_workflow, wanted, 'instance.' || becomes, caller.principal_id);
+END
+$$;
+
+-- End an instance that has been locked.
+CREATE FUNCTION cancelled(of_account uuid, wanted uuid, becomes text, by_whom text) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    moment timestamptz := clock_timestamp();  -- of the write; the transaction may have waited for the lock
+BEGIN
+    UPDATE instance SET status = becomes, ended_at = moment, canceled_at = moment, last_modified_at = moment,
+           canceled_by = by_whom, sequence = sequence + 1, state = NULL
+    WHERE account_id = of_account AND id = wanted;
+    PERFORM let_go(of_account, ARRAY[wanted]);
+END
+$$;
+
+-- Before there was a queue of our own, jobs were PgQueuer's.
+DROP FUNCTION enqueue_advance(uuid, uuid, text, integer);
+DO $$
+BEGIN
+    IF to_regclass('pgqueuer') IS NOT NULL THEN
+        INSERT INTO job (account_id, instance_id, lane, reason, wait)
+        SELECT (told ->> 0)::uuid, (told ->> 1)::uuid, 'advance', told ->> 2, (told ->> 3)::integer
+        FROM (SELECT convert_from(payload, 'UTF8')::json AS told FROM pgqueuer WHERE entrypoint = 'advance') AS queued;
+        DROP TABLE IF EXISTS pgqueuer, pgqueuer_log, pgqueuer_statistics, pgqueuer_schedules CASCADE;
+        DROP FUNCTION IF EXISTS fn_pgqueuer_changed() CASCADE;
+        DROP TYPE IF EXISTS pgqueuer_status CASCADE;
+    END IF;
+END
+$$;
+"""
+
+
+async def forwards():
+    manager = MigrationManager(migration_id=ID, app_name="service", description=DESCRIPTION)
+
+    async def run():
+        await run_sql(FORWARDS)
+
+    manager.add_raw(run)
+    return manager

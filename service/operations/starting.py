@@ -1,0 +1,84 @@
+"""The first advance of an instance, made before the call that starts it: most then cost one transaction in all.
+
+It is made on trial, for a caller whose token this process has lately seen accepted; the call itself checks the token as
+ever, and starts the instance only if it holds. What the trial costs is bounded by its time: what takes longer is dropped,
+and a worker begins it from the start.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from auth.bearer import Credential
+from service.engine.events import Subject
+from service.engine.interpreter import advance, run
+from service.engine.loading import facts
+from service.engine.messages import Start
+from service.engine.storing import Settled, settled
+from service.language.document import Definition
+from service.language.questions import ask
+from service.language.sandbox import Sandbox
+from service.settings import settings
+
+TRIAL_SECONDS = 0.05
+REMEMBERED_SECONDS = 60
+REMEMBERED = 1_000  # callers
+
+
+class Known(msgspec.Struct, frozen=True):
+    """Whose token was accepted, and until when this process goes by it."""
+
+    id: UUID
+    name: str
+    until: float
+
+
+_known: OrderedDict[tuple[bytes, UUID], Known] = OrderedDict()
+
+
+def remember(credential: Credential, caller_id: UUID, caller_name: str) -> None:
+    """Keep in mind that a token was accepted just now."""
+    key = credential.token_hash, credential.account_id
+    _known[key] = Known(caller_id, caller_name, time.monotonic() + REMEMBERED_SECONDS)
+    _known.move_to_end(key)
+    while len(_known) > REMEMBERED:
+        _known.popitem(last=False)
+
+
+def known(credential: Credential) -> Known | None:
+    """Say whose token it is, if it was accepted lately."""
+    found = _known.get((credential.token_hash, credential.account_id))
+    return found if found is not None and found.until > time.monotonic() else None
+
+
+async def first_advance(  # noqa: PLR0913 - all that is known of an instance that is not there yet
+    credential: Credential,
+    sandbox: Sandbox,
+    definition: Definition,
+    subject: Subject,
+    name: str,
+    inputs: dict[str, Any],
+    at: datetime,
+) -> Settled | None:
+    """Advance an instance that is about to be started; None where a worker had better do it."""
+    caller = known(credential)
+    if caller is None or subject.instance_id is None:
+        return None
+
+    async def answers(questions: Sequence[Any]) -> list[Any]:
+        return await ask(sandbox, credential.account_id, questions)
+
+    until = time.monotonic() + TRIAL_SECONDS
+    told = facts(subject.instance_id, credential.account_id, name, caller.id, caller.name, until)
+    try:
+        async with asyncio.timeout(TRIAL_SECONDS):
+            result = await run(advance(definition, None, Start(at, inputs), told), answers)
+    except Exception:  # noqa: BLE001 - what fails here fails in a worker again, which tells of it
+        return None
+    return settled(subject, 0, result, at, caller.id, settings().instance_lifetime)

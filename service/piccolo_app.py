@@ -4,11 +4,39 @@ from pathlib import Path
 
 from piccolo.conf.apps import AppConfig
 
-from service.tables import Event, Instance, Signal, Timer, Workflow, WorkflowVersion
+from service.tables import (
+    Decision,
+    Event,
+    Instance,
+    Job,
+    Listener,
+    Schedule,
+    Secret,
+    Signal,
+    TaskRun,
+    Timer,
+    Workflow,
+    WorkflowVersion,
+    WorkItem,
+)
 
 APP_CONFIG = AppConfig(
     app_name="service",
     migrations_folder_path=str(Path(__file__).parent / "migrations"),
-    table_classes=[Workflow, WorkflowVersion, Instance, Timer, Signal, Event],
+    table_classes=[
+        Workflow,
+        WorkflowVersion,
+        Instance,
+        Timer,
+        Signal,
+        Event,
+        TaskRun,
+        Job,
+        Listener,
+        WorkItem,
+        Decision,
+        Secret,
+        Schedule,
+    ],
     migration_dependencies=["auth.piccolo_app"],
 )

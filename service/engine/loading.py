@@ -11,6 +11,7 @@ import msgspec
 from service.engine.definitions import definition_of
 from service.engine.effects import child, work_item
 from service.engine.events import Subject
+from service.engine.frames import State
 from service.engine.interpreter import decode_state
 from service.engine.messages import (
     Answered,
@@ -23,8 +24,7 @@ from service.engine.messages import (
     WakeUp,
 )
 from service.engine.queue import Job
-from service.engine.frames import State
-from service.engine.storing import EXPIRY
+from service.engine.storing import EXPIRY, About
 from service.language.document import Definition
 from service.language.errors import Fault
 from tenancy.rows import current_connection
@@ -52,9 +52,11 @@ class Loaded(msgspec.Struct, frozen=True):
     stimulus: Stimulus | None
 
     @property
-    def subject(self) -> Subject:
-        """What events about it are about."""
-        return Subject(self.job.account_id, self.row["workflow_id"], self.row["id"])
+    def about(self) -> About:
+        """What stays the same about it."""
+        row = self.row
+        subject = Subject(self.job.account_id, row["workflow_id"], row["id"])
+        return About(subject, row["name"], row["started_by"], row["started_by_name"], row["started_at"])
 
 
 async def load(account_id: UUID, jobs: Sequence[Job]) -> list[Loaded]:
@@ -99,26 +101,16 @@ def facts_of(loaded: Loaded, until: float) -> Facts:
         InboxEvent(identifier, msgspec.json.decode(event))
         for identifier, event in zip(row["signals"], row["events"], strict=True)
     )
-    return facts(
-        row["id"], loaded.job.account_id, row["name"], row["started_by"], row["started_by_name"], until, inbox
-    )
+    return facts(loaded.about, until, inbox)
 
 
-def facts(  # noqa: PLR0913 - what `$runtime` tells
-    instance_id: UUID,
-    account_id: UUID,
-    name: str,
-    started_by: UUID,
-    started_by_name: str,
-    until: float,
-    inbox: tuple[InboxEvent, ...] = (),
-) -> Facts:
+def facts(about: About, until: float, inbox: tuple[InboxEvent, ...] = ()) -> Facts:
     """Put together what is true while an advance runs; `until` is when it should leave the rest to another one."""
     metadata = {
-        "accountId": str(account_id),
-        "instanceName": name,
-        "startedBy": str(started_by),
-        "startedByName": started_by_name,
+        "accountId": str(about.subject.account_id),
+        "instanceName": about.name,
+        "startedBy": str(about.started_by),
+        "startedByName": about.started_by_name,
     }
     runtime = {**RUNTIME, "metadata": metadata}
-    return Facts(str(instance_id), runtime, inbox, time_is_up=lambda: time.monotonic() > until)
+    return Facts(str(about.subject.instance_id), runtime, inbox, time_is_up=lambda: time.monotonic() > until)

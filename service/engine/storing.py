@@ -61,10 +61,20 @@ WHERE account_id = $1 AND instance_id = ANY($2) AND id <> ALL($3)
 """
 
 
+class About(msgspec.Struct, frozen=True):
+    """What stays the same about an instance: whose it is, what it is called, who started it and when."""
+
+    subject: Subject
+    name: str
+    started_by: UUID
+    started_by_name: str
+    started_at: datetime
+
+
 class Settled(msgspec.Struct, frozen=True, kw_only=True):
     """An advance in the form in which it is stored: the columns of the instance's row, and what follows."""
 
-    subject: Subject
+    about: About
     sequence: int
     result: Advance
     state: bytes | None
@@ -73,15 +83,14 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime | None
     output: bytes | None
     fault: bytes | None
-    starter: UUID
     seen: Sequence[UUID] = ()
     jobs: tuple[int, ...] = ()
 
     @property
     def instance_id(self) -> UUID:
         """The instance that was advanced."""
-        assert self.subject.instance_id is not None  # noqa: S101 - advances are about instances
-        return self.subject.instance_id
+        assert self.about.subject.instance_id is not None  # noqa: S101 - advances are about instances
+        return self.about.subject.instance_id
 
 
 def stopped(result: Advance, reason: Fault) -> Advance:
@@ -114,13 +123,12 @@ def encoded(result: Advance) -> tuple[Advance, bytes | None]:
     return result, state
 
 
-def settled(  # noqa: PLR0913 - the parts of a row
-    subject: Subject,
+def settled(
+    about: About,
     sequence: int,
     result: Advance,
-    started_at: datetime,
-    starter: UUID,
     lifetime: timedelta | None,
+    *,
     seen: Sequence[UUID] = (),
     jobs: tuple[int, ...] = (),
 ) -> Settled:
@@ -128,11 +136,11 @@ def settled(  # noqa: PLR0913 - the parts of a row
     result, state = encoded(result)
     expires_at = result.expires_at
     if sequence == 0 and expires_at is None and lifetime is not None:
-        expires_at = started_at + lifetime
+        expires_at = about.started_at + lifetime
     step, step_name = result.last_completed_step or (0, None)
     completed = result.status is Status.COMPLETED
     return Settled(
-        subject=subject,
+        about=about,
         sequence=sequence,
         result=result,
         state=state,
@@ -141,7 +149,6 @@ def settled(  # noqa: PLR0913 - the parts of a row
         expires_at=expires_at,
         output=msgspec.json.encode(result.output) if completed else None,
         fault=None if result.fault is None else msgspec.json.encode(result.fault),
-        starter=starter,
         seen=seen,
         jobs=jobs,
     )
@@ -209,7 +216,7 @@ async def follow_up(account_id: UUID, advances: Sequence[Settled], at: datetime)
             await write(account_id, {"jobs": [job_row(row["instance_id"], "event", 0)]})
     for one in advances:
         if asks := effects_in(one, Ask):
-            await work_item.open_items(one.subject, one.starter, asks, at)
+            await work_item.open_items(one.about.subject, one.about.started_by, asks, at)
 
 
 def needs_more(advance: Advance) -> bool:
@@ -290,7 +297,7 @@ def end_row(one: Settled) -> dict[str, Any]:
     """The event that tells of an instance's end; of a fault only its kind, as the rest may be personal."""
     error = one.result.fault
     return {
-        "workflow_id": one.subject.workflow_id,
+        "workflow_id": one.about.subject.workflow_id,
         "instance_id": one.instance_id,
         "type": f"instance.{one.result.status}",
         "data": {}

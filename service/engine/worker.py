@@ -246,16 +246,7 @@ class Worker:
             result = broken(loaded)
         row = loaded.row
         jobs = (loaded.job.id,) if result.changed else ()
-        return settled(
-            loaded.subject,
-            row["sequence"],
-            result,
-            row["started_at"],
-            row["started_by"],
-            self._lifetime,
-            seen=row["signals"],
-            jobs=jobs,
-        )
+        return settled(loaded.about, row["sequence"], result, self._lifetime, seen=row["signals"], jobs=jobs)
 
     # Performing
 

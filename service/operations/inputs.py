@@ -21,6 +21,7 @@ LONGEST_NAME = 255
 class Checked(msgspec.Struct, frozen=True):
     """Inputs with the schema's defaults, held against one version's definition; fit to start if there are no errors."""
 
+    version_id: UUID
     definition: Definition
     inputs: dict[str, Any]
     errors: tuple[FieldError, ...]
@@ -39,7 +40,7 @@ def checked_at_once(sandbox: Sandbox, version_id: UUID, name: str, inputs: dict[
     schema = kept.definition.input_schema
     if unstorable(name, complete) or (schema is not None and not sandbox.fits(schema, complete)):
         return None
-    return Checked(kept.definition, complete, ())
+    return Checked(version_id, kept.definition, complete, ())
 
 
 async def check(
@@ -57,7 +58,7 @@ async def check(
             definition = await definition_of(version_id)
     complete = with_defaults(definition.input_schema, inputs)
     errors = unstorable(name, complete) or await violations(access, sandbox, definition, complete)
-    return Checked(definition, complete, tuple(errors))
+    return Checked(version_id, definition, complete, tuple(errors))
 
 
 async def violations(

@@ -20,7 +20,7 @@ from service.language.cloudevents import EventRefused, complete
 from service.language.sandbox import Sandbox
 from service.operations.inputs import Checked, check, checked_at_once, unstorable_fields
 from service.operations.pages import Page, Position, Row, binding, position, token
-from service.operations.starting import first_advance, remember
+from service.operations.starting import New, first_advance, remember
 from service.tables import Instance, Signal, Workflow
 from tenancy.errors import BadRequest, FieldError, Forbidden, NotFound, TooLarge
 from tenancy.rows import current_connection, read, rows_entered
@@ -93,11 +93,12 @@ async def trigger(
             checked = await check(credential, sandbox, version_id, name, inputs)
         elif version_id is not None:
             checked = checked_at_once(sandbox, version_id, name, inputs)
-        expected = version_id if checked and not checked.errors else None
-        if checked is None or expected is None:
+        if checked is None or checked.errors:
             row = await called(unstarted(credential, workflow_id, started))
         else:
-            row = await start(credential, sandbox, workflow_id, expected, started, name, checked)
+            subject = Subject(credential.account_id, workflow_id, started.id)
+            new = New(subject, name, datetime.now(UTC))
+            row = await start(credential, sandbox, started, new, checked)
         credential.refuse(row["verdict"])
         remember(credential, row["caller_id"], row["caller_name"])
         if row["verdict"] == NotTriggerable.status:
@@ -270,27 +271,19 @@ async def signal(
         return whole
 
 
-async def start(  # noqa: PLR0913 - all that makes an instance
-    credential: Credential,
-    sandbox: Sandbox,
-    workflow_id: UUID,
-    version_id: UUID,
-    started: Started,
-    name: str,
-    checked: Checked,
+async def start(
+    credential: Credential, sandbox: Sandbox, started: Started, new: New, checked: Checked
 ) -> asyncpg.Record:
     """Start an instance with its first advance, or pending where a worker is to make that."""
-    at = datetime.now(UTC)
-    subject = Subject(credential.account_id, workflow_id, started.id)
-    first = await first_advance(credential, sandbox, checked.definition, subject, name, checked.inputs, at)
+    first = await first_advance(credential, sandbox, checked.definition, new, checked.inputs)
     definition = checked.definition
-    arguments = unstarted(credential, workflow_id, started) | {
-        "expected": version_id,
-        "new_name": name,
+    arguments = unstarted(credential, new.subject.workflow_id, started) | {
+        "expected": checked.version_id,
+        "new_name": new.name,
         "inputs": msgspec.json.encode(checked.inputs).decode(),
         "new_tags": [f"{key}:{value}" for key, value in definition.tags.items()],
         "steps": len(definition.tasks),
-        "began": at,
+        "began": new.at,
     }
     if first is None:
         pending = {"jobs": [job_row(started.id, "start", 0)]}
@@ -311,7 +304,7 @@ async def start(  # noqa: PLR0913 - all that makes an instance
         return await called(arguments)
     async with rows_entered(START, *arguments.values()) as row:
         if row["verdict"] == DONE:
-            await follow_up(credential.account_id, [first], at)
+            await follow_up(credential.account_id, [first], new.at)
         return row
 
 

@@ -20,7 +20,7 @@ from service.engine.events import Subject
 from service.engine.interpreter import advance, run
 from service.engine.loading import facts
 from service.engine.messages import Start
-from service.engine.storing import Settled, settled
+from service.engine.storing import About, Settled, settled
 from service.language.document import Definition
 from service.language.questions import ask
 from service.language.sandbox import Sandbox
@@ -37,6 +37,14 @@ class Known(msgspec.Struct, frozen=True):
     id: UUID
     name: str
     until: float
+
+
+class New(msgspec.Struct, frozen=True):
+    """An instance that is about to be started: its ids, its name, and the moment."""
+
+    subject: Subject
+    name: str
+    at: datetime
 
 
 _known: OrderedDict[tuple[bytes, UUID], Known] = OrderedDict()
@@ -57,28 +65,23 @@ def known(credential: Credential) -> Known | None:
     return found if found is not None and found.until > time.monotonic() else None
 
 
-async def first_advance(  # noqa: PLR0913 - all that is known of an instance that is not there yet
-    credential: Credential,
-    sandbox: Sandbox,
-    definition: Definition,
-    subject: Subject,
-    name: str,
-    inputs: dict[str, Any],
-    at: datetime,
+async def first_advance(
+    credential: Credential, sandbox: Sandbox, definition: Definition, new: New, inputs: dict[str, Any]
 ) -> Settled | None:
     """Advance an instance that is about to be started; None where a worker had better do it."""
     caller = known(credential)
-    if caller is None or subject.instance_id is None:
+    if caller is None:
         return None
+    about = About(new.subject, new.name, caller.id, caller.name, new.at)
 
     async def answers(questions: Sequence[Any]) -> list[Any]:
         return await ask(sandbox, credential.account_id, questions)
 
     until = time.monotonic() + TRIAL_SECONDS
-    told = facts(subject.instance_id, credential.account_id, name, caller.id, caller.name, until)
+    told = facts(about, until)
     try:
         async with asyncio.timeout(TRIAL_SECONDS):
-            result = await run(advance(definition, None, Start(at, inputs), told), answers)
+            result = await run(advance(definition, None, Start(new.at, inputs), told), answers)
     except Exception:  # noqa: BLE001 - what fails here fails in a worker again, which tells of it
         return None
-    return settled(subject, 0, result, at, caller.id, settings().instance_lifetime)
+    return settled(about, 0, result, settings().instance_lifetime)

@@ -9,7 +9,8 @@ from uuid import UUID
 
 import msgspec
 
-from service.language.expressions import Evaluation
+from service.language.expressions import NOT_LOCAL, Evaluation, NotLocal, answer_locally
+from service.language.schemas import fits
 
 
 class Violation(msgspec.Struct, frozen=True):
@@ -39,3 +40,21 @@ class Answering(Protocol):
     async def answer(self, account_id: UUID, questions: Sequence[Question], /) -> list[Any]:
         """Answer each question, in order."""
         ...
+
+
+async def ask(answering: Answering, account_id: UUID, questions: Sequence[Question]) -> list[Any]:
+    """The answer to each question, in order: the simple ones at once, all others in one call of `answering`."""
+    answers = [answer_at_once(question) for question in questions]
+    others = [index for index, found in enumerate(answers) if isinstance(found, NotLocal)]
+    if others:
+        found = await answering.answer(account_id, [questions[index] for index in others])
+        for index, answer in zip(others, found, strict=True):
+            answers[index] = answer
+    return answers
+
+
+def answer_at_once(question: Question) -> Any | NotLocal:
+    """The answer to a question that this process can give quickly and safely."""
+    if isinstance(question, Evaluation):
+        return answer_locally(question)
+    return [] if fits(question.schema, question.value) else NOT_LOCAL

@@ -38,9 +38,11 @@ MESSAGE_LIMIT = 300
 PATTERN_SIZE = MEBIBYTE  # bytes of one compiled pattern, and of its lazy automaton
 NOBODY = 65534
 
-REQUEST = struct.Struct("!IBH")  # length of what follows the length, kind, number of pairs
+REQUEST = struct.Struct("!IH")  # length of what follows the length, number of items
+ITEM = struct.Struct("!BII")  # kind, bytes of its first and of its second text, which follow
 ANSWER = struct.Struct("!IB")  # length of the payload, status
 SIZE = struct.Struct("!I")
+FLUSH_BYTES = 65536  # of answers; fewer wait for the others of their frame
 
 EVALUATE, COMPILE, CHECK_SCHEMA, VALIDATE = range(4)
 VALUE, FAILED, TOO_LARGE, END, READY, REFUSED = range(6)
@@ -49,8 +51,16 @@ OUT_OF_MEMORY = 3
 """Exit status when Python itself, not jq, ran out of memory (jq calls abort)."""
 
 
+class Item(NamedTuple):
+    """One piece of work on the wire: its kind and the two texts that the kind asks for."""
+
+    kind: int
+    first: bytes
+    second: bytes
+
+
 class Answer(NamedTuple):
-    """One pair's outcome on the wire."""
+    """One item's outcome on the wire."""
 
     status: int
     payload: bytes
@@ -211,7 +221,7 @@ VERBS: dict[int, Callable[[str, str], Answer]] = {
 
 
 def answer(kind: int, first: str, second: str) -> Answer:
-    """The outcome of one pair, whatever it is."""
+    """The outcome of one item, whatever it is."""
     try:
         outcome = VERBS[kind](first, second)
     except MemoryError:
@@ -228,21 +238,21 @@ def packed(outcome: Answer) -> bytes:
     return ANSWER.pack(len(outcome.payload), outcome.status) + outcome.payload
 
 
-def pairs(frame: memoryview, count: int) -> Iterator[tuple[str, str]]:
-    """The pairs of texts in a frame's body."""
-    texts = []
-    position = 0
-    for _ in range(2 * count):
-        (size,) = SIZE.unpack_from(frame, position)
-        position += SIZE.size
-        texts.append(str(frame[position : position + size], "utf-8"))
-        position += size
-    return zip(texts[::2], texts[1::2], strict=True)
+def items(frame: bytes) -> Iterator[tuple[int, str, str]]:
+    """The kind and the two texts of each item in a frame."""
+    _, count = REQUEST.unpack_from(frame)
+    position = REQUEST.size
+    for _ in range(count):
+        kind, size, other = ITEM.unpack_from(frame, position)
+        middle = position + ITEM.size + size
+        first = frame[position + ITEM.size : middle].decode()
+        position = middle + other
+        yield kind, first, frame[middle:position].decode()
 
 
-def received(connection: socket.socket) -> bytearray:
+def received(connection: socket.socket) -> bytes:
     """The next frame; ends the process when the parent has closed its side."""
-    frame = bytearray()
+    frame = b""
     wanted = REQUEST.size
     while len(frame) < wanted:
         chunk = connection.recv(max(65536, wanted - len(frame)))
@@ -274,19 +284,19 @@ class Memory:
 def serve(connection: socket.socket, memory: Memory) -> None:
     """Answer frames until the parent goes away.
 
-    Each answer leaves as soon as it is there, so the parent knows which program was running when it has to kill; the
-    last one shares its packet with the end mark, whose payload asks for retirement.
+    The answers of a frame leave together, with the end mark, whose payload asks for retirement: each packet wakes the
+    parent. The parent finds out by itself which of several items was to blame when it has to kill.
     """
     while True:
         frame = received(connection)
-        _, kind, count = REQUEST.unpack_from(frame)
         signal.alarm(GUARD_SECONDS)
-        last = b""
-        for first, second in pairs(memoryview(frame)[REQUEST.size :], count):
-            if last:
-                connection.sendall(last)
-            last = packed(answer(kind, first, second))
-        connection.sendall(last + packed(Answer(END, bytes([memory.held() > RETIREMENT_MEMORY]))))
+        ready = bytearray()
+        for kind, first, second in items(frame):
+            ready += packed(answer(kind, first, second))
+            if len(ready) > FLUSH_BYTES:
+                connection.sendall(ready)
+                ready.clear()
+        connection.sendall(ready + packed(Answer(END, bytes([memory.held() > RETIREMENT_MEMORY]))))
         signal.alarm(0)
 
 

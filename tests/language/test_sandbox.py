@@ -10,7 +10,7 @@ import platform
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ def asked(text: str, dot: Any = None, **variables: Any) -> Evaluation:
 async def value(
     sandbox: Sandbox, text: str, dot: Any = None, *, account: UUID = ACCOUNT, **variables: Any
 ) -> Any:
-    (found,) = await sandbox.evaluate(account, [asked(text, dot, **variables)])
+    (found,) = await sandbox.answer(account, [asked(text, dot, **variables)])
     return found
 
 
@@ -115,7 +115,7 @@ async def test_a_program_gives_its_first_value(sandbox: Sandbox, text: str, dot:
 async def test_variables_of_the_place_are_bound_and_absent_ones_are_null(sandbox: Sandbox) -> None:
     assert await value(sandbox, "$context.x + $item", None, context={"x": 1}, item=2) == 3
     unbound = Evaluation(expression("[$context]", ["context"]), None, {})
-    assert await sandbox.evaluate(ACCOUNT, [unbound]) == [[None]]
+    assert await sandbox.answer(ACCOUNT, [unbound]) == [[None]]
 
 
 @pytest.mark.parametrize("text", ["empty", "(.a)?", "select(false)", "inputs"])
@@ -155,7 +155,7 @@ async def test_a_template_is_one_program_and_names_the_leaf_that_fails(sandbox: 
     }
     made = template(fields, [])
     good = template({**fields, "a/b": ["${ [.a] }"]}, [])
-    failure, answer = await sandbox.evaluate(
+    failure, answer = await sandbox.answer(
         ACCOUNT, [Evaluation(made, {"a": 1}, {}), Evaluation(good, {"a": 1}, {})]
     )
     assert failure == ExpressionFailure("expression failed", '/a~1b/0: {"a":1}')
@@ -165,10 +165,10 @@ async def test_a_template_is_one_program_and_names_the_leaf_that_fails(sandbox: 
 async def test_answers_come_in_the_order_of_the_questions_however_many(sandbox: Sandbox) -> None:
     numbers = list(range(150))
     asked_for = [asked(". + 1" if number % 3 else ".", number) for number in numbers]
-    assert await sandbox.evaluate(ACCOUNT, asked_for) == [
+    assert await sandbox.answer(ACCOUNT, asked_for) == [
         number + 1 if number % 3 else number for number in numbers
     ]
-    assert await sandbox.evaluate(ACCOUNT, []) == []
+    assert await sandbox.answer(ACCOUNT, []) == []
 
 
 # --- What a program cannot reach ------------------------------------------------------------------------------------
@@ -255,7 +255,7 @@ async def test_input_and_output_have_a_size_limit(sandbox: Sandbox) -> None:
     assert await value(sandbox, f'"y" * {OUTPUT_LIMIT_BYTES - 6} | length') == OUTPUT_LIMIT_BYTES - 6
     assert title(await value(sandbox, f'"y" * {OUTPUT_LIMIT_BYTES}')) == "output size limit"
     three = [asked("length", text)] * 3  # too much for one frame, so it travels in several
-    assert await sandbox.evaluate(ACCOUNT, three) == [len(text)] * 3
+    assert await sandbox.answer(ACCOUNT, three) == [len(text)] * 3
 
 
 async def test_data_that_is_no_text_fails_before_it_is_sent(sandbox: Sandbox) -> None:
@@ -268,7 +268,7 @@ async def test_data_that_is_no_text_fails_before_it_is_sent(sandbox: Sandbox) ->
 
 
 async def test_in_a_frame_of_several_only_the_program_to_blame_fails(sandbox: Sandbox) -> None:
-    found = await sandbox.evaluate(
+    found = await sandbox.answer(
         ACCOUNT, [asked("1 + 1"), asked(ENDLESS), asked("2 + 2"), asked('"a" * 1e9'), asked("3 + 3")]
     )
     assert [found[0], found[2], found[4]] == [2, 4, 6]
@@ -435,7 +435,7 @@ async def test_whoever_waits_is_refused_while_no_worker_starts_and_served_once_o
 def test_it_runs_on_uvloop_as_well() -> None:
     async def main() -> Any:
         async with Sandbox(size=1) as sandbox:
-            return await sandbox.evaluate(ACCOUNT, [asked(". + 1", 1), asked(ENDLESS), asked("2 + 2")])
+            return await sandbox.answer(ACCOUNT, [asked(". + 1", 1), asked(ENDLESS), asked("2 + 2")])
 
     first, second, third = uvloop.run(main())
     assert (first, title(second), third) == (2, "time limit", 4)
@@ -699,8 +699,8 @@ async def test_nothing_else_is_read_out_of_a_worker(sandbox: Sandbox) -> None:
     asked_for = asked(". + 1", 1)
     assert title(encoding.value_of(wire.Answer(wire.VALUE, b"7"), asked_for)) == "expression failed"
     assert title(encoding.value_of(wire.Answer(wire.VALUE, b"\xff"), asked_for)) == "expression failed"
-    assert title(encoding.read_violations(wire.Answer(wire.VALUE, b'[{"path": 3}]'))) == "schema failed"
-    assert title(encoding.read_violations(wire.Answer(wire.TOO_LARGE, b""))) == "output size limit"
+    assert title(encoding.violations_of(wire.Answer(wire.VALUE, b'[{"path": 3}]'))) == "schema failed"
+    assert title(encoding.violations_of(wire.Answer(wire.TOO_LARGE, b""))) == "output size limit"
 
 
 async def test_what_takes_too_long_to_check_is_said_to(
@@ -730,29 +730,29 @@ async def test_a_worker_ends_itself_when_nobody_does(tmp_path: Path, monkeypatch
 # --- The worker's program, in this process --------------------------------------------------------------------------
 
 
-def conversation(frames: Sequence[bytes]) -> list[wire.Answer]:
-    """What a worker answers; it ends with the process, so it runs in a forked one in the sandbox, and here in parts."""
-    answers = []
-    for frame in frames:
-        _, kind, count = wire.REQUEST.unpack_from(frame)
-        pairs = wire.pairs(memoryview(frame)[wire.REQUEST.size :], count)
-        answers += [wire.answer(kind, first, second) for first, second in pairs]
-    return answers
+def conversation(*items: wire.Item) -> list[wire.Answer]:
+    """What a worker answers to a frame."""
+    return [wire.answer(*item) for item in wire.items(processing.framed(items))]
 
 
 def test_frames_are_read_as_they_were_written() -> None:
-    frame = processing.framed(wire.EVALUATE, [(b".", b"1"), ("é".encode(), b"")])
-    assert list(wire.pairs(memoryview(frame)[wire.REQUEST.size :], 2)) == [(".", "1"), ("é", "")]
-    assert conversation([processing.framed(wire.EVALUATE, [(b"[.] | tojson", b"1.10")])]) == [
-        wire.Answer(wire.VALUE, b"[1.10]")
-    ]
-    assert conversation([processing.framed(wire.COMPILE, [(b"1 +", b"")])])[0].status == wire.FAILED
-    assert conversation([processing.framed(wire.CHECK_SCHEMA, [(b"{}", b"")])]) == [
-        wire.Answer(wire.VALUE, b"")
-    ]
-    assert conversation([processing.framed(wire.VALIDATE, [(b"{}", b"1")])]) == [
-        wire.Answer(wire.VALUE, b"[]")
-    ]
+    frame = processing.framed(
+        [wire.Item(wire.EVALUATE, b".", b"1"), wire.Item(wire.VALIDATE, "é".encode(), b"")]
+    )
+    assert list(wire.items(frame)) == [(wire.EVALUATE, ".", "1"), (wire.VALIDATE, "é", "")]
+
+
+def test_a_frame_may_hold_work_of_every_kind() -> None:
+    program, compiled, schema, fitting = conversation(
+        wire.Item(wire.EVALUATE, b"[.] | tojson", b"1.10"),
+        wire.Item(wire.COMPILE, b"1 +", b""),
+        wire.Item(wire.CHECK_SCHEMA, b"{}", b""),
+        wire.Item(wire.VALIDATE, b"{}", b"1"),
+    )
+    assert program == wire.Answer(wire.VALUE, b"[1.10]")
+    assert compiled.status == wire.FAILED
+    assert schema == wire.Answer(wire.VALUE, b"")
+    assert fitting == wire.Answer(wire.VALUE, b"[]")
 
 
 @pytest.mark.parametrize(
@@ -766,16 +766,14 @@ def test_frames_are_read_as_they_were_written() -> None:
     ],
 )
 def test_a_bad_schema_is_answered_in_one_sentence(schema: bytes, expected: bytes) -> None:
-    (found,) = conversation([processing.framed(wire.CHECK_SCHEMA, [(schema, b"")])])
+    (found,) = conversation(wire.Item(wire.CHECK_SCHEMA, schema, b""))
     assert found.status == wire.FAILED
     assert expected in found.payload
 
 
 def test_a_result_that_is_too_long_is_left_out() -> None:
     program = f'"y" * {OUTPUT_LIMIT_BYTES} | tojson'.encode()
-    assert conversation([processing.framed(wire.EVALUATE, [(program, b"1")])]) == [
-        wire.Answer(wire.TOO_LARGE, b"")
-    ]
+    assert conversation(wire.Item(wire.EVALUATE, program, b"1")) == [wire.Answer(wire.TOO_LARGE, b"")]
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the filter is written for one architecture")

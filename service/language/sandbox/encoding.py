@@ -8,7 +8,7 @@ import msgspec
 
 from service.language import sandbox_worker as wire
 from service.language.expressions import FAILED, Evaluation, ExpressionFailure, assembled, document
-from service.language.questions import Violation
+from service.language.questions import Question, Validation, Violation
 from service.language.sandbox.limits import (
     DEPTH_LIMIT,
     INPUT_LIMIT,
@@ -25,30 +25,39 @@ FRAME_LIMIT: Final = 64
 # --- Into a frame ---------------------------------------------------------------------------------------------------
 
 
-def frame_size(pairs: Sequence[tuple[bytes, bytes]], start: int) -> int:
-    """How many pairs from `start` on go into one frame: at least one."""
-    size = 0
-    total = 0
-    for program, data in pairs[start : start + FRAME_LIMIT]:
-        total += len(program) + len(data)
+def frame_size(items: Sequence[wire.Item], start: int) -> int:
+    """How many items from `start` on go into one frame: at least one."""
+    size = total = 0
+    for _, first, second in items[start : start + FRAME_LIMIT]:
+        total += len(first) + len(second)
         if size and total > INPUT_LIMIT_BYTES:
             break
         size += 1
     return size
 
 
-def prepared(evaluation: Evaluation) -> tuple[bytes, bytes] | ExpressionFailure | None:
-    """Program and input of an evaluation as texts; None when it needs no program."""
-    program = evaluation.expression.program
-    if program is None:
-        return None
+def item_of(question: Question) -> wire.Item | ExpressionFailure:
+    """A question as a worker gets it; a failure when it cannot be sent."""
+    return evaluation_item(question) if isinstance(question, Evaluation) else validation_item(question)
+
+
+def evaluation_item(evaluation: Evaluation) -> wire.Item | ExpressionFailure:
+    """The program of an evaluation and its input."""
     try:
         data = document(evaluation)
-        text = program.encode()
+        text = (evaluation.expression.program or "").encode()
     except (UnicodeEncodeError, ValueError, TypeError, RecursionError) as error:
         return unreadable(error)
     size = max(len(text), len(data))
-    return (text, data) if size <= INPUT_LIMIT_BYTES else too_much(size)
+    return wire.Item(wire.EVALUATE, text, data) if size <= INPUT_LIMIT_BYTES else too_much(size)
+
+
+def validation_item(validation: Validation) -> wire.Item | ExpressionFailure:
+    """A schema and a value."""
+    schema, value = encoded(validation.schema), encoded(validation.value)
+    if isinstance(schema, ExpressionFailure):
+        return schema
+    return value if isinstance(value, ExpressionFailure) else wire.Item(wire.VALIDATE, schema, value)
 
 
 def encoded(value: Any) -> bytes | ExpressionFailure:
@@ -77,10 +86,15 @@ def too_much(size: int) -> ExpressionFailure:
 # --- Out of a frame -------------------------------------------------------------------------------------------------
 
 
-def value_of(answer: Any, evaluation: Evaluation) -> Any:
-    """The value that a worker's answer stands for."""
+def answer_of(answer: wire.Answer | ExpressionFailure, question: Question) -> Any:
+    """What a worker's answer says to a question."""
     if isinstance(answer, ExpressionFailure):
         return answer
+    return value_of(answer, question) if isinstance(question, Evaluation) else violations_of(answer)
+
+
+def value_of(answer: wire.Answer, evaluation: Evaluation) -> Any:
+    """The value that a worker's answer stands for."""
     if answer.status == wire.TOO_LARGE:
         return ExpressionFailure(OUTPUT_LIMIT, f"the result has more than {OUTPUT_LIMIT_BYTES} bytes")
     if answer.status != wire.VALUE:
@@ -125,7 +139,7 @@ def is_shallow(text: bytes, value: Any) -> bool:
     return False
 
 
-def read_violations(answer: wire.Answer) -> list[Violation] | ExpressionFailure:
+def violations_of(answer: wire.Answer) -> list[Violation] | ExpressionFailure:
     """The violations in a worker's answer."""
     if answer.status == wire.VALUE:
         with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -1,6 +1,6 @@
 """The pool of workers, and the queue before it.
 
-How a frame travels: `Sandbox.evaluate` → `round_trips` (splits, retries) → `exchange` (waits for its account's turn) →
+How a frame travels: `Sandbox.answer` → `round_trips` (splits, retries) → `exchange` (waits for its account's turn) →
 `Worker.begin` (writes, starts the clock) → `Worker.data_received` … → `Sandbox.finished`. Nothing of that depends on the
 task that waits: when it is cancelled, the worker still finishes its frame and the answer is dropped.
 """
@@ -11,15 +11,15 @@ import os
 import socket
 from collections import Counter, OrderedDict, deque
 from collections.abc import Sequence
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 from uuid import UUID
 
 from service.language import sandbox_worker as wire
 from service.language import schemas
 from service.language.expressions import Evaluation, Expression, ExpressionFailure, assembled
-from service.language.questions import Violation
+from service.language.questions import Question, Validation, Violation, ask
 from service.language.sandbox.compiling import compilations, compile_problem, misplaced
-from service.language.sandbox.encoding import encoded, frame_size, prepared, read_violations, value_of
+from service.language.sandbox.encoding import answer_of, encoded, frame_size, item_of
 from service.language.sandbox.limits import WORKER_LOST
 from service.language.sandbox.process import Outcome, Request, SandboxUnavailableError, Worker, spawned
 
@@ -162,11 +162,11 @@ class Sandbox:
 
     # --- Turns ---
 
-    async def exchange(self, account_id: UUID, kind: int, pairs: Sequence[tuple[bytes, bytes]]) -> Outcome:
+    async def exchange(self, account_id: UUID, items: Sequence[wire.Item]) -> Outcome:
         """Have one frame worked on when it is the account's turn."""
         if not self._running:
             raise SandboxUnavailableError("the sandbox is not running")
-        request = Request(account_id, kind, pairs, asyncio.get_running_loop().create_future())
+        request = Request(account_id, items, asyncio.get_running_loop().create_future())
         self._waiting.setdefault(account_id, deque()).append(request)
         self._dispatch()
         return await request.future
@@ -205,49 +205,70 @@ class Sandbox:
         self._release(request.account_id)
 
     async def round_trips(
-        self, account_id: UUID, kind: int, pairs: Sequence[tuple[bytes, bytes]]
-    ) -> list[Any]:
-        """An `Answer` or `ExpressionFailure` for each pair: one frame when all goes well.
+        self, account_id: UUID, items: Sequence[wire.Item]
+    ) -> list[wire.Answer | ExpressionFailure]:
+        """An answer or failure for each item: one frame when all goes well.
 
-        A frame that ended early is continued after the pair that ended it.
+        When one item of several has cost the worker its life, those without an answer go again, each in a frame of its
+        own: so only the one to blame fails, and many that are slow together have a second each.
         """
-        answers: list[Any] = []
+        answers: list[wire.Answer | ExpressionFailure] = []
         retries = LOST_RETRIES
-        while len(answers) < len(pairs):
-            size = frame_size(pairs, len(answers))
-            outcome = await self.exchange(account_id, kind, pairs[len(answers) : len(answers) + size])
+        suspects_end = 0
+        while (start := len(answers)) < len(items):
+            size = 1 if start < suspects_end else frame_size(items, start)
+            outcome = await self.exchange(account_id, items[start : start + size])
             answers += outcome.answers
-            if outcome.failure is not None:
+            missing = size - len(outcome.answers)
+            if outcome.failure is not None and missing > 1:
+                suspects_end = start + size
+            elif outcome.failure is not None and missing:
                 answers.append(outcome.failure)
-            elif outcome.lost and retries:
+            elif outcome.lost and missing and retries:
                 retries -= 1
-            elif outcome.lost:
+            elif outcome.lost and missing:
                 answers.append(ExpressionFailure(WORKER_LOST, "the evaluator was ended from outside"))
-        return answers[: len(pairs)]
+        return answers
 
     # --- Verbs ---
 
-    async def evaluate(self, account_id: UUID, evaluations: Sequence[Evaluation]) -> list[Any]:
-        """The value or `ExpressionFailure` of each evaluation, in one frame if they fit into one."""
-        answers: list[Any] = [None] * len(evaluations)
-        pairs: list[tuple[bytes, bytes]] = []
+    async def answer(self, account_id: UUID, questions: Sequence[Question]) -> list[Any]:
+        """The answer to each question, all of them in one frame if they fit into one.
+
+        An `Evaluation` is answered with its value, a `Validation` with its `Violation`s (100 at the most), and either with
+        an `ExpressionFailure` that names what went wrong or which limit was met (contract, 3.5 and 11.4).
+
+        Raises:
+            SandboxUnavailableError: no worker runs.
+        """
+        answers: list[Any] = [None] * len(questions)
+        items: list[wire.Item] = []
         sent: list[int] = []
-        for index, evaluation in enumerate(evaluations):
-            pair = prepared(evaluation)
-            if isinstance(pair, tuple):
-                pairs.append(pair)
+        for index, question in enumerate(questions):
+            if isinstance(question, Evaluation) and question.expression.program is None:
+                answers[index] = assembled(question, ())
+            elif isinstance(item := item_of(question), wire.Item):
+                items.append(item)
                 sent.append(index)
             else:
-                answers[index] = pair if pair is not None else assembled(evaluation, ())
-        for index, answer in zip(sent, await self.round_trips(account_id, wire.EVALUATE, pairs), strict=True):
-            answers[index] = value_of(answer, evaluations[index])
+                answers[index] = item
+        for index, answer in zip(sent, await self.round_trips(account_id, items), strict=True):
+            answers[index] = answer_of(answer, questions[index])
         return answers
+
+    async def evaluate(self, account_id: UUID, evaluations: Sequence[Evaluation]) -> list[Any]:
+        """The value or `ExpressionFailure` of each evaluation."""
+        return await self.answer(account_id, evaluations)
 
     async def compile(self, account_id: UUID, expressions: Sequence[Expression]) -> list[str | None]:
         """What is wrong with each expression, with line and column in the author's own text; None if it compiles."""
         checks = [list(compilations(subject)) for subject in expressions]
-        programs = [(program.encode(errors="replace"), b"") for each in checks for _, program in each]
-        answers = iter(await self.round_trips(account_id, wire.COMPILE, programs))
+        programs = [
+            wire.Item(wire.COMPILE, program.encode(errors="replace"), b"")
+            for each in checks
+            for _, program in each
+        ]
+        answers = iter(await self.round_trips(account_id, programs))
         found: list[str | None] = []
         for subject, each in zip(expressions, checks, strict=True):
             problems = [misplaced(subject)]
@@ -260,7 +281,7 @@ class Sandbox:
         text = encoded(schema)
         if isinstance(text, ExpressionFailure):
             return text.detail
-        (answer,) = await self.round_trips(account_id, wire.CHECK_SCHEMA, [(text, b"")])
+        (answer,) = await self.round_trips(account_id, [wire.Item(wire.CHECK_SCHEMA, text, b"")])
         if isinstance(answer, ExpressionFailure):
             return f"the schema cannot be checked: {answer.title}, {answer.detail}"
         return None if answer.status == wire.VALUE else str(answer.payload.decode(errors="replace"))
@@ -272,15 +293,6 @@ class Sandbox:
     async def validate(
         self, account_id: UUID, schema: Any, value: Any
     ) -> list[Violation] | ExpressionFailure:
-        """Every way in which a value does not fit a schema, up to 100 of them; see `fits` for what costs no round trip."""
-        text, data = encoded(schema), encoded(value)
-        if isinstance(text, ExpressionFailure):
-            return text
-        if isinstance(data, ExpressionFailure):
-            return data
-        if self.fits(schema, value):
-            return []
-        (answer,) = await self.round_trips(account_id, wire.VALIDATE, [(text, data)])
-        if isinstance(answer, ExpressionFailure):
-            return answer
-        return read_violations(answer)
+        """Every way in which a value does not fit a schema; a tame one that it fits costs no round trip."""
+        (found,) = await ask(self, account_id, [Validation(schema, value)])
+        return cast("list[Violation] | ExpressionFailure", found)

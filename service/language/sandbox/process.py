@@ -45,19 +45,12 @@ class Outcome(msgspec.Struct):
 class Request:
     """A frame on its way: its bytes, what has come back, and who waits for it."""
 
-    __slots__ = ("account_id", "answers", "count", "frame", "future", "kind")
+    __slots__ = ("account_id", "answers", "count", "frame", "future")
 
-    def __init__(
-        self,
-        account_id: UUID,
-        kind: int,
-        pairs: Sequence[tuple[bytes, bytes]],
-        future: asyncio.Future[Outcome],
-    ) -> None:
+    def __init__(self, account_id: UUID, items: Sequence[wire.Item], future: asyncio.Future[Outcome]) -> None:
         self.account_id = account_id
-        self.kind = kind
-        self.count = len(pairs)
-        self.frame = framed(kind, pairs)
+        self.count = len(items)
+        self.frame = framed(items)
         self.answers: list[wire.Answer] = []
         self.future = future
 
@@ -86,15 +79,13 @@ def spawned(connection: socket.socket) -> subprocess.Popen[bytes]:
     )
 
 
-def framed(kind: int, pairs: Sequence[tuple[bytes, bytes]]) -> bytes:
+def framed(items: Sequence[wire.Item]) -> bytes:
     """A frame of work as bytes."""
     parts = [b""]
-    for pair in pairs:
-        for text in pair:
-            parts.append(wire.SIZE.pack(len(text)))
-            parts.append(text)
+    for kind, first, second in items:
+        parts += (wire.ITEM.pack(kind, len(first), len(second)), first, second)
     length = sum(map(len, parts)) + wire.REQUEST.size - wire.SIZE.size
-    parts[0] = wire.REQUEST.pack(length, kind, len(pairs))
+    parts[0] = wire.REQUEST.pack(length, len(items))
     return b"".join(parts)
 
 
@@ -124,7 +115,8 @@ class Worker(asyncio.Protocol):
         self.programs_run = 0
         self.transport: asyncio.Transport | None = None
         self._buffer = bytearray()
-        self._clock: asyncio.TimerHandle | None = None
+        self._deadline: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._killed = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -139,23 +131,48 @@ class Worker(asyncio.Protocol):
         self.transport.write(request.frame)
 
     def allow(self, seconds: float) -> None:
-        """Start the clock."""
-        self._clock = self.loop.call_later(seconds, self.kill, TOO_SLOW)
+        """Start the clock. The timer of an earlier frame serves again: most frames take less time than to set one."""
+        self._deadline = self.loop.time() + seconds
+        if self._timer is None:
+            self._timer = self.loop.call_at(self._deadline, self._look_at_the_clock)
+
+    def _look_at_the_clock(self) -> None:
+        self._timer = None
+        if self._deadline is None:
+            return
+        if self.loop.time() < self._deadline:
+            self._timer = self.loop.call_at(self._deadline, self._look_at_the_clock)
+        else:
+            self.kill(TOO_SLOW)
+
+    def _stop_the_clock(self) -> None:
+        self._deadline = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def data_received(self, data: bytes) -> None:
-        """Take in the answers that are complete."""
-        self._buffer += data
-        while len(self._buffer) >= wire.ANSWER.size and not self._killed:
-            size, status = wire.ANSWER.unpack_from(self._buffer)
+        """Take in the answers that are complete; most packets are a whole frame's."""
+        if not self._buffer:
+            self._buffer += data[self._read(data) :]
+        else:
+            self._buffer += data
+            del self._buffer[: self._read(self._buffer)]
+
+    def _read(self, data: bytes | bytearray) -> int:
+        """Take the complete answers at the beginning of `data`, and tell how many bytes they were."""
+        start = 0
+        while len(data) - start >= wire.ANSWER.size and not self._killed:
+            size, status = wire.ANSWER.unpack_from(data, start)
             if size > OUTPUT_LIMIT_BYTES:
                 self.kill(UNREADABLE)
-                return
-            end = wire.ANSWER.size + size
-            if len(self._buffer) < end:
-                return
-            payload = bytes(self._buffer[wire.ANSWER.size : end])
-            del self._buffer[:end]
-            self._take(wire.Answer(status, payload))
+                break
+            end = start + wire.ANSWER.size + size
+            if len(data) < end:
+                break
+            self._take(wire.Answer(status, bytes(data[start + wire.ANSWER.size : end])))
+            start = end
+        return start
 
     def _take(self, answer: wire.Answer) -> None:
         request = self.request
@@ -175,7 +192,7 @@ class Worker(asyncio.Protocol):
         if self.ready.done() or answer.status not in (wire.READY, wire.REFUSED):
             self.kill(UNREADABLE)
         elif answer.status == wire.READY:
-            self._stop_clock()
+            self._stop_the_clock()
             self.ready.set_result(msgspec.json.decode(answer.payload, type=list[str]))
         else:
             reason = answer.payload.decode(errors="replace")
@@ -184,20 +201,15 @@ class Worker(asyncio.Protocol):
             )
 
     def _end(self, request: Request, *, retire: bool) -> None:
-        self._stop_clock()
+        self._deadline = None
         self.request = None
         self.programs_run += request.count
         request.settle(Outcome(request.answers))
         self.employer.finished(self, request, retire=retire or self.programs_run >= RECYCLE_AFTER)
 
-    def _stop_clock(self) -> None:
-        if self._clock is not None:
-            self._clock.cancel()
-            self._clock = None
-
     def kill(self, verdict: ExpressionFailure | None) -> None:
         """End the process; the program that is running, if any, fails with the verdict."""
-        self._stop_clock()
+        self._stop_the_clock()
         if not self._killed:
             self._killed = True
             self.verdict = verdict
@@ -208,7 +220,7 @@ class Worker(asyncio.Protocol):
 
     def connection_lost(self, _error: Exception | None) -> None:
         """The process has ended, or is about to."""
-        self._stop_clock()
+        self._stop_the_clock()
         self.employer.lost(self)
 
     def cause(self) -> ExpressionFailure | None:

@@ -5,11 +5,11 @@ import asyncpg
 from tenancy.postgres import connected
 from tests.tenancy.databases import superuser
 
-# Failures are counted, which is the one thing that a refusal may change; the queue's tables live a life of their own.
+# Failures are counted, which is the one thing that a refusal may change.
 TABLES = """
 SELECT relname FROM pg_class
 WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace
-  AND relname <> 'throttle' AND relname NOT LIKE 'pgqueuer%'
+  AND relname <> 'throttle'
 ORDER BY relname
 """
 

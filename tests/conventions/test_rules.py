@@ -152,7 +152,7 @@ RULES = [
     ),
     Rule(
         "language-is-pure",
-        never_imports("piccolo", "asyncpg", "pgqueuer", "tenancy", "auth", "service.tables", "service.engine", "service.settings"),
+        never_imports("piccolo", "asyncpg", "tenancy", "auth", "service.tables", "service.engine", "service.settings"),
         within_folder("service/language/"),
         "service/language/document.py",
         good="from service.language.errors import Problem\n",
@@ -161,7 +161,7 @@ RULES = [
     Rule(
         "interpreter-is-pure",
         never_imports(
-            *("piccolo", "asyncpg", "pgqueuer", "tenancy", "auth", "service.tables", "service.settings", "time", "random"),
+            *("piccolo", "asyncpg", "tenancy", "auth", "service.tables", "service.settings", "time", "random"),
             *("service.engine.worker", "service.engine.queue", "service.engine.events", "service.engine.definitions"),
         ),
         lambda path: path in PURE_ENGINE,

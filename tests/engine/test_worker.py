@@ -18,6 +18,7 @@ import httpx
 import msgspec
 import pytest
 
+from service.engine.egress import Egress
 from service.engine.queue import Job
 from service.engine.worker import Worker
 from service.language.sandbox import Sandbox
@@ -72,16 +73,15 @@ async def sleeping(client: httpx.AsyncClient, world: World) -> str:
 async def test_a_job_that_runs_twice_changes_nothing_at_any_stage(
     client: httpx.AsyncClient, world: World, stages: str
 ) -> None:
-    worker = Worker(world.acme.sandbox)
+    worker = Worker(world.acme.sandbox, Egress())
     await unchanged_by(worker, world.acme, stages, "start", "continue", "event")
 
     (wait,) = await timers(world.acme, stages)
     wake = job(world.acme, stages, "timer", wait)
-    await worker.advance(
-        wake
-    )  # early, as far as the clock goes, but this is what a fired timer is to the worker
+    # Early, as far as the clock goes, but this is what a fired timer is to the worker.
+    await worker.advance(world.acme.id, [wake])
     assert await timers(world.acme, stages) == []
-    assert (await told(world.acme, stages)) == {"instance.triggered": 1, "instance.started": 1}
+    assert (await told(world.acme, stages)) == {"instance.triggered": 1}
     await unchanged_by(worker, world.acme, stages, "start", "continue", "event", "timer", wait=wait)
 
     await send(client, world.acme, stages)
@@ -95,8 +95,9 @@ async def test_workers_that_race_for_one_job_advance_once(
 ) -> None:
     (wait,) = await timers(world.acme, stages)
     before = await row_of(world.acme, stages)
-    workers = [Worker(world.acme.sandbox) for _ in range(6)]
-    await asyncio.gather(*(worker.advance(job(world.acme, stages, "timer", wait)) for worker in workers))
+    workers = [Worker(world.acme.sandbox, Egress()) for _ in range(6)]
+    fired = job(world.acme, stages, "timer", wait)
+    await asyncio.gather(*(worker.advance(world.acme.id, [fired]) for worker in workers))
     after = await row_of(world.acme, stages)
     assert after["sequence"] == before["sequence"] + 1
     assert after["last_completed_step"] == 1
@@ -109,7 +110,7 @@ async def test_cancel_that_races_with_an_advance_ends_the_instance_for_good(
     client: httpx.AsyncClient, world: World
 ) -> None:
     await world.acme.publish(STAGES)
-    worker = Worker(world.acme.sandbox)
+    worker = Worker(world.acme.sandbox, Egress())
     for round_ in range(8):
         url = await sleeping(client, world)
         (wait,) = await timers(world.acme, url)
@@ -118,7 +119,9 @@ async def test_cancel_that_races_with_an_advance_ends_the_instance_for_good(
             await asyncio.sleep(pause)
             return await client.post(f"{url}/actions/cancel", headers=bearer(world.acme.admin))
 
-        answer, _ = await asyncio.gather(cancelled(), worker.advance(job(world.acme, url, "timer", wait)))
+        answer, _ = await asyncio.gather(
+            cancelled(), worker.advance(world.acme.id, [job(world.acme, url, "timer", wait)])
+        )
         assert answer.status_code == 200
         row = await row_of(world.acme, url)
         assert (row["status"], row["state"]) == ("cancelled", None)
@@ -131,7 +134,7 @@ async def test_an_event_that_comes_during_an_advance_is_not_forgotten(
     client: httpx.AsyncClient, world: World, stages: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its own job runs while the instance still sleeps; only the advance that ends the sleep can see to it."""
-    worker = Worker(world.acme.sandbox)
+    worker = Worker(world.acme.sandbox, Egress())
     loaded, go_on = asyncio.Event(), asyncio.Event()
     advanced = worker._advanced
 
@@ -142,7 +145,7 @@ async def test_an_event_that_comes_during_an_advance_is_not_forgotten(
 
     monkeypatch.setattr(worker, "_advanced", held)
     (wait,) = await timers(world.acme, stages)
-    advance = asyncio.create_task(worker.advance(job(world.acme, stages, "timer", wait)))
+    advance = asyncio.create_task(worker.advance(world.acme.id, [job(world.acme, stages, "timer", wait)]))
     await loaded.wait()
     await send(client, world.acme, stages)
     await eventually(queue_is_empty)  # the event's job has found a sleeping instance, and done nothing
@@ -180,7 +183,7 @@ async def test_more_tasks_than_one_advance_may_run_go_on_in_another_job(
     instance = await until(client, world.acme, url, seconds=LIMIT, workflow_status="Completed")
     assert instance["output"] == {"n": 700}
     assert (await row_of(world.acme, url))["sequence"] >= 2
-    assert (await told(world.acme, url))["instance.started"] == 1
+    assert (await told(world.acme, url))["instance.completed"] == 1
 
 
 async def test_a_fault_of_the_engine_ends_the_instance_with_a_runtime_error(
@@ -189,6 +192,7 @@ async def test_a_fault_of_the_engine_ends_the_instance_with_a_runtime_error(
     def broken(*_: Any) -> Iterator[Any]:
         raise ZeroDivisionError
 
+    monkeypatch.setattr("service.operations.starting.advance", broken)
     monkeypatch.setattr("service.engine.worker.advance", broken)
     url = await trigger(client, world.acme, "greeting", {"who": "Ada"})
     await until(client, world.acme, url, workflow_status="Failed")
@@ -203,17 +207,18 @@ async def test_a_job_that_fails_for_a_reason_nobody_thought_of_comes_back(
 ) -> None:
     """A job that is lost leaves its instance behind for ever."""
     failures = iter([ZeroDivisionError])
-    follow_up = sys.modules["service.engine.worker"].follow_up
+    store = sys.modules["service.engine.worker"].store
 
-    async def failing(*arguments: Any) -> None:
+    async def failing(*arguments: Any) -> Any:
         for failure in failures:
             raise failure
-        await follow_up(*arguments)
+        return await store(*arguments)
 
-    monkeypatch.setattr("service.engine.worker.follow_up", failing)
+    monkeypatch.setattr("service.operations.starting.known", lambda _: None)  # a worker begins it
+    monkeypatch.setattr("service.engine.worker.store", failing)
     url = await trigger(client, world.acme, "greeting", {"who": "Ada"})
     await until(client, world.acme, url, seconds=LIMIT, workflow_status="Completed")
-    assert (await told(world.acme, url))["instance.started"] == 1
+    assert (await told(world.acme, url))["instance.completed"] == 1
 
 
 async def test_instances_end_though_every_connection_was_cut(client: httpx.AsyncClient, world: World) -> None:
@@ -234,7 +239,7 @@ async def test_instances_end_though_every_connection_was_cut(client: httpx.Async
         )
     for url in urls:
         counts = await told(world.acme, url)
-        assert (counts["instance.started"], counts["instance.completed"]) == (1, 1)
+        assert (counts["instance.triggered"], counts["instance.completed"]) == (1, 1)
 
 
 # --- Workers of their own -----------------------------------------------------------------------------------------
@@ -322,7 +327,7 @@ async def test_a_killed_workers_instances_go_on_with_another_worker(cell: Cell) 
         await eventually(lambda: all_ended(connection), TAKE_OVER - (time.monotonic() - killed_at))
         counts = await connection.fetch(
             "SELECT status, expires_at - started_at AS lifetime, last_completed_step,"
-            " (SELECT count(*) FROM event WHERE instance_id = instance.id AND type = 'instance.started') AS started,"
+            " (SELECT count(*) FROM event WHERE instance_id = instance.id AND type = 'instance.triggered') AS started,"
             " (SELECT count(*) FROM event WHERE instance_id = instance.id AND type = 'instance.completed') AS ended"
             " FROM instance"
         )
@@ -342,7 +347,7 @@ async def worker_count(connection: asyncpg.Connection, wanted: int) -> bool:
     """Say whether so many workers ask for jobs."""
     asking = (
         "SELECT count(*) >= $1 FROM pg_stat_activity WHERE datname = current_database() AND usename = 'tutti_app'"
-        " AND query ILIKE '%pgqueuer%'"
+        " AND query ILIKE 'LISTEN%' OR query = 'SELECT 1'"
     )
     return bool(await connection.fetchval(asking, wanted))
 
@@ -397,7 +402,7 @@ async def unchanged_by(worker: Worker, of: Tenant, url: str, *reasons: str, wait
     """Run jobs that mean nothing to the instance any more, and see that nothing becomes of them."""
     before = (await row_of(of, url), await timers(of, url), await told(of, url))
     for reason in reasons:
-        await worker.advance(job(of, url, reason, wait if reason == "timer" else 0))
+        await worker.advance(of.id, [job(of, url, reason, wait if reason == "timer" else 0)])
         assert (await row_of(of, url), await timers(of, url), await told(of, url)) == before, reason
 
 
@@ -412,7 +417,7 @@ async def send(client: httpx.AsyncClient, of: Tenant, url: str) -> None:
 async def queue_is_empty() -> bool:
     """Say whether no job is left."""
     async with connected(superuser()) as connection:
-        return not await connection.fetchval("SELECT count(*) FROM pgqueuer")
+        return not await connection.fetchval("SELECT count(*) FROM job")
 
 
 async def eventually(happened: Callable[[], Awaitable[object]], seconds: float = LIMIT) -> None:
@@ -427,7 +432,7 @@ async def test_a_worker_that_is_told_to_stop_gives_slow_jobs_back(
 ) -> None:
     """Expressions that use up their second each neither hold up a stop nor cost an instance its job."""
     await world.acme.publish(document("endless", [{"loop": {"set": "${ def f: f; f }"}}]))
-    async with Sandbox(2) as sandbox, Worker(sandbox, concurrency=4).running():
+    async with Sandbox(2) as sandbox, Egress() as egress, Worker(sandbox, egress).running():
         for _ in range(40):
             await trigger(client, world.acme, "endless", {})
         await asyncio.sleep(0.5)
@@ -436,7 +441,7 @@ async def test_a_worker_that_is_told_to_stop_gives_slow_jobs_back(
     async with rows_of(world.acme.id) as connection:
         stranded = await connection.fetchval(
             "SELECT count(*) FROM instance WHERE ended_at IS NULL AND NOT EXISTS"
-            " (SELECT FROM pgqueuer WHERE convert_from(payload, 'UTF8') LIKE '%' || instance.id || '%')"
+            " (SELECT FROM job WHERE job.instance_id = instance.id)"
         )
     assert stranded == 0
 

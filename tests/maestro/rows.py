@@ -29,7 +29,7 @@ async def digest(accounts: Iterable[UUID]) -> dict[str, Any]:
     """Count and digest every row of the accounts, and count the jobs."""
     found: dict[str, Any] = {}
     async with connected(settings().database.owner) as connection:
-        found["jobs"] = await connection.fetchval("SELECT count(*) FROM pgqueuer")
+        found["jobs"] = await connection.fetchval("SELECT count(*) FROM job")
         for account in accounts:
             async with connection.transaction():
                 await connection.execute("SELECT set_config('app.account_id', $1, true)", str(account))

@@ -188,7 +188,7 @@ def complete(value: Any, *, identifier: str, source: str, at: datetime) -> Event
         "source": source,
         "time": at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
     } | given
-    problems = [problem for name in event for problem in _attribute(name, event[name])]
+    problems = [problem for name in event for problem in flaws(name, event[name])]
     if "type" not in event:
         problems.append(Problem("missing_field", "An event needs a `type`.", "/type"))
     if "data" in event and "data_base64" in event:
@@ -200,7 +200,7 @@ def complete(value: Any, *, identifier: str, source: str, at: datetime) -> Event
     return event
 
 
-def _attribute(name: str, value: Any) -> list[Problem]:
+def flaws(name: str, value: Any) -> list[Problem]:
     """What is wrong with one attribute; nothing is required of `data`."""
     if name == "data":
         return []
@@ -220,7 +220,7 @@ def _text(name: str, value: Any) -> tuple[str, str | None]:
         return "wrong_type", "must be a string that is not empty"
     rules: Mapping[str, tuple[str, Callable[[str], bool]]] = {
         "specversion": ("must be 1.0", "1.0".__eq__),
-        "time": ("must be a time such as 2025-01-31T12:00:00Z", _is_time),
+        "time": ("must be a time such as 2025-01-31T12:00:00Z", is_time),
         "dataschema": ("must be an absolute URI", lambda text: bool(_scheme(text))),
         "source": ("must be a URI", lambda text: _scheme(text) is not None),
         "data_base64": ("must be base64", _is_base64),
@@ -229,7 +229,8 @@ def _text(name: str, value: Any) -> tuple[str, str | None]:
     return "bad_format", None if fits(value) else words
 
 
-def _is_time(text: str) -> bool:
+def is_time(text: str) -> bool:
+    """Whether the text is an RFC 3339 time."""
     try:
         datetime.fromisoformat(text.upper())
     except ValueError:

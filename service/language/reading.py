@@ -1,7 +1,7 @@
 """From the value of a document to a typed definition, or to everything that is wrong with it (contract 1).
 
-`read` makes a `Definition` of the value, and `check` adds what only the sandbox can tell: whether each expression and the
-input schema compile.
+`read` makes a `Definition` of the value, and `check` adds what only the sandbox can tell: whether each expression and each
+schema compile. Here are the workflow's own fields; the modules that read the kinds of tasks are in `_WORKS`.
 """
 
 import re
@@ -9,17 +9,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 from uuid import UUID
 
-from service.language.document import Checked, Definition, DocumentRefused, in_order
-from service.language.durations import Duration
+from service.language import calls, catching, listening, schedules, steps
+from service.language.authentication import own_policy
+from service.language.document import Checked, Definition, DocumentRefused, Schedule, in_order
 from service.language.errors import below
 from service.language.expressions import Expression
-from service.language.fields import EXPRESSION_COUNT, NO_TIME, WORKFLOW_INPUT, WORKFLOW_OUTPUT, listed
-from service.language.tasks import TaskReader
+from service.language.fields import BEFORE_BODY, WORKFLOW_INPUT, WORKFLOW_OUTPUT
+from service.language.labels import LABEL, LABEL_RULE, SEMANTIC_VERSION, VERSION_RULE
+from service.language.tasks import TaskReader, WorkReader
 from service.language.values import inspected
 
 _ROOT = ("document", "input", "use", "do", "timeout", "output", "schedule", "evaluate", "$schema")
 VERSION_LIMIT = 128  # characters; versions stand in unique keys
 TITLE_LIMIT = 255  # characters; lists show titles
+SECRET_LIMIT = 100
+SECRET_NAME_LIMIT = 128  # characters
+BAD_SCHEMA_LIMIT = 10  # after so many no more are checked: one that is refused may have cost a second
 _HEADER = ("dsl", "namespace", "name", "version", "title", "summary", "tags", "metadata")
 _USE = (
     "authentications",
@@ -31,21 +36,24 @@ _USE = (
     "extensions",
     "catalogs",
 )
-
-_NUMERIC = r"(?:0|[1-9][0-9]*)"
-_PRE_RELEASE = rf"(?:{_NUMERIC}|[0-9]*[A-Za-z-][0-9A-Za-z-]*)"
-_SEMANTIC_VERSION = re.compile(
-    rf"{_NUMERIC}\.{_NUMERIC}\.{_NUMERIC}(?:-{_PRE_RELEASE}(?:\.{_PRE_RELEASE})*)?"
-    r"(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?"
-)
-_LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
-_LABEL_RULE = "has 1 to 63 letters, digits and hyphens, the first and the last being no hyphen"
-_DRAFTS = {
-    "draft4": "http://json-schema.org/draft-04/schema#",
-    "draft6": "http://json-schema.org/draft-06/schema#",
-    "draft7": "http://json-schema.org/draft-07/schema#",
-    "2019-09": "https://json-schema.org/draft/2019-09/schema",
-    "2020-12": "https://json-schema.org/draft/2020-12/schema",
+_WORKS: Mapping[str, WorkReader] = {
+    "call": calls.call,
+    "for": steps.loop,
+    "do": steps.do,
+    "emit": steps.emit,
+    "fork": steps.fork,
+    "listen": listening.listen,
+    "raise": steps.throw,
+    "run": calls.run,
+    "set": steps.assign,
+    "switch": steps.switch,
+    "try": catching.attempt,
+    "wait": steps.wait,
+}
+# Where the variables are that few places have; the compiler only knows that they are not there.
+_ELSEWHERE = {
+    "$secrets is not": " Secrets are there in `with` and `input.from` of `call: http` and in authentication fields.",
+    "$authorization is not": " It is there in `with` of `call: http`.",
 }
 
 
@@ -70,20 +78,17 @@ def read(document: Any) -> Definition:
 
 
 async def check(document: Any, sandbox: Compiler, account_id: UUID) -> Checked:
-    """Everything wrong with the document at once: its structure, its expressions and its input schema."""
+    """Everything wrong with the document at once: its structure, its expressions and its schemas."""
     try:
         reader = _WorkflowReader(inspected(document, "bad_format"))
     except DocumentRefused as refused:
         return Checked(None, refused.problems, [])
-    expressions = reader.expressions[:EXPRESSION_COUNT]
-    compiled = await sandbox.compile(account_id, [one for _, one in expressions])
-    for (pointer, _), message in zip(expressions, compiled, strict=True):
+    compiled = await sandbox.compile(account_id, [one for _, one in reader.expressions])
+    for (pointer, _), message in zip(reader.expressions, compiled, strict=True):
         if message is not None:
-            reader.refuse("bad_expression", message, pointer)
-    if reader.definition.input_schema is not None:
-        message = await sandbox.check_schema(account_id, reader.definition.input_schema)
-        if message is not None:
-            reader.refuse("bad_schema", message, "/input/schema/document")
+            hint = next((words for name, words in _ELSEWHERE.items() if name in message), "")
+            reader.refuse("bad_expression", message + hint, pointer)
+    await _check_schemas(reader, sandbox, account_id)
     return Checked(
         None if reader.problems else reader.definition,
         in_order(reader.problems),
@@ -91,24 +96,36 @@ async def check(document: Any, sandbox: Compiler, account_id: UUID) -> Checked:
     )
 
 
+async def _check_schemas(reader: "_WorkflowReader", sandbox: Compiler, account_id: UUID) -> None:
+    bad = 0
+    for pointer, schema in reader.schemas:
+        message = await sandbox.check_schema(account_id, schema)
+        if message is not None:
+            reader.refuse("bad_schema", message, pointer)
+            bad += 1
+        if bad == BAD_SCHEMA_LIMIT:
+            return
+
+
 class _WorkflowReader(TaskReader):
     """One walk through a whole document."""
 
     def __init__(self, document: Any) -> None:
-        super().__init__()
-        self.timeouts: dict[str, Duration | Expression] = {}
+        super().__init__(_WORKS)
         self.definition = self._definition(document)
         self.resolve_jumps()
 
     def _definition(self, document: Any) -> Definition:
         root = self.closed(document, "", _ROOT, ("document", "do"))
         header = self._header(root["document"]) if "document" in root else {}
-        self._use(root)
+        self.identity = (header.get("namespace"), header.get("name"))
+        self._use(root.get("use", {}))
         self._evaluate(root)
-        self.unsupported(root, ("schedule",), "", "start instances by a trigger")
         entry = self.closed(root.get("input", {}), "/input", ("schema", "from"))
-        result = self.closed(root.get("output", {}), "/output", ("schema", "as"))
-        self.unsupported(result, ("schema",), "/output", "`as` is")
+        input_schema = self.schema(entry, "/input")
+        tasks = self.tasks(root["do"], "/do") if "do" in root else ()
+        timeout = self.timeout(root, "", WORKFLOW_INPUT)
+        self._rest()
         return Definition(
             namespace=header.get("namespace") or "",
             name=header.get("name") or "",
@@ -117,27 +134,38 @@ class _WorkflowReader(TaskReader):
             summary=header.get("summary"),
             tags=header.get("tags", {}),
             metadata=header.get("metadata", {}),
-            input_schema=self._schema(entry["schema"]) if "schema" in entry else None,
+            input_schema=input_schema,
             input_from=self.projection(entry, "from", "/input", WORKFLOW_INPUT),
-            tasks=self.tasks(root["do"], "/do") if "do" in root else (),
-            output_as=self.projection(result, "as", "/output", WORKFLOW_OUTPUT),
-            timeout=self._timeout(root["timeout"]) if "timeout" in root else None,
+            tasks=tasks,
+            timeout=timeout,
             document=root,
+            secrets=self.secrets,
+            schedule=self._schedule(root, input_schema),
+            **self._output(root),
         )
+
+    def _output(self, root: Mapping[str, Any]) -> dict[str, Any]:
+        return self.result(root, "output", "", WORKFLOW_OUTPUT)
+
+    def _schedule(self, root: Mapping[str, Any], input_schema: Any) -> Schedule | None:
+        if "schedule" not in root:
+            return None
+        schedules.warn_of_inputs(self, input_schema)
+        return schedules.schedule(self, root["schedule"])
 
     def _header(self, value: Any) -> dict[str, Any]:
         at = "/document"
         fields = self.closed(value, at, _HEADER, ("dsl", "namespace", "name", "version"))
-        semantic = (_SEMANTIC_VERSION, "is a full semantic version such as 1.0.0")
+        semantic = (SEMANTIC_VERSION, VERSION_RULE)
         language = self.text(fields, "dsl", at, semantic)
-        if language and _SEMANTIC_VERSION.fullmatch(language) and not re.fullmatch(r"1\.0\.[0-9]+", language):
+        if language and SEMANTIC_VERSION.fullmatch(language) and not re.fullmatch(r"1\.0\.[0-9]+", language):
             self.refuse(
                 "unsupported_dsl", "The versions of the language are 1.0.n, for example 1.0.3.", at + "/dsl"
             )
         for name, most in (("version", VERSION_LIMIT), ("title", TITLE_LIMIT)):
             if isinstance(fields.get(name), str) and len(fields[name]) > most:
                 self.refuse("bad_format", f"`{name}` has at most {most} characters.", below(at, name))
-        label = (_LABEL, _LABEL_RULE)
+        label = (LABEL, LABEL_RULE)
         tags = self.object(fields, "tags", at)
         for name, tag in tags.items():
             if not isinstance(tag, str | int | float):
@@ -153,16 +181,48 @@ class _WorkflowReader(TaskReader):
             "metadata": self.object(fields, "metadata", at),
         }
 
-    def _use(self, root: Mapping[str, Any]) -> None:
-        fields = self.closed(root.get("use", {}), "/use", _USE)
-        refused = [
-            name for name in fields if name in _USE and name not in {"errors", "timeouts"} and fields[name]
-        ]
-        self.unsupported(fields, refused, "/use", "`errors` and `timeouts` are")
-        for name, value in self.object(fields, "errors", "/use").items():
-            self.errors[name] = self.error(value, below("/use/errors", name))
-        for name, value in self.object(fields, "timeouts", "/use").items():
-            self.timeouts[name] = self._after(value, below("/use/timeouts", name))
+    def _use(self, value: Any) -> None:
+        """What `use` declares; all of it is read whether it is referred to or not."""
+        fields = self.closed(value, "/use", _USE)
+        for name in ("extensions", "catalogs"):
+            if fields.get(name):
+                message = (
+                    f"`{name}` are not supported; what you need of them can be written under `functions`."
+                )
+                self.refuse("unsupported_feature", message, below("/use", name))
+        self.secrets = self._secrets(fields)
+        sections = ("authentications", "errors", "functions", "retries", "timeouts")
+        self.declared = {name: self.object(fields, name, "/use") for name in sections}
+        for name in self.declared["errors"]:
+            self.declaration("errors", name, "", lambda *one: steps.error(self, *one))
+        for name in self.declared["authentications"]:
+            self.declaration("authentications", name, "", lambda *one: own_policy(self, *one))
+        for name in self.declared["functions"]:
+            calls.function(self, name, below("/use/functions", name))
+
+    def _secrets(self, fields: Mapping[str, Any]) -> tuple[str, ...]:
+        """The names of `use.secrets`."""
+        names = []
+        given = fields.get("secrets", [])
+        for name, place in self.list_of(given, "/use/secrets", "names", SECRET_LIMIT):
+            if not isinstance(name, str):
+                self.refuse("wrong_type", "The name of a secret is a string; quote it.", place)
+            elif not 1 <= len(name) <= SECRET_NAME_LIMIT:
+                message = f"The name of a secret has 1 to {SECRET_NAME_LIMIT} characters."
+                self.refuse("bad_format", message, place)
+            else:
+                names.append(name)
+        return tuple(dict.fromkeys(names))
+
+    def _rest(self) -> None:
+        """Read what depends on the place that refers to it, where nothing does."""
+        read = {key[:2] for key in self.made}
+        for name in self.declared["timeouts"]:
+            if ("timeouts", name) not in read:
+                self.after(self.declared["timeouts"][name], below("/use/timeouts", name), BEFORE_BODY)
+        for name in self.declared["retries"]:
+            if ("retries", name) not in read:
+                catching.retry(self, self.declared["retries"][name], below("/use/retries", name), "error")
 
     def _evaluate(self, root: Mapping[str, Any]) -> None:
         fields = self.closed(root.get("evaluate", {}), "/evaluate", ("language", "mode"))
@@ -171,34 +231,3 @@ class _WorkflowReader(TaskReader):
             if value not in {None, only}:
                 message = f"The only supported {name} is `{only}`."
                 self.refuse("unsupported_feature", message, below("/evaluate", name))
-
-    def _schema(self, value: Any) -> Any:
-        """The JSON Schema of the workflow's input, carrying its draft."""
-        at = "/input/schema"
-        fields = self.closed(value, at, ("format", "document", "resource"))
-        self.unsupported(fields, ("resource",), at, "write the schema itself under `document`")
-        if "document" not in fields and "resource" not in fields:
-            self.refuse("missing_field", "The field `document` is missing.", at + "/document")
-        schema = fields.get("document", {})
-        if not isinstance(schema, dict | bool):
-            self.refuse("wrong_type", "A JSON Schema is an object.", at + "/document")
-        language, _, draft = (self.text(fields, "format", at) or "json").partition(":")
-        if language != "json" or (draft and draft not in _DRAFTS):
-            known = listed(["json", *(f"json:{name}" for name in _DRAFTS)])
-            self.refuse("unsupported_feature", f"The supported formats are {known}.", at + "/format")
-        elif draft and isinstance(schema, dict):
-            return {"$schema": _DRAFTS[draft]} | schema
-        return schema
-
-    def _timeout(self, value: Any) -> Duration | Expression:
-        if not isinstance(value, str):
-            return self._after(value, "/timeout")
-        if value not in self.timeouts:
-            self.unknown("timeout", value, self.timeouts, "/timeout")
-        return self.timeouts.get(value, NO_TIME)
-
-    def _after(self, value: Any, pointer: str) -> Duration | Expression:
-        fields = self.closed(value, pointer, ("after",), ("after",))
-        return (
-            self.length(fields["after"], pointer + "/after", WORKFLOW_INPUT) if "after" in fields else NO_TIME
-        )

@@ -1,24 +1,24 @@
-"""Reading task lists, the fields that every task has, and what each kind of task does (contract 1.4).
+"""Reading task lists and the fields that every task has (contract 1.4), and keeping what is in scope where.
 
-Whatever the engine does not run yet is refused here by name, so that no instance ever meets a task it cannot perform.
+What each kind of task does is read by the modules beside this one; `reading` says which reads which.
 """
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
-from service.language import cloudevents
-from service.language.cloudevents import Filter
-from service.language.document import DIRECTIVES, Case, Do, Listen, Raise, Set, Switch, Task, Wait, Work
+from service.language.document import DIRECTIVES, Task, Work
+from service.language.durations import Duration
 from service.language.errors import below
-from service.language.expressions import Expression, is_expression
-from service.language.fields import BEFORE_BODY, BODY, EXPORT, EXPRESSION_LIMIT, NOTHING, FieldReader, listed
+from service.language.expressions import Expression
+from service.language.fields import BEFORE_BODY, BODY, EXPORT, NO_TIME, FieldReader, listed
+from service.language.secrets import names_used, reads_secrets
 from service.language.ways import useless_or_endless
 
 # Contract 1.6, suggested limits.
-NESTING_LIMIT = 20  # tasks inside tasks
+NESTING_LIMIT = 20  # tasks inside tasks, a function's task being inside of the one that calls it
 TASK_LIMIT = 500
-CASE_LIMIT = 100  # conditions of a `switch` are evaluated together, each with the data beside it
+SCHEMA_COUNT = 200  # each costs a round trip to the sandbox
 
 # Every kind of task of the standard with the fields it owns besides the key of its name (contract 1.4). `for` stands
 # before `do`, which it also has.
@@ -37,41 +37,119 @@ _KINDS: Mapping[str, tuple[str, ...]] = {
     "wait": (),
 }
 _COMMON = ("if", "input", "output", "export", "timeout", "then", "metadata")
-_ERROR = ("type", "status", "title", "detail", "instance")
-_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s]+")
-_POINTER = re.compile(r"(?:/(?:[^~/]|~[01])*)*")
+_DRAFTS = {
+    "draft4": "http://json-schema.org/draft-04/schema#",
+    "draft6": "http://json-schema.org/draft-06/schema#",
+    "draft7": "http://json-schema.org/draft-07/schema#",
+    "2019-09": "https://json-schema.org/draft/2019-09/schema",
+    "2020-12": "https://json-schema.org/draft/2020-12/schema",
+}
+
+Made = TypeVar("Made")
+WorkReader = Callable[["TaskReader", Mapping[str, Any], str], Work | None]
 
 
 class TaskReader(FieldReader):
-    """Reads task lists, keeping the names that `then` may lead to and the errors that `raise` may name."""
+    """Reads task lists.
 
-    def __init__(self) -> None:
+    It keeps the names that `then` may lead to, the variables in scope, and what `use` declares, each thing of which is read
+    when it is first referred to.
+    """
+
+    def __init__(self, works: Mapping[str, WorkReader]) -> None:
         super().__init__()
-        self.errors: dict[str, Expression] = {}
-        self.siblings: list[list[str]] = []  # the task names of each list around the current task
+        self.works = works
+        self.identity: tuple[Any, Any] = (None, None)  # the workflow's namespace and name
+        self.declared: Mapping[str, Mapping[str, Any]] = {}  # the sections of `use`, as written
+        self.secrets: tuple[str, ...] = ()
+        self.schemas: list[tuple[str, Any]] = []
+        self.made: dict[tuple[Any, ...], Any] = {}  # what was read of `declared`
+        self.variables: tuple[str, ...] = ()  # of loops, events and caught errors around the current place
+        self.siblings: list[list[str]] = [[]]  # the task names of each list around the current task
         self.pointers: dict[str, str] = {}  # one place of each task name
         self.jumps: list[tuple[str, str, list[str]]] = []  # pointer, target, the names it may be
+        self.began = 0  # the number of expressions before those of the current task
         self.counted = 0
+        self.depth = 0
+        self.deepest = 0
+        self.calling: list[
+            str
+        ] = []  # the functions whose tasks are being read, each called by the one before
+        self.heights: dict[str, int] = {}  # how many levels of tasks are in each function
+        self.pausing: set[str] = set()  # the functions that may wait for something
+
+    # Scope
+
+    def visible(self, place: tuple[str, ...]) -> tuple[str, ...]:
+        """The variables of the place, and those in scope there."""
+        return (*place, *self.variables)
+
+    @contextmanager
+    def binding(self, *names: str) -> Iterator[None]:
+        """Read with more variables in scope; inner ones shadow outer ones of the same name."""
+        before = self.variables
+        self.variables = tuple(dict.fromkeys((*before, *names)))
+        yield
+        self.variables = before
+
+    def declaration(
+        self, section: str, name: str, pointer: str, make: Callable[[Any, str], Made], variant: Any = None
+    ) -> Made | None:
+        """What `use` declares under the name, made once for each variant; None after refusing a name it does not know.
+
+        It is read with no variables in scope but the language's own: what it means must not depend on who refers to it.
+        """
+        known = self.declared.get(section, {})
+        if name not in known:
+            self.unknown(section.removesuffix("s").replace("retrie", "retry"), name, known, pointer)
+            return None
+        key = (section, name, variant)
+        if key not in self.made:
+            before, self.variables = self.variables, ()
+            self.made[key] = make(known[name], below("/use", section, name))
+            self.variables = before
+        made: Made = self.made[key]
+        return made
+
+    # Lists
 
     def tasks(self, value: Any, pointer: str) -> tuple[Task, ...]:
-        """A list of one-key objects, each the name of a task and the task."""
+        """A list of one-key objects, each the name of a task and the task, to be done in order."""
+        tasks = self._list(value, pointer, jumps=True)
+        if isinstance(value, list) and len(tasks) == len(value):
+            for warning in useless_or_endless(tasks, self.pausing):
+                self.warn(warning.code, warning.message, warning.pointer)
+        return tasks
+
+    def branches(self, value: Any, pointer: str) -> tuple[Task, ...]:
+        """The same, each task by itself: none can lead to another."""
+        return self._list(value, pointer, jumps=False)
+
+    def _list(self, value: Any, pointer: str, *, jumps: bool) -> tuple[Task, ...]:
         if not isinstance(value, list):
             self.refuse(
                 "wrong_type", "A task list is a list of objects with one key, the task's name.", pointer
             )
             return ()
-        if len(self.siblings) >= NESTING_LIMIT:
-            self.refuse("too_deep", f"Tasks are nested at most {NESTING_LIMIT} deep.", pointer)
+        if not self.room(1, pointer):
             return ()
         items = self.named(value, pointer, "task")
         self._names(items)
-        self.siblings.append([name for name, _, _ in items])
+        self.siblings.append([name for name, _, _ in items] if jumps else [])
+        self.depth += 1
         tasks = tuple(task for item in items if (task := self.task(*item)))
+        self.depth -= 1
         self.siblings.pop()
-        if len(tasks) == len(value):
-            for warning in useless_or_endless(tasks):
-                self.warn(warning.code, warning.message, warning.pointer)
         return tasks
+
+    def room(self, levels: int, pointer: str) -> bool:
+        """Say whether so many more levels of tasks fit here, after refusing them if not."""
+        if self.depth + levels > NESTING_LIMIT:
+            message = f"Tasks are nested at most {NESTING_LIMIT} deep; those of a function count where it is called."
+            self.refuse("too_deep", message, pointer)
+            return False
+        self.deepest = max(self.deepest, self.depth + levels)
+        return True
 
     def _names(self, items: Sequence[tuple[str, Any, str]]) -> None:
         seen = set()
@@ -86,38 +164,28 @@ class TaskReader(FieldReader):
                 self.warn("reserved_name", message, pointer)
             seen.add(name)
             self.pointers.setdefault(name, pointer)
-        before, self.counted = self.counted, self.counted + len(items)
+        self.count(len(items))
+
+    def count(self, more: int) -> None:
+        """Count tasks, and refuse them once when they are too many."""
+        before, self.counted = self.counted, self.counted + more
         if before <= TASK_LIMIT < self.counted:
             self.refuse("too_large", f"A definition has at most {TASK_LIMIT} tasks.", "/do")
+
+    # Tasks
 
     def task(self, name: str, value: Any, pointer: str) -> Task | None:
         """One task, or None when what it does could not be read."""
         kind = self._kind(value, pointer)
         if kind is None:
             return None
+        self.began = len(self.expressions)
         fields = self.closed(value, pointer, (kind, *_KINDS[kind], *_COMMON))
-        self.unsupported(fields, ("timeout",), pointer, "the workflow's own `timeout` is")
-        self.object(fields, "metadata", pointer)
-        before, after, context = (
-            self._shape(fields, part, pointer) for part in ("input", "output", "export")
-        )
-        common: dict[str, Any] = {
-            "condition": self.expression(fields["if"], pointer + "/if", BEFORE_BODY)
-            if "if" in fields
-            else None,
-            "input_from": self.projection(before, "from", pointer + "/input", BEFORE_BODY),
-            "output_as": self.projection(after, "as", pointer + "/output", BODY),
-            "export_as": self.projection(context, "as", pointer + "/export", EXPORT),
-            "then": self.directive(fields, pointer),
-        }
-        if kind not in _READERS:
-            message = f"`{kind}` is not supported yet; the supported tasks are {listed(_READERS)}."
-            self.refuse("unsupported_task", message, below(pointer, kind))
-            return None
-        work = _READERS[kind](self, fields, below(pointer, kind))
+        common = self._common(fields, pointer)
+        work = self.works[kind](self, fields, pointer)
         if work is None:
             return None
-        return Task(name=name, pointer=pointer, definition=value, work=work, **common)
+        return Task(name=name, kind=kind, pointer=pointer, definition=value, work=work, **common)
 
     def _kind(self, value: Any, pointer: str) -> str | None:
         """Which kind of task this is, by its keys."""
@@ -131,38 +199,46 @@ class TaskReader(FieldReader):
             self.refuse("ambiguous_task", f"A task does one thing; this has {listed(kinds)}.", pointer)
         return kinds[0] if len(kinds) == 1 else None
 
-    def _shape(self, fields: Mapping[str, Any], part: str, pointer: str) -> Mapping[str, Any]:
-        """`input`, `output` or `export` of a task."""
-        main = "from" if part == "input" else "as"
+    def _common(self, fields: Mapping[str, Any], pointer: str) -> dict[str, Any]:
+        """The fields that every kind of task has."""
+        self.object(fields, "metadata", pointer)
+        before = self.closed(fields.get("input", {}), pointer + "/input", ("schema", "from"))
+        entry = self.visible(BEFORE_BODY)
+        if fields.get("call") == "http" and reads_secrets(before.get("from")):
+            entry = (*entry, "secrets")
+        condition = fields.get("if")
+        return {
+            "condition": self.expression(condition, pointer + "/if", self.visible(BEFORE_BODY))
+            if "if" in fields
+            else None,
+            "input_schema": self.schema(before, pointer + "/input"),
+            "input_from": self.projection(before, "from", pointer + "/input", entry),
+            **self.result(fields, "output", pointer, self.visible(BODY)),
+            **self.result(fields, "export", pointer, self.visible(EXPORT)),
+            "timeout": self.timeout(fields, pointer, self.visible(BEFORE_BODY)),
+            "then": self.directive(fields, pointer),
+        }
+
+    def result(
+        self, fields: Mapping[str, Any], part: str, pointer: str, names: tuple[str, ...]
+    ) -> dict[str, Any]:
+        """`output` or `export`: as `output_as` and `output_schema`, or `export_as` and `export_schema`."""
         place = below(pointer, part)
-        shape = self.closed(fields.get(part, {}), place, ("schema", main))
-        self.unsupported(shape, ("schema",), place, f"`{main}` is, and so is `input.schema` of the workflow")
-        return shape
+        shape = self.closed(fields.get(part, {}), place, ("schema", "as"))
+        return {
+            f"{part}_as": self.projection(shape, "as", place, names),
+            f"{part}_schema": self.schema(shape, place),
+        }
 
     def directive(self, fields: Mapping[str, Any], pointer: str) -> str | None:
         """`then`; that a name it gives exists is checked when all names are known."""
-        target = self.text(fields, "then", pointer)
+        target, place = self.text(fields, "then", pointer), below(pointer, "then")
+        if target == "end" and self.calling:
+            message = "`end` would end the workflow that calls the function; use `exit`, or decide it after the call."
+            self.refuse("unknown_target", message, place)
         if target is not None and target not in DIRECTIVES:
-            self.jumps.append((below(pointer, "then"), target, self.siblings[-1]))
+            self.jumps.append((place, target, self.siblings[-1]))
         return target
-
-    def error(self, value: Any, pointer: str) -> Expression:
-        """An error to raise (contract 5.1)."""
-        fields = self.closed(value, pointer, _ERROR, ("type", "status"))
-        for name in ("type", "title", "detail", "instance"):
-            text = self.text(fields, name, pointer)
-            form = {"type": _URI, "instance": _POINTER}.get(name)
-            if text is not None and form and not is_expression(text) and not form.fullmatch(text):
-                meant = "an absolute URI" if name == "type" else "a JSON Pointer"
-                self.refuse("bad_format", f"`{name}` is {meant} or `${{ … }}`.", below(pointer, name))
-        status = fields.get("status", 0)
-        if not isinstance(status, int) or isinstance(status, bool):
-            self.refuse(
-                "wrong_type",
-                "`status` is an integer; an expression is not allowed.",
-                below(pointer, "status"),
-            )
-        return self.template(fields, pointer, BODY)
 
     def resolve_jumps(self) -> None:
         """Refuse each `then` that leads nowhere, once every task has been read."""
@@ -175,105 +251,74 @@ class TaskReader(FieldReader):
             message = f"There is no task `{target}` in this list.{hint} Allowed: {allowed}."
             self.refuse("unknown_target", message, pointer)
 
+    # Fields of several places
 
-def _do(reader: TaskReader, fields: Mapping[str, Any], pointer: str) -> Work | None:
-    return Do(reader.tasks(fields["do"], pointer))
+    def schema(self, fields: Mapping[str, Any], pointer: str) -> Any:
+        """`schema`: a JSON Schema carrying its draft, kept for whoever can tell whether it is one; None when absent."""
+        if "schema" not in fields:
+            return None
+        at = pointer + "/schema"
+        shape = self.closed(fields["schema"], at, ("format", "document", "resource"))
+        if "resource" in shape:
+            message = "`resource` is not supported: write the schema itself under `document`."
+            self.refuse("unsupported_feature", message, at + "/resource")
+        elif "document" not in shape:
+            self.refuse("missing_field", "The field `document` is missing.", at + "/document")
+        language, _, draft = (self.text(shape, "format", at) or "json").partition(":")
+        if language != "json" or (draft and draft not in _DRAFTS):
+            known = listed(["json", *(f"json:{name}" for name in _DRAFTS)])
+            self.refuse("unsupported_feature", f"The supported formats are {known}.", at + "/format")
+            draft = ""
+        schema = shape.get("document", {})
+        if draft and isinstance(schema, dict):
+            schema = {"$schema": _DRAFTS[draft]} | schema
+        return self.kept_schema(schema, at + "/document")
 
+    def kept_schema(self, schema: Any, pointer: str) -> Any:
+        """The JSON Schema, kept for whoever can tell whether it is one."""
+        if not isinstance(schema, dict | bool):
+            self.refuse("wrong_type", "A JSON Schema is an object.", pointer)
+        elif len(self.schemas) == SCHEMA_COUNT:
+            self.refuse("too_large", f"A definition has at most {SCHEMA_COUNT} schemas.", pointer)
+        else:
+            self.schemas.append((pointer, schema))
+        return schema
 
-def _set(reader: TaskReader, fields: Mapping[str, Any], pointer: str) -> Work | None:
-    value = fields["set"]
-    if isinstance(value, str):
-        return Set(reader.expression(value, pointer, BODY))
-    if isinstance(value, dict) and value:
-        return Set(reader.template(value, pointer, BODY))
-    reader.refuse("wrong_type", "`set` is an object with at least one key, or a jq expression.", pointer)
-    return None
+    def timeout(
+        self, fields: Mapping[str, Any], pointer: str, names: tuple[str, ...]
+    ) -> Duration | Expression | None:
+        """`timeout`: an object with `after`, or the name of one that `use` declares."""
+        if "timeout" not in fields:
+            return None
+        value, place = fields["timeout"], pointer + "/timeout"
+        if isinstance(value, str):
+            own = tuple(name for name in names if name not in self.variables)
+            return self.declaration("timeouts", value, place, lambda *one: self.after(*one, own), own)
+        return self.after(value, place, names)
 
+    def after(self, value: Any, pointer: str, names: tuple[str, ...]) -> Duration | Expression:
+        """An object with `after`, a length of time."""
+        fields = self.closed(value, pointer, ("after",), ("after",))
+        return self.length(fields["after"], pointer + "/after", names) if "after" in fields else NO_TIME
 
-def _switch(reader: TaskReader, fields: Mapping[str, Any], pointer: str) -> Work | None:
-    value = fields["switch"]
-    if not isinstance(value, list) or not value:
-        reader.refuse("wrong_type", "`switch` is a list of at least one case.", pointer)
-        return None
-    if len(value) > CASE_LIMIT:
-        reader.refuse("too_large", f"A `switch` has at most {CASE_LIMIT} cases.", pointer)
-        return None
-    cases: list[Case] = []
-    for name, inner, place in reader.named(value, pointer, "case"):
-        case = reader.closed(inner, place, ("when", "then"), ("then",))
-        when = reader.expression(case["when"], place + "/when", BODY) if "when" in case else None
-        if when is None and any(other.when is None for other in cases):
-            reader.refuse("multiple_defaults", "Only one case may be without `when`.", place)
-        cases.append(Case(name, when, reader.directive(case, place) or "continue"))
-    return Switch(tuple(cases))
+    def secrets_since(self, start: int) -> set[str]:
+        """The secrets that the expressions after the first `start` read; refuses undeclared and unnamed ones."""
+        used = set()
+        for pointer, one in self.expressions[start:]:
+            if "secrets" in one.names:
+                for name in names_used(one.leaves[0].text):
+                    used.add(self.secret(name, pointer))
+        return used
 
-
-def _wait(reader: TaskReader, fields: Mapping[str, Any], pointer: str) -> Work | None:
-    return Wait(reader.length(fields["wait"], pointer, BODY))
-
-
-def _raise(reader: TaskReader, fields: Mapping[str, Any], pointer: str) -> Work | None:
-    place = pointer + "/error"
-    shape = reader.closed(fields["raise"], pointer, ("error",), ("error",))
-    value = shape.get("error", {})
-    if isinstance(value, str):
-        if value not in reader.errors:
-            reader.unknown("error", value, reader.errors, place)
-        return Raise(reader.errors.get(value, NOTHING))
-    return Raise(reader.error(value, place)) if "error" in shape else None
-
-
-def _listen(reader: TaskReader, fields: Mapping[str, Any], pointer: str) -> Work | None:
-    task = pointer.rpartition("/")[0]
-    reader.unsupported(fields, ("foreach",), task, "work on the task's output, the list of events, instead")
-    shape = reader.closed(fields["listen"], pointer, ("to", "read"), ("to",))
-    read = shape.get("read", "data")
-    if read not in ("data", "envelope", "raw"):
-        reader.refuse("bad_format", "`read` is one of `data`, `envelope`, `raw`.", pointer + "/read")
-    if "to" not in shape:
-        return None
-    to = reader.closed(shape["to"], pointer + "/to", ("one", "any", "all", "until"))
-    reader.unsupported(to, ("any", "all", "until"), pointer + "/to", "`one` is")
-    if not to:
-        reader.refuse("missing_field", "The field `one` is missing.", pointer + "/to/one")
-    if "one" not in to:
-        return None
-    return Listen(_filter(reader, to["one"], pointer + "/to/one"), read)
-
-
-def _filter(reader: TaskReader, value: Any, pointer: str) -> Filter:
-    """What an event must hold to be taken (contract 8.2)."""
-    shape = reader.closed(value, pointer, ("with", "correlate"), ("with",))
-    reader.unsupported(shape, ("correlate",), pointer, "compare with an expression under `with`")
-    wanted = reader.object(shape, "with", pointer)
-    if "with" in shape and wanted == {} == shape["with"]:
-        reader.refuse("missing_field", "A filter names at least one attribute.", pointer + "/with")
-    return Filter(
-        tuple(_condition(reader, name, inner, below(pointer, "with", name)) for name, inner in wanted.items())
-    )
-
-
-def _condition(reader: TaskReader, attribute: str, value: Any, pointer: str) -> cloudevents.Condition:
-    known = (
-        attribute == "data" or attribute in cloudevents.TEXTS or cloudevents.ATTRIBUTE.fullmatch(attribute)
-    )
-    if not known:
-        reader.refuse("bad_format", "An event's attributes have lower-case letters and digits.", pointer)
-    if attribute in cloudevents.TEXTS and not isinstance(value, str):
-        reader.refuse("wrong_type", f"`{attribute}` of an event is a string.", pointer)
-    elif attribute != "data" and not isinstance(value, str | bool | int):
-        reader.refuse("wrong_type", "This attribute is a string, an integer or a boolean.", pointer)
-    elif isinstance(value, str) and len(value.encode()) > EXPRESSION_LIMIT:
-        reader.refuse("too_large", f"A pattern has at most {EXPRESSION_LIMIT // 1024} KiB.", pointer)
-    reader.template(value, pointer, BODY)
-    return cloudevents.condition(attribute, value, BODY)
-
-
-_READERS: Mapping[str, Callable[[TaskReader, Mapping[str, Any], str], Work | None]] = {
-    "do": _do,
-    "set": _set,
-    "switch": _switch,
-    "wait": _wait,
-    "listen": _listen,
-    "raise": _raise,
-}
+    def secret(self, name: str | None, pointer: str) -> str:
+        """The name of a secret that `use` declares."""
+        if name is None:
+            message = (
+                "Write each secret by its name, `$secrets.name`: which ones a call reads is known beforehand."
+            )
+            self.refuse("undeclared_secret", message, pointer)
+        elif name not in self.secrets:
+            declared = listed(self.secrets) or "none"
+            message = f"The secret `{name}` is not declared; add it to `use.secrets`, which has {declared}."
+            self.refuse("undeclared_secret", message, pointer)
+        return name or ""

@@ -1,10 +1,8 @@
 """What a definition may say, and how everything wrong with it is told."""
 
 import json
-from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
-from uuid import UUID, uuid4
 
 import msgspec
 import pytest
@@ -14,55 +12,20 @@ from hypothesis import strategies as st
 
 from service.language.document import Definition, Do, DocumentRefused, Listen, Raise, Set, Switch, Wait
 from service.language.durations import Duration
-from service.language.errors import Problem
-from service.language.expressions import Expression
 from service.language.reading import check, read
 from service.language.sandbox import Sandbox
 from service.language.tasks import NESTING_LIMIT, TASK_LIMIT
 from service.language.texts import TEXT_LIMIT, parse_json, parse_yaml
-
-HEADER = {"dsl": "1.0.3", "namespace": "demo", "name": "sample", "version": "1.2.0"}
-ACCOUNT = uuid4()
-
-
-def workflow(*tasks: dict[str, Any], **root: Any) -> dict[str, Any]:
-    """A definition with these tasks, each `name=task`."""
-    return {"document": HEADER, "do": list(tasks), **root}
-
-
-def problems_of(value: Any) -> list[Problem]:
-    with pytest.raises(DocumentRefused) as refused:
-        read(value)
-    return refused.value.problems
-
-
-def found(problems: Sequence[Problem]) -> list[tuple[str, str]]:
-    return [(problem.code, problem.pointer) for problem in problems]
-
-
-def problems_of_task(task: Any, **root: Any) -> list[tuple[str, str]]:
-    """What is wrong with a task, its pointer left out."""
-    return [
-        (code, pointer.removeprefix("/do/0/a"))
-        for code, pointer in found(problems_of(workflow({"a": task}, **root)))
-    ]
-
-
-class Recorded:
-    """A compiler that refuses what it is told to, in place of the sandbox."""
-
-    def __init__(self, refused: dict[str, str] | None = None, schema: str | None = None) -> None:
-        self.refused = refused or {}
-        self.schema = schema
-        self.seen: list[Expression] = []
-
-    async def compile(self, _: UUID, expressions: Sequence[Expression]) -> list[str | None]:
-        self.seen += expressions
-        return [self.refused.get(one.source) for one in expressions]
-
-    async def check_schema(self, _: UUID, __: Any) -> str | None:
-        return self.schema
-
+from tests.language.definitions import (
+    ACCOUNT,
+    HEADER,
+    Recorded,
+    found,
+    problems_of,
+    problems_of_task,
+    warnings_of,
+    workflow,
+)
 
 # --- Text -----------------------------------------------------------------------------------------------------------
 
@@ -301,11 +264,11 @@ def test_everything_wrong_is_told_at_once_in_the_order_of_the_document() -> None
             "title": 5,
         },
         "do": [
-            {"a": {"call": "http", "with": {}, "then": "nowhere"}},
+            {"a": {"call": "grpc", "with": {}, "then": "nowhere"}},
             {"a": {"set": {"x": 1}, "if": True, "timeout": "t"}},
             {"b": {"wait": 5}},
         ],
-        "schedule": {"cron": "* * * * *"},
+        "schedule": {"cron": "* * *"},
         "unknown": 1,
     }
     assert found(problems_of(value)) == [
@@ -313,7 +276,7 @@ def test_everything_wrong_is_told_at_once_in_the_order_of_the_document() -> None
         ("unknown_target", "/do/0/a/then"),
         ("duplicate_task_name", "/do/1/a"),
         ("wrong_type", "/do/1/a/if"),
-        ("unsupported_feature", "/do/1/a/timeout"),
+        ("unknown_timeout", "/do/1/a/timeout"),
         ("wrong_type", "/do/2/b/wait"),
         ("unsupported_dsl", "/document/dsl"),
         ("unknown_field", "/document/extra"),
@@ -321,7 +284,7 @@ def test_everything_wrong_is_told_at_once_in_the_order_of_the_document() -> None
         ("bad_format", "/document/namespace"),
         ("wrong_type", "/document/title"),
         ("bad_format", "/document/version"),
-        ("unsupported_feature", "/schedule"),
+        ("bad_format", "/schedule/cron"),
         ("unknown_field", "/unknown"),
     ]
 
@@ -361,7 +324,7 @@ def test_everything_wrong_is_told_at_once_in_the_order_of_the_document() -> None
             {"input": {"schema": {"document": {}, "format": "json:x"}}},
             [("unsupported_feature", "/input/schema/format")],
         ),
-        ({"output": {"schema": {}}}, [("unsupported_feature", "/output/schema")]),
+        ({"output": {"schema": {}}}, [("missing_field", "/output/schema/document")]),
         ({"output": {"with": 1}}, [("unknown_field", "/output/with")]),
         ({"timeout": "nope"}, [("unknown_timeout", "/timeout")]),
         ({"timeout": {}}, [("missing_field", "/timeout/after")]),
@@ -369,7 +332,6 @@ def test_everything_wrong_is_told_at_once_in_the_order_of_the_document() -> None
         ({"timeout": {"after": {"days": -1}}}, [("bad_format", "/timeout/after")]),
         ({"timeout": 5}, [("wrong_type", "/timeout")]),
         ({"use": {"timeouts": {"a": {"after": 5}}}}, [("wrong_type", "/use/timeouts/a/after")]),
-        ({"use": {"secrets": ["a"]}}, [("unsupported_feature", "/use/secrets")]),
         ({"use": {"other": 1}}, [("unknown_field", "/use/other")]),
         (
             {"use": {"errors": {"e": {}}}},
@@ -411,9 +373,9 @@ def test_unknown_fields_name_the_allowed_ones() -> None:
         ({"set": []}, [("wrong_type", "/set")]),
         ({"set": {}}, [("wrong_type", "/set")]),
         ({"set": {"x": ["${ }"]}}, [("bad_expression", "/set/x/0")]),
-        ({"set": ".", "input": {"schema": {}}}, [("unsupported_feature", "/input/schema")]),
-        ({"set": ".", "output": {"schema": {}}}, [("unsupported_feature", "/output/schema")]),
-        ({"set": ".", "export": {"schema": {}}}, [("unsupported_feature", "/export/schema")]),
+        ({"set": ".", "input": {"schema": {}}}, [("missing_field", "/input/schema/document")]),
+        ({"set": ".", "output": {"schema": {}}}, [("missing_field", "/output/schema/document")]),
+        ({"set": ".", "export": {"schema": {}}}, [("missing_field", "/export/schema/document")]),
         ({"set": ".", "export": {"from": "."}}, [("unknown_field", "/export/from")]),
         ({"set": ".", "metadata": 1}, [("wrong_type", "/metadata")]),
         ({"set": ".", "then": 1}, [("wrong_type", "/then")]),
@@ -444,55 +406,10 @@ def test_unknown_fields_name_the_allowed_ones() -> None:
             {"raise": {"error": {"type": "urn:x", "status": 1, "instance": "a"}}},
             [("bad_format", "/raise/error/instance")],
         ),
-        ({"listen": {}}, [("missing_field", "/listen/to")]),
-        ({"listen": {"to": {}}}, [("missing_field", "/listen/to/one")]),
-        ({"listen": {"to": {"any": []}}}, [("unsupported_feature", "/listen/to/any")]),
-        ({"listen": {"to": {"one": {}}}}, [("missing_field", "/listen/to/one/with")]),
-        ({"listen": {"to": {"one": {"with": {}}}}}, [("missing_field", "/listen/to/one/with")]),
-        ({"listen": {"to": {"one": {"with": 1}}}}, [("wrong_type", "/listen/to/one/with")]),
-        ({"listen": {"to": {"one": {"with": {"type": 1}}}}}, [("wrong_type", "/listen/to/one/with/type")]),
-        (
-            {"listen": {"to": {"one": {"with": {"extension": [1]}}}}},
-            [("wrong_type", "/listen/to/one/with/extension")],
-        ),
-        ({"listen": {"to": {"one": {"with": {"Type": "x"}}}}}, [("bad_format", "/listen/to/one/with/Type")]),
-        (
-            {"listen": {"to": {"one": {"with": {"type": "x" * 8193}}}}},
-            [("too_large", "/listen/to/one/with/type")],
-        ),
-        (
-            {
-                "listen": {"to": {"one": {"with": {"type": "x"}, "correlate": {}}}, "read": "body"},
-                "foreach": {},
-            },
-            [
-                ("unsupported_feature", "/foreach"),
-                ("bad_format", "/listen/read"),
-                ("unsupported_feature", "/listen/to/one/correlate"),
-            ],
-        ),
     ],
 )
 def test_a_wrong_task_is_refused(task: Any, expected: list[tuple[str, str]]) -> None:
     assert problems_of_task(task) == expected
-
-
-@pytest.mark.parametrize(
-    "task",
-    [
-        {"call": "http", "with": {"anything": 1}},
-        {"emit": {}},
-        {"for": {}, "do": 5},
-        {"fork": 1},
-        {"run": None},
-        {"try": [], "catch": {}},
-    ],
-)
-def test_what_the_engine_does_not_run_yet_is_refused_by_name(task: dict[str, Any]) -> None:
-    (problem,) = problems_of(workflow({"a": task}))
-    assert problem.code == "unsupported_task"
-    assert problem.pointer == f"/do/0/a/{next(iter(task))}"
-    assert "`do`, `set`, `switch`, `wait`, `listen`, `raise`" in problem.message
 
 
 def test_a_jump_tells_where_its_target_is_when_it_is_elsewhere() -> None:
@@ -607,12 +524,6 @@ async def test_the_sandbox_tells_what_does_not_compile() -> None:
     ]
     assert "$input is not defined" in checked.problems[0].message
     assert again.definition is not None
-
-
-async def warnings_of(*tasks: dict[str, Any]) -> list[tuple[str, str]]:
-    checked = await check(workflow(*tasks), Recorded(), ACCOUNT)
-    assert checked.problems == []
-    return found(checked.warnings)
 
 
 async def test_text_that_was_probably_meant_to_be_evaluated_is_warned_of() -> None:

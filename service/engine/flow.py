@@ -5,20 +5,44 @@ without begins. Nothing here knows what a task does; the registry of bodies it i
 """
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
-from service.engine.frames import Frame, Scope, State
-from service.engine.messages import Entry, Facts, InboxEvent, Phase, Stimulus, WakeUp
-from service.language.document import Definition, Task
-from service.language.errors import Fault, fault
-from service.language.expressions import Evaluation, Expression, ExpressionFailure, is_true
+import msgspec
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+from service.engine.frames import Frame, Scope, Sleeping, State
+from service.engine.messages import (
+    Answered,
+    Effect,
+    Events,
+    Facts,
+    InboxEvent,
+    Publish,
+    RunStatus,
+    Sleep,
+    Stimulus,
+    TaskRun,
+    WakeUp,
+)
+from service.engine.places import Entered, Place, Sight, below, within
+from service.language.document import Definition, Foreach, Task
+from service.language.durations import Duration, DurationRefused, duration, until
+from service.language.errors import Fault, Kind, fault
+from service.language.expressions import (
+    Evaluation,
+    Expression,
+    ExpressionFailure,
+    Path,
+    is_true,
+    shortened,
+)
+from service.language.questions import Question, Validation, Violation
+
+DEEPEST = 60  # tasks inside tasks, those of functions included: what the stack of generators bears
+SHOWN_VIOLATIONS = 10
 
 Answer = TypeVar("Answer")
-Steps = Generator[list[Evaluation], list[Any], Answer]
+Steps = Generator[list[Question], list[Any], Answer]
 
 
 class Outcome(NamedTuple):
@@ -31,7 +55,7 @@ class Outcome(NamedTuple):
 
 # A body returns None when the task has to wait; its frame then holds how far it is.
 # The last argument is the task's own `work`.
-Body = Callable[["Run", Task, Frame, Any], Steps[Outcome | None]]
+Body = Callable[["Run", Entered, Any], Steps[Outcome | None]]
 
 
 class Raised(Exception):  # noqa: N818 - named after the situation
@@ -41,6 +65,11 @@ class Raised(Exception):  # noqa: N818 - named after the situation
         """Keep the fault."""
         super().__init__(raised.title)
         self.fault = raised
+
+
+def raised(kind: Kind, title: str, detail: str | None, pointer: str) -> Raised:
+    """One of the standard's own errors (contract 5.3), ready to be raised."""
+    return Raised(fault(kind, title, detail, pointer))
 
 
 class Run:
@@ -61,21 +90,23 @@ class Run:
         self.facts = facts
         self.bodies = bodies
         self.at = stimulus.at
-        self.inbox = list(facts.inbox)
+        self.sight = Sight(definition, state, facts)
+        self.inbox = {one.id: one for one in facts.inbox}
         self.consumed: list[Any] = []
-        self.journal: list[Entry] = []
+        self.published: list[Publish] = []
+        self.opened: dict[int, Effect] = {}  # what a wait that began in this advance asks of the outside
+        self.history: dict[int, TaskRun] = {}
         self.visited = 0
-        self.changed = False
+        self.changed = not isinstance(stimulus, Events)
         self.interrupted = False  # the limit of one advance was reached
 
     # Lists
 
-    def perform_all(self, tasks: Sequence[Task], scope: Scope) -> Steps[Outcome | None]:
+    def perform_all(self, tasks: Sequence[Task], scope: Scope, place: Place) -> Steps[Outcome | None]:
         """Run a task list from where it stands; None when it has to wait."""
-        positions = {task.name: index for index, task in enumerate(tasks)}
         while scope.index < len(tasks):
             task = tasks[scope.index]
-            outcome = yield from self.perform(task, scope)
+            outcome = yield from self.perform(task, scope, place)
             if outcome is None:
                 return None
             if scope is self.state.root:
@@ -85,157 +116,277 @@ class Run:
                 return Outcome(scope.data, ended=True)
             if outcome.then == "exit":
                 break
-            following = scope.index + 1
-            scope.index = following if outcome.then in {None, "continue"} else positions[str(outcome.then)]
+            scope.index = _following(tasks, scope.index, outcome.then)
         return Outcome(scope.data)
 
-    def perform(self, task: Task, scope: Scope) -> Steps[Outcome | None]:
+    def perform(self, task: Task, scope: Scope, place: Place) -> Steps[Outcome | None]:
         """Begin or go on with the current task of a list; its outcome carries the directive to follow."""
-        if scope.current is None and not self.may_begin(task):
-            return None
+        frame, begins = scope.current, scope.current is None
+        if frame is None:
+            if not self.may_go_on(place.caller or task.pointer, place):
+                return None
+            frame = scope.current = self.enter(task, scope.data, place)
+        entered = Entered(task, frame, place)
         try:
-            outcome = yield from self.pipeline(task, scope)
-        except Raised:
+            if begins and not (yield from self.begin(entered)):
+                self.leave(entered, "skipped")
+                scope.current = None
+                return Outcome(scope.data)
+            outcome = yield from self.go_on(entered)
+        except Raised as error:
+            self.leave(entered, "faulted", error=error.fault)
             scope.current = None
-            self.note("faulted", task)
             raise
-        self.changed = self.changed or outcome is not None
+        if outcome is not None:
+            self.leave(entered, "completed", output=outcome.output)
+            scope.current = None
         return outcome
 
-    def may_begin(self, task: Task) -> bool:
-        """Whether the limits let one more task begin now."""
-        limits = self.facts.limits
-        if self.state.executed >= limits.tasks_per_instance:
+    def may_go_on(self, pointer: str, place: Place) -> bool:
+        """Whether the limits let one more task or iteration begin now; those of the instance are faults at `pointer`."""
+        limits, state = self.facts.limits, self.state
+        if state.executed >= limits.tasks_per_instance:
             detail = f"An instance executes at most {limits.tasks_per_instance} tasks."
-            raise Raised(fault("runtime", "Task limit", detail, task.pointer))
-        full = self.visited >= limits.tasks_per_advance or (self.visited > 0 and self.facts.time_is_up())
-        self.interrupted = self.interrupted or full
+            raise raised("runtime", "Task limit", detail, pointer)
+        if state.visits >= limits.visits_per_instance:
+            detail = f"An instance looks at no more than {limits.visits_per_instance} tasks and iterations."
+            raise raised("runtime", "Task limit", detail, pointer)
+        if place.depth >= DEEPEST:
+            detail = f"Tasks are at most {DEEPEST} levels deep, functions included."
+            raise raised("runtime", "Depth limit", detail, pointer)
+        if self.interrupted:
+            return False
+        self.interrupted = self.visited >= limits.tasks_per_advance or (
+            self.visited > 0 and self.facts.time_is_up()
+        )
+        if self.interrupted:
+            return False
         self.visited += 1
-        return not self.interrupted
+        state.visits += 1
+        self.changed = True
+        return True
 
     # The steps of one task
 
-    def pipeline(self, task: Task, scope: Scope) -> Steps[Outcome | None]:
-        """The data flow of contract 3.1 around the task's body."""
-        frame = scope.current
-        if frame is None:
-            frame = scope.current = yield from self.begin(task, scope.data)
-        if frame is None:
-            self.note("skipped", task)
-            return Outcome(scope.data)
-        outcome = yield from self.bodies[type(task.work)](self, task, frame, task.work)
-        if outcome is None:
-            return None
-        scope.current = None
-        if not outcome.ended:
-            output = yield from self.conclude(task, frame, outcome.output)
-            outcome = Outcome(output, outcome.then or task.then)
-        self.note("completed", task)
-        return outcome
+    def go_on(self, entered: Entered) -> Steps[Outcome | None]:
+        """Steps 4 to 9 of contract 3.1: the body, the output and the context."""
+        task, deadline = entered.task, entered.frame.deadline
+        if deadline is not None and self.is_due(deadline):
+            raise raised("timeout", "Timeout", "The task did not complete in time.", entered.pointer)
+        outcome = yield from self.bodies[type(task.work)](self, entered, task.work)
+        if outcome is None or outcome.ended:
+            return outcome
+        output = yield from self.conclude(entered, task, outcome.output)
+        return Outcome(output, outcome.then or task.then)
 
-    def begin(self, task: Task, raw: Any) -> Steps[Frame | None]:
-        """Steps 1 to 3: the condition and the input; None when the task is skipped."""
-        self.changed = True
-        frame = Frame(task.name, task.pointer, raw, self.at)
-        if task.condition is not None:
-            holds = yield from self.value(task, frame, task.condition, raw)
-            if not is_true(holds):
-                return None
+    def begin(self, entered: Entered) -> Steps[bool]:
+        """Steps 1 to 3: the condition, the deadline and the input; False when the task is skipped.
+
+        All of it is asked in one round trip; what comes after a condition that fails does not count, failures included.
+        """
+        task, frame = entered.task, entered.frame
+        transforms = task.input_from is not None and not reads_secrets(task.input_from)
+        if task.condition or task.input_schema is not None or transforms or task.timeout:
+            answers = yield from self.batch(
+                {
+                    "if": self.question(entered, task.condition, frame.raw),
+                    "timeout": self.question(entered, task.timeout, frame.raw),
+                    "schema": self.validation(task.input_schema, frame.raw),
+                    "from": self.question(entered, task.input_from, frame.raw) if transforms else None,
+                }
+            )
+            if "if" in answers and not is_true(succeeded(answers["if"], entered.pointer)):
+                return False
+            if task.timeout is not None:
+                length = self.length(task.timeout, answers.get("timeout"), entered.pointer)
+                frame.deadline = self.sleep(until(length, self.at))
+            fits(answers.get("schema"), "input", entered.pointer)
+            if transforms:
+                frame.transformed = succeeded(answers["from"], entered.pointer)
         self.state.executed += 1
-        self.note("started", task)
-        if task.input_from is not None:
-            frame.transformed = yield from self.value(task, frame, task.input_from, raw)
-        return frame
+        return True
 
-    def conclude(self, task: Task, frame: Frame, raw: Any) -> Steps[Any]:
-        """Steps 5 to 9: the output and the context."""
-        described = {"output": raw}
+    def conclude(self, entered: Entered, shaping: Task | Foreach, raw: Any) -> Steps[Any]:
+        """Steps 5 to 9: the output and the context, as a task or the `foreach` of a `listen` shapes them."""
         output = raw
-        if task.output_as is not None:
-            evaluation = Evaluation(task.output_as, raw, self.variables(task, frame, described))
-            (output,) = yield from self.ask(task.pointer, [evaluation])
-        if task.export_as is not None:
-            variables = self.variables(task, frame, described) | {"output": output}
-            (context,) = yield from self.ask(task.pointer, [Evaluation(task.export_as, output, variables)])
-            self.state.context = context
+        if shaping.output_as is not None:
+            variables = self.sight.of(entered, output=raw)
+            output = yield from self.ask(entered, Evaluation(shaping.output_as, raw, variables))
+        if shaping.output_schema is None and shaping.export_as is None and shaping.export_schema is None:
+            return output
+        answers = yield from self.batch(
+            {
+                "schema": self.validation(shaping.output_schema, output),
+                "export": None
+                if shaping.export_as is None
+                else Evaluation(
+                    shaping.export_as, output, self.sight.of(entered, output=raw) | {"output": output}
+                ),
+            }
+        )
+        fits(answers.get("schema"), "output", entered.pointer)
+        context = succeeded(answers.get("export", self.state.context), entered.pointer)
+        if shaping.export_schema is not None:
+            (answer,) = yield [Validation(shaping.export_schema, context)]
+            fits(answer, "exported context", entered.pointer)
+        self.state.context = context
         return output
 
-    # Expressions
+    # Questions
 
-    def value(self, task: Task, frame: Frame, expression: Expression, dot: Any) -> Steps[Any]:
+    def value(self, entered: Entered, expression: Expression, dot: Any) -> Steps[Any]:
         """The value of one expression of a task that has no output yet."""
-        evaluation = Evaluation(expression, dot, self.variables(task, frame))
-        (value,) = yield from self.ask(task.pointer, [evaluation])
-        return value
+        return (yield from self.ask(entered, Evaluation(expression, dot, self.sight.of(entered))))
 
-    def ask(self, pointer: str, evaluations: list[Evaluation]) -> Steps[list[Any]]:
-        """The values of independent expressions in one round trip; a failure is a fault at `pointer`."""
-        answers = yield evaluations
-        for answer in answers:
-            self.succeeded(pointer, answer)
-        return answers
+    def ask(self, entered: Entered, evaluation: Evaluation) -> Steps[Any]:
+        """The answer to one evaluation; a failure is a fault of the task."""
+        (answer,) = yield [evaluation]
+        return succeeded(answer, entered.pointer)
+
+    def batch(self, questions: Mapping[str, Question | None]) -> Steps[dict[str, Any]]:
+        """The answers to those questions that there are, by name, failures included, in one round trip."""
+        asked = {name: question for name, question in questions.items() if question is not None}
+        return dict(zip(asked, (yield list(asked.values())), strict=True)) if asked else {}
+
+    def question(self, entered: Entered, expression: Any, dot: Any) -> Evaluation | None:
+        """What to ask about a field that may be absent, or a duration that is known already."""
+        if not isinstance(expression, Expression):
+            return None
+        return Evaluation(expression, dot, self.sight.of(entered))
 
     @staticmethod
-    def succeeded(pointer: str, answer: Any) -> Any:
-        """The answer, unless it is a failure."""
-        if isinstance(answer, ExpressionFailure):
-            raise Raised(fault("expression", answer.title, answer.detail, pointer))
-        return answer
+    def validation(schema: Any, value: Any) -> Validation | None:
+        """What to ask about a schema that may be absent."""
+        return None if schema is None else Validation(schema, value)
 
-    def variables(
-        self, task: Task, frame: Frame, described: Mapping[str, Any] | None = None
-    ) -> dict[str, Any]:
-        """The arguments of contract 3.2; `described` adds members to `$task`."""
-        descriptor = {
-            "name": task.name,
-            "reference": task.pointer,
-            "definition": task.definition,
-            "input": frame.raw,
-            "startedAt": moment(frame.started_at),
-        }
-        return self.surroundings | {
-            "context": self.state.context,
-            "input": frame.input,
-            "task": {**descriptor, **(described or {})},
-        }
-
-    @cached_property
-    def surroundings(self) -> dict[str, Any]:
-        """The arguments that stay the same for the whole instance."""
-        workflow = {
-            "id": self.facts.instance_id,
-            "definition": self.definition.document,
-            "input": self.state.input,
-            "startedAt": moment(self.state.started_at),
-        }
-        return {"workflow": workflow, "runtime": self.facts.runtime}
+    @staticmethod
+    def length(given: Duration | Expression, answer: Any, pointer: str) -> Duration:
+        """The duration that is given, or that an expression came to (6.1)."""
+        if isinstance(given, Duration):
+            return given
+        try:
+            return duration(succeeded(answer, pointer))
+        except DurationRefused as refused:
+            raise raised("validation", "Not a duration", str(refused), pointer) from None
 
     # Waits
 
-    def new_wait(self) -> int:
-        """A number for a timer or listener that no other of this instance has."""
+    def open(self, effect: Callable[[int], Effect]) -> int:
+        """A number for a wait that no other of this instance has, and what it asks of the outside."""
         number = self.state.next_wait
         self.state.next_wait += 1
+        self.opened[number] = effect(number)
         return number
+
+    def sleep(self, instant: datetime) -> Sleeping:
+        """A timer."""
+        return Sleeping(self.open(lambda number: Sleep(number, instant)), instant)
 
     def woken(self, wait: int) -> bool:
         """Whether this advance was made because that timer fired."""
         return isinstance(self.stimulus, WakeUp) and self.stimulus.wait == wait
 
+    def is_due(self, deadline: Sleeping) -> bool:
+        """Whether a deadline has passed, whoever noticed it; not in the advance that set it, which may yet be in time."""
+        return deadline.wait not in self.opened and (self.woken(deadline.wait) or self.at >= deadline.until)
+
+    def answer_to(self, wait: int) -> Answered | None:
+        """The answer to that call, if this advance brought it."""
+        return self.stimulus if isinstance(self.stimulus, Answered) and self.stimulus.wait == wait else None
+
     def consume(self, taken: InboxEvent) -> None:
         """Take an event out of the inbox: no other task gets it."""
-        self.inbox.remove(taken)
+        del self.inbox[taken.id]
         self.consumed.append(taken.id)
+        self.changed = True
 
-    def note(self, phase: Phase, task: Task) -> None:
-        """Write a line of the journal."""
-        self.journal.append(Entry(phase, task.name, task.pointer))
+    # History
+
+    def enter(self, task: Task, raw: Any, place: Place) -> Frame:
+        """The frame of a task that begins, and its row."""
+        self.state.runs += 1
+        frame = Frame(task.name, task.pointer, raw, self.at, self.state.runs)
+        self.history[frame.number] = TaskRun(
+            number=frame.number,
+            name=task.name,
+            kind=task.kind,
+            pointer=task.pointer,
+            status="running",
+            started_at=self.at,
+            iteration=place.iteration,
+            attempt=place.attempt,
+            input=raw,
+        )
+        return frame
+
+    def leave(
+        self, entered: Entered, status: RunStatus, output: Any = msgspec.UNSET, error: Fault | None = None
+    ) -> None:
+        """Say in the task's row how it ended; what is still under way inside it is cancelled."""
+        if entered.frame.progress is not None:
+            self.cancel_within(entered)
+        row = self.row(entered)
+        row.status = status
+        row.output = output
+        row.error = error
+        row.ended_at = self.at
+        self.changed = True
+
+    def row(self, entered: Entered) -> TaskRun:
+        """The row of a task under way; one of an earlier advance gets only what is new."""
+        task, frame, place = entered.task, entered.frame, entered.place
+        if frame.number not in self.history:
+            self.history[frame.number] = TaskRun(
+                number=frame.number,
+                name=task.name,
+                kind=task.kind,
+                pointer=task.pointer,
+                status="running",
+                started_at=frame.started_at,
+                iteration=place.iteration,
+                attempt=place.attempt,
+                began=False,
+            )
+        return self.history[frame.number]
+
+    def cancel_within(self, entered: Entered) -> None:
+        """Write the end of everything under way inside a task."""
+        for inner in within(entered):
+            self.cancel_list(*inner)
+
+    def cancel_list(self, tasks: Sequence[Task], scope: Scope, place: Place) -> None:
+        """Write the end of everything under way in a list."""
+        for entered in below(tasks, scope, place):
+            row = self.row(entered)
+            row.status, row.ended_at = "cancelled", self.at
+        scope.current = None
 
 
-def moment(instant: datetime) -> dict[str, Any]:
-    """A time as expressions see it; without fraction, which jq's `fromdate` refuses (contract 3.2)."""
-    milliseconds = (instant - _EPOCH) // timedelta(milliseconds=1)
-    return {
-        "iso8601": instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "epoch": {"seconds": milliseconds // 1000, "milliseconds": milliseconds},
-    }
+def _following(tasks: Sequence[Task], index: int, then: str | None) -> int:
+    """The position that a `then` leads to."""
+    if then is None or then == "continue":
+        return index + 1
+    return next(position for position, task in enumerate(tasks) if task.name == then)
+
+
+def reads_secrets(expression: Expression) -> bool:
+    """Whether an expression may see the account's secrets, which must not get into an instance's state."""
+    return "secrets" in expression.used or any(
+        isinstance(leaf.plain, Path) and leaf.plain.variable == "secrets" for leaf in expression.leaves
+    )
+
+
+def succeeded(answer: Any, pointer: str) -> Any:
+    """The answer, unless it is a failure."""
+    if isinstance(answer, ExpressionFailure):
+        raise raised("expression", answer.title, answer.detail, pointer)
+    return answer
+
+
+def fits(answer: Sequence[Violation] | ExpressionFailure | None, what: str, pointer: str) -> None:
+    """Fault unless the answer to a validation, if there was one, says that the value fits."""
+    violations = succeeded(answer, pointer)
+    if violations:
+        shown = [f"/{'/'.join(map(str, one.path))}: {one.message}" for one in violations[:SHOWN_VIOLATIONS]]
+        title = f"The {what} does not fit its schema"
+        raise raised("validation", title, shortened("; ".join(shown)), pointer)

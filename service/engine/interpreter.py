@@ -1,15 +1,18 @@
 """One step in the life of an instance: state and stimulus in, new state and effects out.
 
 `advance` is pure. It knows no clock but the stimulus's, does no I/O, and changes nothing it is given. Where it needs the
-value of an expression it yields the evaluations and is sent their answers, so that `drive` can answer from a table and
-`run` from the sandbox. It runs until every task that is under way has to wait, and says what for as effects.
+value of an expression or a schema's verdict it yields the questions and is sent their answers, so that `drive` can answer
+from a table and `run` from the sandbox. It runs until every task that is under way has to wait, and says what for as
+effects. What a call says, secrets included, is not evaluated here: `pending` gives its performer what that needs.
 """
 
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any
 
-from service.engine.flow import Outcome, Raised, Run, Steps
+from service.engine.bodies import BODIES
+from service.engine.flow import Outcome, Raised, Run, Steps, fits, raised, succeeded
 from service.engine.frames import (
+    Calling,
     Scope,
     Sleeping,
     State,
@@ -17,14 +20,16 @@ from service.engine.frames import (
     copied,
     decode_state,
     encode_state,
-    frames,
     waits,
 )
 from service.engine.messages import (
     Advance,
+    Answered,
+    Ask,
+    Begin,
+    Call,
     Continue,
     Effect,
-    Entry,
     Events,
     Expire,
     Facts,
@@ -32,23 +37,30 @@ from service.engine.messages import (
     InboxEvent,
     Limits,
     Listen,
+    Pending,
+    Publish,
     Sleep,
     Start,
     Stimulus,
+    TaskRun,
     WakeUp,
 )
+from service.engine.places import ROOT, Sight, below
 from service.engine.states import Status
-from service.engine.tasks import BODIES, evaluated_duration
 from service.language.document import Definition
 from service.language.durations import Duration, until
-from service.language.errors import Fault, fault
-from service.language.expressions import Evaluation
+from service.language.errors import Fault
+from service.language.expressions import Evaluation, Expression
+from service.language.questions import Question
 
 __all__ = [
     "Advance",
+    "Answered",
+    "Ask",
+    "Begin",
+    "Call",
     "Continue",
     "Effect",
-    "Entry",
     "Events",
     "Expire",
     "Facts",
@@ -56,42 +68,46 @@ __all__ = [
     "InboxEvent",
     "Limits",
     "Listen",
+    "Pending",
+    "Publish",
     "Sleep",
     "Start",
     "State",
     "Stimulus",
+    "TaskRun",
     "WakeUp",
     "advance",
     "decode_state",
     "drive",
     "encode_state",
+    "pending",
     "run",
 ]
 
+Advancing = Generator[list[Question], list[Any], Advance]
 
-def advance(
-    definition: Definition, state: State | None, stimulus: Stimulus, facts: Facts
-) -> Generator[list[Evaluation], list[Any], Advance]:
+
+def advance(definition: Definition, state: State | None, stimulus: Stimulus, facts: Facts) -> Advancing:
     """Apply one stimulus and run as far as possible.
 
-    A stimulus that does not apply (a second start, a timer of a wait that is over, anything once the instance has ended)
-    changes nothing, which makes a job that runs twice harmless.
+    A stimulus that does not apply (a second start, the timer or answer of a wait that is over, anything once the instance
+    has ended) changes nothing, which makes a job that runs twice harmless.
     """
-    if not _applies(state, stimulus):
-        return _unchanged(state)
     before = waits(state.root) if state else {}
+    if not _applies(state, stimulus, before):
+        return _unchanged(state)
     following = copied(state) if state else _begun(stimulus)
     under_way = Run(definition, following, stimulus, facts, BODIES)
-    output, raised = None, None
+    output, fault = None, None
     try:
         outcome = yield from _performed(under_way, first=state is None)
         if outcome is not None:
             output = yield from _concluded(under_way, outcome)
     except Raised as error:
-        outcome, raised, under_way.changed = None, error.fault, True
+        outcome, fault = None, error.fault
     if not under_way.changed:
         return _unchanged(state)
-    following.status = _status(under_way, outcome, raised)
+    following.status = _status(under_way, outcome, fault)
     following.sequence += 1
     if following.status.terminal:
         _close(under_way)
@@ -101,20 +117,41 @@ def advance(
         changed=True,
         effects=_effects(before, under_way),
         consumed=tuple(under_way.consumed),
-        journal=tuple(under_way.journal),
+        history=tuple(row for _, row in sorted(under_way.history.items())),
         last_completed_step=following.last_completed_step,
-        steps_executed=following.executed,
         expires_at=following.expires_at,
         output=output,
-        fault=raised,
+        fault=fault,
     )
 
 
-def _applies(state: State | None, stimulus: Stimulus) -> bool:
+def pending(definition: Definition, state: State, wait: int, facts: Facts) -> Pending | None:
+    """What the performer of the call that waits under this number needs; None when nothing waits there any more.
+
+    An `input.from` that reads secrets has not been evaluated: `input` is the raw input then, and the performer evaluates
+    it itself on `raw` (contract 7.3). What comes after the call sees the raw input as `$input`.
+    """
+    for entered in below(definition.tasks, state.root, ROOT):
+        frame = entered.frame
+        if isinstance(frame.progress, Calling) and frame.progress.wait == wait:
+            key = f"{facts.instance_id}:{frame.pointer}:{frame.number}:{entered.place.attempt}"
+            return Pending(
+                task=entered.task,
+                input=frame.input,
+                raw=frame.raw,
+                variables=Sight(definition, state, facts).of(entered),
+                key=key,
+            )
+    return None
+
+
+def _applies(state: State | None, stimulus: Stimulus, waiting: dict[int, Wait]) -> bool:
     """Whether the stimulus means anything to an instance in this state."""
     if state is None or isinstance(stimulus, Start):
         return state is None and isinstance(stimulus, Start)
-    if isinstance(stimulus, WakeUp) and not isinstance(waits(state.root).get(stimulus.wait), Sleeping):
+    if isinstance(stimulus, WakeUp) and not isinstance(waiting.get(stimulus.wait), Sleeping):
+        return False
+    if isinstance(stimulus, Answered) and not isinstance(waiting.get(stimulus.wait), Calling):
         return False
     return not state.status.terminal
 
@@ -127,7 +164,6 @@ def _unchanged(state: State | None) -> Advance:
         status=state.status,
         changed=False,
         last_completed_step=state.last_completed_step,
-        steps_executed=state.executed,
         expires_at=state.expires_at,
     )
 
@@ -140,48 +176,46 @@ def _begun(stimulus: Stimulus) -> State:
 
 def _performed(under_way: Run, *, first: bool) -> Steps[Outcome | None]:
     """Run the root list; None when it has to wait."""
-    state = under_way.state
     if first:
-        under_way.changed = True
         yield from _opened(under_way)
     if isinstance(under_way.stimulus, Expire):
         detail = "The workflow did not complete within its timeout."
-        raise Raised(fault("timeout", "Workflow timeout", detail, "/"))
-    return (yield from under_way.perform_all(under_way.definition.tasks, state.root))
+        raise raised("timeout", "Workflow timeout", detail, "/")
+    return (yield from under_way.perform_all(under_way.definition.tasks, under_way.state.root, ROOT))
 
 
 def _opened(under_way: Run) -> Steps[None]:
     """The workflow's deadline and its transformed input, both of the raw input."""
     definition, state = under_way.definition, under_way.state
-    length = definition.timeout
-    asked = {
-        pointer: Evaluation(expression, state.input, under_way.surroundings)
-        for pointer, expression in (("/timeout", length), ("/input", definition.input_from))
-        if expression is not None and not isinstance(expression, Duration)
-    }
-    answers = (yield list(asked.values())) if asked else []
-    for pointer, answer in zip(asked, answers, strict=True):
-        value = under_way.succeeded(pointer, answer)
-        if pointer == "/timeout":
-            length = evaluated_duration(value, pointer)
-        else:
-            state.root.data = value
-    if isinstance(length, Duration):
-        state.expires_at = until(length, state.started_at)
+    length, given = definition.timeout, definition.input_from
+
+    def question(expression: object) -> Evaluation | None:
+        if not isinstance(expression, Expression):
+            return None
+        return Evaluation(expression, state.input, under_way.sight.everywhere)
+
+    answers = yield from under_way.batch({"timeout": question(length), "input": question(given)})
+    if length is not None:
+        known: Duration = under_way.length(length, answers.get("timeout"), "/timeout")
+        state.expires_at = until(known, state.started_at)
+    if given is not None:
+        state.root.data = succeeded(answers["input"], "/input")
 
 
 def _concluded(under_way: Run, outcome: Outcome) -> Steps[Any]:
     """The workflow's output."""
-    expression = under_way.definition.output_as
-    if expression is None:
-        return outcome.output
-    variables = under_way.surroundings | {"context": under_way.state.context}
-    (output,) = yield from under_way.ask("/output", [Evaluation(expression, outcome.output, variables)])
+    definition, output = under_way.definition, outcome.output
+    if definition.output_as is not None:
+        variables = under_way.sight.everywhere | {"context": under_way.state.context}
+        (answer,) = yield [Evaluation(definition.output_as, output, variables)]
+        output = succeeded(answer, "/output")
+    answers = yield from under_way.batch({"schema": under_way.validation(definition.output_schema, output)})
+    fits(answers.get("schema"), "output", "/output")
     return output
 
 
-def _status(under_way: Run, outcome: Outcome | None, raised: Fault | None) -> Status:
-    if raised is not None:
+def _status(under_way: Run, outcome: Outcome | None, fault: Fault | None) -> Status:
+    if fault is not None:
         return Status.FAULTED
     if outcome is not None:
         return Status.COMPLETED
@@ -191,25 +225,22 @@ def _status(under_way: Run, outcome: Outcome | None, raised: Fault | None) -> St
 def _close(under_way: Run) -> None:
     """Let go of everything that an ended instance will never need again."""
     root = under_way.state.root
-    under_way.journal += [Entry("cancelled", frame.name, frame.pointer) for frame in frames(root)]
+    under_way.cancel_list(under_way.definition.tasks, root, ROOT)
     under_way.state.root = Scope(root.index, None)
 
 
 def _effects(before: dict[int, Wait], under_way: Run) -> tuple[Effect, ...]:
-    """What became different about the waits, whatever made it so."""
+    """What became different about the waits, and what was published on the way."""
     after = waits(under_way.state.root)
     effects: list[Effect] = [Forget(wait) for wait in before if wait not in after]
-    for wait, progress in after.items():
-        if wait not in before:
-            effects.append(Sleep(wait, progress.until) if isinstance(progress, Sleeping) else Listen(wait))
+    effects += [effect for wait, effect in under_way.opened.items() if wait in after]
+    effects += under_way.published
     if under_way.state.status is Status.RUNNING:
         effects.append(Continue())
     return tuple(effects)
 
 
-def drive(
-    steps: Generator[list[Evaluation], list[Any], Advance], answer: Callable[[list[Evaluation]], list[Any]]
-) -> Advance:
+def drive(steps: Advancing, answer: Callable[[list[Question]], list[Any]]) -> Advance:
     """Run an advance to its end with a function that answers at once."""
     answers: list[Any] | None = None
     while True:
@@ -220,10 +251,7 @@ def drive(
         answers = answer(questions)
 
 
-async def run(
-    steps: Generator[list[Evaluation], list[Any], Advance],
-    evaluate: Callable[[list[Evaluation]], Awaitable[list[Any]]],
-) -> Advance:
+async def run(steps: Advancing, answer: Callable[[list[Question]], Awaitable[list[Any]]]) -> Advance:
     """Run an advance to its end with a function that answers later, such as the sandbox's."""
     answers: list[Any] | None = None
     while True:
@@ -231,7 +259,7 @@ async def run(
             questions = next(steps) if answers is None else steps.send(answers)
         except StopIteration as finished:
             return _finished(finished)
-        answers = await evaluate(questions)
+        answers = await answer(questions)
 
 
 def _finished(finished: StopIteration) -> Advance:

@@ -62,11 +62,13 @@ class InboxEvent(msgspec.Struct, frozen=True):
 class Limits(msgspec.Struct, frozen=True):
     """How many tasks may begin: in one advance, before others get their turn, and in the life of an instance.
 
-    `items` bounds the iterations of a `for` and the events that a `listen` collects.
+    `items` bounds the iterations of a `for` and the events that a `listen` collects, `visits_per_instance` the tasks and
+    iterations that are looked at, so that what is skipped has an end too.
     """
 
     tasks_per_advance: int = 1_000
     tasks_per_instance: int = 10_000
+    visits_per_instance: int = 100_000
     items: int = 10_000
 
 

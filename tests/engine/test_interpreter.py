@@ -4,127 +4,38 @@ Each example drives the pure interpreter with real jq, without a database or a c
 """
 
 import base64
-import json
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from datetime import timedelta
 from typing import Any
 
-import jq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.engine.interpreter import (
-    Advance,
     Continue,
     Events,
     Expire,
     Facts,
     Forget,
-    InboxEvent,
-    Limits,
     Listen,
     Sleep,
     Start,
-    State,
     Stimulus,
     WakeUp,
     advance,
-    decode_state,
     drive,
-    encode_state,
     run,
 )
 from service.engine.states import Status
 from service.language.errors import STANDARD
-from service.language.expressions import Evaluation, NotLocal, answer_locally, assembled
-from service.language.expressions import document as program_input
-from service.language.reading import read
-from service.language.texts import parse_yaml
-
-NOON = datetime(2025, 1, 31, 12, tzinfo=UTC)
-RUNTIME = {"name": "tutti", "version": "1", "metadata": {"instanceName": "first"}}
-HEADER = {"dsl": "1.0.3", "namespace": "demo", "name": "sample", "version": "1.2.0"}
-
-compiled = lru_cache(maxsize=None)(jq.compile)
+from service.language.questions import Question
+from tests.engine.instances import HEADER, NOON, RUNTIME, Instance, answer, fault_of, outcome
 
 
-def answer(evaluations: Sequence[Evaluation]) -> list[Any]:
-    """Evaluate as the sandbox does, in this process."""
-    answers = []
-    for evaluation in evaluations:
-        found = answer_locally(evaluation)
-        if isinstance(found, NotLocal):
-            program = compiled(evaluation.expression.program)
-            entries = json.loads(program.input_text(program_input(evaluation).decode()).first())
-            found = assembled(evaluation, entries)
-        answers.append(found)
-    return answers
-
-
-class Instance:
-    """An instance in a test: it keeps the state as bytes, as a database would, and its own clock."""
-
-    def __init__(self, definition: str | dict[str, Any], **limits: int) -> None:
-        if isinstance(definition, str):
-            definition = {"document": HEADER, **parse_yaml(definition.encode())}
-        self.definition = read(definition)
-        self.limits = Limits(**limits)
-        self.encoded: bytes | None = None
-        self.now = NOON
-        self.inbox: list[InboxEvent] = []
-        self.received = 0
-        self.asked: list[int] = []
-
-    @property
-    def state(self) -> State | None:
-        return None if self.encoded is None else decode_state(self.encoded)
-
-    def take(self, stimulus: Stimulus) -> Advance:
-        facts = Facts("instance-1", RUNTIME, tuple(self.inbox), self.limits)
-        reached = drive(advance(self.definition, self.state, stimulus, facts), self.answer)
-        if reached.changed:
-            assert reached.state is not None
-            self.encoded = encode_state(reached.state)
-            assert self.state == reached.state
-            self.inbox = [one for one in self.inbox if one.id not in reached.consumed]
-        return reached
-
-    def answer(self, evaluations: list[Evaluation]) -> list[Any]:
-        self.asked.append(len(evaluations))
-        return answer(evaluations)
-
-    def start(self, given: Any = None) -> Advance:
-        return self.take(Start(self.now, {} if given is None else given))
-
-    def wake(self, wait: int = 1, *, after: timedelta = timedelta()) -> Advance:
-        self.now += after
-        return self.take(WakeUp(self.now, wait))
-
-    def send(self, **event: Any) -> Advance:
-        self.receive(**event)
-        return self.take(Events(self.now))
-
-    def receive(self, **event: Any) -> None:
-        self.received += 1
-        self.inbox.append(InboxEvent(self.received, {"type": "thing.done", **event}))
-
-
-def outcome(definition: str, given: Any = None) -> Any:
-    """The output of a workflow that never waits."""
-    reached = Instance(definition).start(given)
-    assert reached.fault is None
-    assert reached.status is Status.COMPLETED
-    return reached.output
-
-
-def fault_of(definition: str, given: Any = None) -> tuple[str, int, str | None]:
-    """The type's last word, the status and the instance of a workflow's fault."""
-    reached = Instance(definition).start(given)
-    assert reached.status is Status.FAULTED
-    assert reached.fault is not None
-    return reached.fault.type.removeprefix(STANDARD), reached.fault.status, reached.fault.instance
+def executed(instance: Instance) -> int:
+    """How many tasks ran."""
+    return sum(row.status != "skipped" for row in instance.history.values())
 
 
 # --- Lists and data -------------------------------------------------------------------------------------------------
@@ -258,14 +169,11 @@ def test_a_task_whose_condition_fails_is_skipped_with_all_its_steps() -> None:
           then: end
       - last: {set: '. + {last: true}'}
     """
-    reached = Instance(definition).start({"go": None})
+    instance = Instance(definition)
+    reached = instance.start({"go": None})
     assert reached.output == {"go": None, "last": True}
-    assert [(entry.phase, entry.pointer) for entry in reached.journal] == [
-        ("skipped", "/do/0/guarded"),
-        ("started", "/do/1/last"),
-        ("completed", "/do/1/last"),
-    ]
-    assert (reached.steps_executed, reached.last_completed_step) == (1, (2, "last"))
+    assert instance.rows() == [("guarded", "skipped"), ("last", "completed")]
+    assert (executed(instance), reached.last_completed_step) == (1, (2, "last"))
 
 
 @pytest.mark.parametrize(
@@ -350,8 +258,8 @@ def test_jumps_lead_backwards_and_forwards_within_a_list() -> None:
       - never: {set: {never: 1}}
       - finish: {set: {n: '${ .n }'}}
     """
-    reached = Instance(definition).start({"n": 0})
-    assert (reached.output, reached.steps_executed) == ({"n": 5}, 11)
+    instance = Instance(definition)
+    assert (instance.start({"n": 0}).output, executed(instance)) == ({"n": 5}, 11)
 
 
 def test_progress_is_the_root_task_that_ended_last() -> None:
@@ -460,7 +368,7 @@ def listening(wanted: str, read_as: str = "data") -> Instance:
 
 def test_listen_waits_for_its_event_and_outputs_a_list_of_its_data() -> None:
     instance = listening("{type: thing.done}")
-    assert instance.start().effects == (Listen(1),)
+    assert instance.start().effects == (Listen(1, ("thing.done",)),)
     other = instance.send(type="thing.begun")
     assert (other.changed, other.consumed) == (False, ())
     reached = instance.send(data={"n": 1})
@@ -482,7 +390,7 @@ def test_one_advance_may_feed_several_listening_tasks_each_event_once() -> None:
     task = "{listen: {to: {one: {with: {type: thing.done}}}}, export: {as: '{seen: (($context.seen // []) + .)}'}}"
     instance = Instance(f"do: [{{a: {task}}}, {{b: {task}}}, {{c: {task}}}]\noutput: {{as: $context.seen}}")
     instance.receive(data=1)
-    assert instance.start().effects == (Listen(1),)
+    assert instance.start().effects == (Listen(1, ("thing.done",)),)
     instance.receive(data=2)
     reached = instance.send(data=3)
     assert (reached.output, reached.consumed) == ([1, 2, 3], (2, 3))
@@ -575,7 +483,8 @@ def test_raise_faults_with_the_authors_error_at_its_own_pointer() -> None:
                     title: ${ "No \\(.what)" }
                     detail: ${ .missing }
     """
-    reached = Instance(definition).start({"what": "sale"})
+    instance = Instance(definition)
+    reached = instance.start({"what": "sale"})
     assert reached.fault is not None
     assert (reached.fault.type, reached.fault.status) == (
         "https://serverlessworkflow.io/errors/types/compliance",
@@ -583,10 +492,7 @@ def test_raise_faults_with_the_authors_error_at_its_own_pointer() -> None:
     )
     assert (reached.fault.title, reached.fault.detail) == ("No sale", None)
     assert reached.fault.instance == "/do/0/outer/do/0/refuse"
-    assert [(entry.phase, entry.name) for entry in reached.journal][-2:] == [
-        ("faulted", "refuse"),
-        ("faulted", "outer"),
-    ]
+    assert instance.rows() == [("outer", "faulted"), ("refuse", "faulted")]
 
 
 def test_a_named_error_is_raised_with_the_data_of_the_place() -> None:
@@ -642,10 +548,7 @@ def test_the_workflows_timeout_is_an_absolute_time_and_faults_the_instance() -> 
         408,
         "/",
     )
-    assert [(entry.phase, entry.name) for entry in reached.journal] == [
-        ("cancelled", "b"),
-        ("cancelled", "a"),
-    ]
+    assert instance.rows() == [("a", "cancelled"), ("b", "cancelled")]
 
 
 def test_deadline_and_input_are_evaluated_in_one_round_trip() -> None:
@@ -680,17 +583,17 @@ def test_an_instance_that_executes_too_many_tasks_faults() -> None:
         reached = instance.take(Events(NOON))
     assert reached.fault is not None
     assert (reached.fault.type, reached.fault.instance) == (STANDARD + "runtime", "/do/0/a")
-    assert reached.steps_executed == 8
+    assert executed(instance) == 8
 
 
 async def test_the_worker_answers_later() -> None:
     instance = Instance("do: [{a: {set: '${ .n + 1 }'}}, {b: {set: {x: '${ . }'}}}]")
 
-    async def evaluate(evaluations: list[Evaluation]) -> list[Any]:
-        return answer(evaluations)
+    async def answers(questions: list[Question]) -> list[Any]:
+        return answer(questions)
 
     start = Start(NOON, {"n": 1})
-    reached = await run(advance(instance.definition, None, start, Facts("i", RUNTIME)), evaluate)
+    reached = await run(advance(instance.definition, None, start, Facts("i", RUNTIME)), answers)
     assert reached.output == {"x": 2}
 
 
@@ -771,15 +674,14 @@ def test_advancing_is_deterministic_durable_and_harmless_when_repeated(
 @given(DEFINITIONS)
 @settings(max_examples=60, deadline=None)
 def test_where_an_advance_stops_makes_no_difference(definition: Any) -> None:
-    """One task per job, or all in one: the same journal and the same end."""
+    """One task per job, or all in one: the same history and the same end."""
     results = []
     for limit in (1, 1_000):
         instance = Instance(definition, tasks_per_advance=limit, tasks_per_instance=30)
         instance.receive(type="x", data=5)
         reached = instance.start({"n": 0})
-        journal = list(reached.journal)
         while reached.status is Status.RUNNING:
             reached = instance.take(Events(NOON))
-            journal += reached.journal
-        results.append((journal, reached.status, reached.output, reached.fault, instance.inbox))
+        history = [(row.number, row.pointer, row.status) for _, row in sorted(instance.history.items())]
+        results.append((history, reached.status, reached.output, reached.fault, instance.inbox))
     assert results[0] == results[1]

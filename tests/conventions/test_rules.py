@@ -18,8 +18,9 @@ DIALECTS = (
     "service/console/",
     "service/webhooks/",
 )
-PURE_ENGINE = tuple(
-    f"service/engine/{name}.py" for name in ("interpreter", "flow", "tasks", "frames", "messages", "states")
+PURE_ENGINE = (
+    *(f"service/engine/{name}.py" for name in ("interpreter", "flow", "places", "frames", "messages", "states")),
+    "service/engine/bodies/",
 )
 BANNED_FILES = {"utils", "util", "helpers", "helper", "manager", "managers", "base", "common"}
 BANNED_CLASSES = re.compile(r"\w+(Service|Manager|Helper|Util|Utils)$")
@@ -164,7 +165,7 @@ RULES = [
             *("piccolo", "asyncpg", "tenancy", "auth", "service.tables", "service.settings", "time", "random"),
             *("service.engine.worker", "service.engine.queue", "service.engine.events", "service.engine.definitions"),
         ),
-        lambda path: path in PURE_ENGINE,
+        within_folder(*PURE_ENGINE),
         "service/engine/interpreter.py",
         good="from service.engine.frames import State\n",
         bad="import asyncpg\n",

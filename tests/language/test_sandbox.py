@@ -66,6 +66,12 @@ def processes(sandbox: Sandbox) -> set[int]:
     return {worker.process.pid for worker in sandbox._workers}
 
 
+def at_work(sandbox: Sandbox) -> int:
+    """The process that works on a frame."""
+    (process,) = (worker.process.pid for worker in sandbox._workers if worker.request is not None)
+    return process
+
+
 def is_alive(process: int) -> bool:
     return Path(f"/proc/{process}").exists()
 
@@ -280,40 +286,38 @@ async def test_in_a_frame_of_several_only_the_program_to_blame_fails(sandbox: Sa
 
 async def test_an_idle_worker_that_is_killed_is_replaced() -> None:
     async with pool(1) as sandbox:
-        (process,) = processes(sandbox)
-        os.kill(process, signal.SIGKILL)
+        before = processes(sandbox)
+        for process in before:
+            os.kill(process, signal.SIGKILL)
         assert await value(sandbox, "1 + 1") == 2
-        assert processes(sandbox) != {process}
+        await until(lambda: len(sandbox._idle) == 2)
+        assert not processes(sandbox) & before
 
 
 async def test_a_program_whose_worker_is_killed_by_another_is_run_once_more() -> None:
     async with pool(1) as sandbox:
-        (process,) = processes(sandbox)
         slow = asyncio.create_task(value(sandbox, "last(range(200000))"))
         await asyncio.sleep(0.005)
-        os.kill(process, signal.SIGKILL)
+        os.kill(at_work(sandbox), signal.SIGKILL)
         assert await slow == 199_999
 
         endless = asyncio.create_task(value(sandbox, ENDLESS))
         for _ in range(2):
-            before = processes(sandbox)
-            await asyncio.sleep(0.05)
-            for victim in before:
-                os.kill(victim, signal.SIGKILL)
-            await until(
-                lambda before=before: endless.done() or (sandbox._busy and not processes(sandbox) & before)
-            )
+            await until(lambda: sandbox._at_work)
+            victim = at_work(sandbox)
+            os.kill(victim, signal.SIGKILL)
+            await until(lambda victim=victim: victim not in processes(sandbox))
         assert title(await endless) == "evaluator stopped"
 
 
 async def test_a_worker_is_replaced_after_its_share_of_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processing, "RECYCLE_AFTER", 3)
     async with pool(1) as sandbox:
-        before = processes(sandbox)
+        used = {worker.process.pid for worker in sandbox._workers}
         for number in range(7):
             assert await value(sandbox, ". + 1", number) == number + 1
-        await until(lambda: sandbox._idle)
-        assert not processes(sandbox) & before
+        await until(lambda: len(sandbox._idle) == 2)
+        assert len(processes(sandbox) - used) == 2
 
 
 async def test_a_worker_that_has_grown_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -322,13 +326,13 @@ async def test_a_worker_that_has_grown_is_replaced(tmp_path: Path, monkeypatch: 
     async with pool(1) as sandbox:
         before = processes(sandbox)
         assert await value(sandbox, "1 + 1") == 2
-        await until(lambda: not processes(sandbox) & before)
+        await until(lambda: before - processes(sandbox))
         assert await value(sandbox, "1 + 1") == 2
 
 
 async def test_a_worker_that_says_nonsense_is_ended() -> None:
     async with pool(1) as sandbox:
-        (worker,) = sandbox._workers
+        worker = next(iter(sandbox._workers))
         worker.data_received(
             wire.packed(wire.Answer(wire.READY, b"[]"))
         )  # it was ready before, and nobody asked
@@ -338,9 +342,9 @@ async def test_a_worker_that_says_nonsense_is_ended() -> None:
             wire.packed(wire.Answer(99, b"")),
             wire.packed(wire.Answer(wire.END, b"")),
         ):
-            (worker,) = sandbox._workers
             running = asyncio.create_task(value(sandbox, ENDLESS))
-            await until(lambda worker=worker: worker.request is not None)
+            await until(lambda: sandbox._at_work)
+            (worker,) = (worker for worker in sandbox._workers if worker.request is not None)
             worker.data_received(nonsense)
             assert title(await running) == "evaluator stopped"
             assert await value(sandbox, "1 + 1") == 2
@@ -352,7 +356,7 @@ async def test_the_answer_to_one_who_has_gone_is_given_to_nobody_else(text: str)
         gone = asyncio.create_task(value(sandbox, text))
         waiting = asyncio.create_task(value(sandbox, '"never sent"'))
         next_one = asyncio.create_task(value(sandbox, '"mine" | .'))
-        await until(lambda: sandbox._busy)
+        await until(lambda: sandbox._at_work)
         gone.cancel()
         waiting.cancel()
         assert await next_one == "mine"
@@ -366,7 +370,7 @@ async def test_a_stopped_sandbox_leaves_no_process_and_refuses_who_waits() -> No
     await sandbox.start()
     left = processes(sandbox)
     running = [asyncio.create_task(value(sandbox, ENDLESS)) for _ in range(3)]
-    await until(lambda: sandbox._busy)
+    await until(lambda: sandbox._at_work)
     await sandbox.stop()
     for outcome in await asyncio.gather(*running, return_exceptions=True):
         assert isinstance(outcome, SandboxUnavailableError)

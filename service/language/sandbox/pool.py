@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections import Counter, OrderedDict, deque
 from collections.abc import Sequence
 from typing import Any, Final, Self, cast
 from uuid import UUID
@@ -22,7 +21,10 @@ from service.language.sandbox.compiling import compilations, compile_problem, mi
 from service.language.sandbox.encoding import answer_of, encoded, frame_size, item_of
 from service.language.sandbox.limits import WORKER_LOST
 from service.language.sandbox.process import Outcome, Request, SandboxUnavailableError, Worker, spawned
+from service.language.sandbox.turns import Turns
 
+SPARES: Final = 1
+"""Workers beyond those that may be at work, so that one that had to be killed is replaced at once."""
 START_LIMIT_SECONDS: Final = 15.0
 """Time for a new worker to report: 25 ms when idle, much longer on a machine under load."""
 FIRST_PATIENCE_SECONDS: Final = 0.1
@@ -35,19 +37,19 @@ LOST_RETRIES: Final = 1
 class Sandbox:
     """The pool of workers, and the queue before it.
 
-    Frames wait per account, accounts take turns, and one account has at most half of the workers (at least one).
+    `size` frames are worked on at a time. Accounts take turns; one has at most half of the workers (at least one), less
+    when its programs keep having to be killed (see `Turns`).
     """
 
     def __init__(self, size: int | None = None) -> None:
         self.size = max(2, os.cpu_count() or 2) if size is None else size
-        self.share = max(1, self.size // 2)
         self.confinement: tuple[str, ...] = ()
         self._running = False
         self._stopping = asyncio.Event()
         self._workers: set[Worker] = set()
-        self._idle: deque[Worker] = deque()
-        self._waiting: OrderedDict[UUID, deque[Request]] = OrderedDict()
-        self._busy: Counter[UUID] = Counter()
+        self._idle: list[Worker] = []
+        self._turns = Turns(share=max(1, self.size // 2))
+        self._at_work = 0
         self._chores: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -64,7 +66,7 @@ class Sandbox:
         self._running = True
         self._stopping.clear()
         try:
-            await asyncio.gather(*(self._hire() for _ in range(self.size)))
+            await asyncio.gather(*(self._hire() for _ in range(self.size + SPARES)))
         except BaseException:
             await self.stop()
             raise
@@ -75,19 +77,13 @@ class Sandbox:
         self._stopping.set()
         for worker in tuple(self._workers):
             worker.kill(None)
-        self._refuse_waiting(SandboxUnavailableError("the sandbox was stopped"))
+        self._turns.refuse(SandboxUnavailableError("the sandbox was stopped"))
+        self._turns.strikes.clear()
         while self._chores or self._workers:
             if self._chores:
                 await asyncio.wait(tuple(self._chores))
             else:
                 await asyncio.sleep(0)
-
-    def _refuse_waiting(self, error: SandboxUnavailableError) -> None:
-        for queue in self._waiting.values():
-            for request in queue:
-                if not request.future.done():
-                    request.future.set_exception(error)
-        self._waiting.clear()
 
     async def _hire(self) -> None:
         """Start one worker and put it to work."""
@@ -127,8 +123,8 @@ class Sandbox:
             try:
                 await self._hire()
             except SandboxUnavailableError as error:
-                if not self._idle and not self._busy:
-                    self._refuse_waiting(error)
+                if not self._idle and not self._at_work:
+                    self._turns.refuse(error)
             else:
                 return
             with contextlib.suppress(TimeoutError):
@@ -155,8 +151,10 @@ class Sandbox:
         request, worker.request = worker.request, None
         if request is not None:
             cause = worker.cause()
+            if cause is not None and self._running:
+                self._turns.strikes.count(request.account_id)
             request.settle(Outcome(request.answers, cause, lost=cause is None))
-            self._release(request.account_id)
+            self._release(request)
         if hired and self._running:
             await self._replace()
 
@@ -167,34 +165,26 @@ class Sandbox:
         if not self._running:
             raise SandboxUnavailableError("the sandbox is not running")
         request = Request(account_id, items, asyncio.get_running_loop().create_future())
-        self._waiting.setdefault(account_id, deque()).append(request)
+        self._turns.join(request)
         self._dispatch()
         return await request.future
 
     def _dispatch(self) -> None:
-        while self._idle and (request := self._next()) is not None:
-            if not request.future.done():  # else its caller has gone
-                self._busy[request.account_id] += 1
-                self._idle.pop().begin(request)  # the one used last: it has the programs and the caches warm
+        while self._idle and self._at_work < self.size and (request := self._turns.next()) is not None:
+            self._at_work += 1
+            self._chosen(request.account_id).begin(request)
 
-    def _next(self) -> Request | None:
-        """The next frame in turn; its account goes to the end of the line."""
-        for account_id, queue in self._waiting.items():
-            if self._busy[account_id] < self.share:
-                request = queue.popleft()
-                if queue:
-                    self._waiting.move_to_end(account_id)
-                else:
-                    del self._waiting[account_id]
-                return request
-        return None
+    def _chosen(self, account_id: UUID) -> Worker:
+        """The idle worker that has the account's programs, if there is one, else the one used last."""
+        for position, worker in enumerate(self._idle):
+            if worker.account_id == account_id:
+                return self._idle.pop(position)
+        return self._idle.pop()
 
-    def _release(self, account_id: UUID) -> None:
-        self._busy[account_id] -= 1
-        if not self._busy[account_id]:
-            del self._busy[account_id]
-        if self._waiting:
-            self._dispatch()
+    def _release(self, request: Request) -> None:
+        self._at_work -= 1
+        self._turns.release(request)
+        self._dispatch()
 
     def finished(self, worker: Worker, request: Request, *, retire: bool) -> None:
         """A worker has answered its frame."""
@@ -202,7 +192,7 @@ class Sandbox:
             worker.kill(None)
         else:
             self._idle.append(worker)
-        self._release(request.account_id)
+        self._release(request)
 
     async def round_trips(
         self, account_id: UUID, items: Sequence[wire.Item]
@@ -241,20 +231,21 @@ class Sandbox:
         Raises:
             SandboxUnavailableError: no worker runs.
         """
-        answers: list[Any] = [None] * len(questions)
-        items: list[wire.Item] = []
-        sent: list[int] = []
-        for index, question in enumerate(questions):
-            if isinstance(question, Evaluation) and question.expression.program is None:
-                answers[index] = assembled(question, ())
-            elif isinstance(item := item_of(question), wire.Item):
-                items.append(item)
-                sent.append(index)
-            else:
-                answers[index] = item
-        for index, answer in zip(sent, await self.round_trips(account_id, items), strict=True):
-            answers[index] = answer_of(answer, questions[index])
-        return answers
+        async with self._turns.line(account_id):
+            answers: list[Any] = [None] * len(questions)
+            items: list[wire.Item] = []
+            sent: list[int] = []
+            for index, question in enumerate(questions):
+                if isinstance(question, Evaluation) and question.expression.program is None:
+                    answers[index] = assembled(question, ())
+                elif isinstance(item := item_of(question), wire.Item):
+                    items.append(item)
+                    sent.append(index)
+                else:
+                    answers[index] = item
+            for index, answer in zip(sent, await self.round_trips(account_id, items), strict=True):
+                answers[index] = answer_of(answer, questions[index])
+            return answers
 
     async def evaluate(self, account_id: UUID, evaluations: Sequence[Evaluation]) -> list[Any]:
         """The value or `ExpressionFailure` of each evaluation."""
@@ -268,7 +259,8 @@ class Sandbox:
             for each in checks
             for _, program in each
         ]
-        answers = iter(await self.round_trips(account_id, programs))
+        async with self._turns.line(account_id):
+            answers = iter(await self.round_trips(account_id, programs))
         found: list[str | None] = []
         for subject, each in zip(expressions, checks, strict=True):
             problems = [misplaced(subject)]
@@ -281,7 +273,8 @@ class Sandbox:
         text = encoded(schema)
         if isinstance(text, ExpressionFailure):
             return text.detail
-        (answer,) = await self.round_trips(account_id, [wire.Item(wire.CHECK_SCHEMA, text, b"")])
+        async with self._turns.line(account_id):
+            (answer,) = await self.round_trips(account_id, [wire.Item(wire.CHECK_SCHEMA, text, b"")])
         if isinstance(answer, ExpressionFailure):
             return f"the schema cannot be checked: {answer.title}, {answer.detail}"
         return None if answer.status == wire.VALUE else str(answer.payload.decode(errors="replace"))

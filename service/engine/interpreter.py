@@ -232,7 +232,7 @@ def _close(under_way: Run) -> None:
 def _effects(before: dict[int, Wait], under_way: Run) -> tuple[Effect, ...]:
     """What became different about the waits, and what was published on the way."""
     after = waits(under_way.state.root)
-    effects: list[Effect] = [Forget(wait) for wait in before if wait not in after]
+    effects: list[Effect] = [Forget(wait) for wait in sorted(before) if wait not in after]
     effects += [effect for wait, effect in under_way.opened.items() if wait in after]
     effects += under_way.published
     if under_way.state.status is Status.RUNNING:

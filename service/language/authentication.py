@@ -1,6 +1,7 @@
 """Reading how a call proves who it is: policies and their schemes (contract 7.1)."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal, cast
 
 import msgspec
@@ -45,9 +46,7 @@ def policy(reader: TaskReader, value: Any, pointer: str) -> Policy | None:
         name = reader.text(reader.closed(value, pointer, ("use",)), "use", pointer)
         if name is None:
             return None
-        return reader.declaration(
-            "authentications", name, pointer + "/use", lambda *one: own_policy(reader, *one)
-        )
+        return reader.declaration("authentications", name, pointer + "/use", partial(own_policy, reader))
     return own_policy(reader, value, pointer)
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal, cast
 
 from service.language import people
@@ -89,7 +90,7 @@ def function(reader: TaskReader, name: str, pointer: str) -> Task | None:
     before, reader.deepest = reader.deepest, reader.depth + 1
     reader.depth += 1
     reader.calling.append(name)
-    task = reader.declaration("functions", name, pointer, lambda *one: _body(reader, name, *one))
+    task = reader.declaration("functions", name, pointer, partial(_body, reader, name))
     reader.calling.pop()
     reader.depth -= 1
     reader.heights.setdefault(name, reader.deepest - reader.depth)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Literal, cast
 
 from service.language.document import Retry, Try, Work
@@ -85,7 +86,7 @@ def _retry(reader: TaskReader, value: Any, pointer: str, variable: str) -> Retry
     """A retry policy, or the name of one that `use` declares."""
     if isinstance(value, str):
         return reader.declaration(
-            "retries", value, pointer, lambda *one: retry(reader, *one, variable), variable
+            "retries", value, pointer, partial(retry, reader, variable=variable), variable
         )
     return retry(reader, value, pointer, variable)
 

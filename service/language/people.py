@@ -13,7 +13,7 @@ from service.language.durations import Duration, DurationRefused, duration
 from service.language.errors import Problem, below
 from service.language.expressions import is_expression
 from service.language.fields import FieldReader, listed
-from service.language.values import nodes
+from service.language.values import flaw, nodes
 
 Kind = Literal["approval", "form"]
 Comment = Literal["optional", "none", "required"]
@@ -116,6 +116,9 @@ class _ArgumentReader(FieldReader):
         super().refuse("bad_arguments", message, pointer)
 
     def request(self, kind: Kind, arguments: Any) -> Request:
+        wrong = None if self.computed_later else flaw(arguments)
+        if wrong is not None:
+            self.refuse("bad_format", f"The arguments {wrong}.", "")
         fields = self.closed(arguments, "", _ALLOWED[kind], _REQUIRED[kind])
         assignees = self.assignees(fields["assignees"]) if "assignees" in fields else Assignees((), ())
         outcomes = self.outcomes(fields.get("outcomes")) if kind == "approval" else ()

@@ -6,6 +6,7 @@ schema compile. Here are the workflow's own fields; the modules that read the ki
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -141,11 +142,8 @@ class _WorkflowReader(TaskReader):
             document=root,
             secrets=self.secrets,
             schedule=self._schedule(root, input_schema),
-            **self._output(root),
+            **self.result(root, "output", "", WORKFLOW_OUTPUT),
         )
-
-    def _output(self, root: Mapping[str, Any]) -> dict[str, Any]:
-        return self.result(root, "output", "", WORKFLOW_OUTPUT)
 
     def _schedule(self, root: Mapping[str, Any], input_schema: Any) -> Schedule | None:
         if "schedule" not in root:
@@ -194,9 +192,9 @@ class _WorkflowReader(TaskReader):
         sections = ("authentications", "errors", "functions", "retries", "timeouts")
         self.declared = {name: self.object(fields, name, "/use") for name in sections}
         for name in self.declared["errors"]:
-            self.declaration("errors", name, "", lambda *one: steps.error(self, *one))
+            self.declaration("errors", name, "", partial(steps.error, self))
         for name in self.declared["authentications"]:
-            self.declaration("authentications", name, "", lambda *one: own_policy(self, *one))
+            self.declaration("authentications", name, "", partial(own_policy, self))
         for name in self.declared["functions"]:
             calls.function(self, name, below("/use/functions", name))
 

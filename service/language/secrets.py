@@ -12,8 +12,9 @@ from service.language.expressions import is_expression
 # Outside of strings: a comment (a backslash before its line break continues it), a quote, a parenthesis, the variable.
 _CODE = re.compile(r"#(?:\\[\s\S]|[^\\\n])*|[\"()]|\$secrets(?![A-Za-z0-9_]|::)")
 _STRING = re.compile(r"\\\(|\\[\s\S]|\"")
+_IN_BRACKETS = r"\[\s*\"([^\"\\]*)\"\s*\]"
 _KEY = re.compile(
-    r"\s*(?:\.\s*([A-Za-z_][A-Za-z0-9_]*)|\.\s*\"([^\"\\]*)\"|\.?\s*\[\s*\"([^\"\\]*)\"\s*\])", re.ASCII
+    rf"\s*(?:\.\s*(?:([A-Za-z_][A-Za-z0-9_]*)|\"([^\"\\]*)\"|{_IN_BRACKETS})|{_IN_BRACKETS})", re.ASCII
 )
 
 

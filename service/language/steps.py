@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from service.language import cloudevents
@@ -65,7 +66,7 @@ def throw(reader: TaskReader, fields: Mapping[str, Any], pointer: str) -> Work |
         return None
     value = shape["error"]
     if isinstance(value, str):
-        found = reader.declaration("errors", value, place, lambda *one: error(reader, *one))
+        found = reader.declaration("errors", value, place, partial(error, reader))
         return Raise(found or NOTHING)
     return Raise(error(reader, value, place))
 
@@ -145,6 +146,8 @@ def emit(reader: TaskReader, fields: Mapping[str, Any], pointer: str) -> Work | 
     for name in ("source", "type") if "with" in event else ():
         if name not in attributes:
             reader.refuse("missing_field", f"The field `{name}` is missing.", below(at, name))
+    if "data" in attributes and "data_base64" in attributes:
+        reader.refuse("bad_format", "An event holds `data` or `data_base64`, not both.", at + "/data_base64")
     for name, value in attributes.items():
         _attribute(reader, name, value, at)
     return Emit(reader.template(attributes, at, reader.visible(BODY)))

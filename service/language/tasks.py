@@ -5,6 +5,7 @@ What each kind of task does is read by the modules beside this one; `reading` sa
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 from service.language.document import DIRECTIVES, Task, Work
@@ -35,6 +36,13 @@ _KINDS: Mapping[str, tuple[str, ...]] = {
     "switch": (),
     "try": ("catch",),
     "wait": (),
+}
+_SINGULAR = {
+    "authentications": "authentication",
+    "errors": "error",
+    "functions": "function",
+    "retries": "retry",
+    "timeouts": "timeout",
 }
 _COMMON = ("if", "input", "output", "export", "timeout", "then", "metadata")
 _DRAFTS = {
@@ -101,7 +109,7 @@ class TaskReader(FieldReader):
         """
         known = self.declared.get(section, {})
         if name not in known:
-            self.unknown(section.removesuffix("s").replace("retrie", "retry"), name, known, pointer)
+            self.unknown(_SINGULAR[section], name, known, pointer)
             return None
         key = (section, name, variant)
         if key not in self.made:
@@ -293,7 +301,7 @@ class TaskReader(FieldReader):
         value, place = fields["timeout"], pointer + "/timeout"
         if isinstance(value, str):
             own = tuple(name for name in names if name not in self.variables)
-            return self.declaration("timeouts", value, place, lambda *one: self.after(*one, own), own)
+            return self.declaration("timeouts", value, place, partial(self.after, names=own), own)
         return self.after(value, place, names)
 
     def after(self, value: Any, pointer: str, names: tuple[str, ...]) -> Duration | Expression:

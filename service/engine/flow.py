@@ -38,7 +38,6 @@ from service.language.expressions import (
 )
 from service.language.questions import Question, Validation, Violation
 
-DEEPEST = 60  # tasks inside tasks, those of functions included: what the stack of generators bears
 SHOWN_VIOLATIONS = 10
 
 Answer = TypeVar("Answer")
@@ -123,7 +122,7 @@ class Run:
         """Begin or go on with the current task of a list; its outcome carries the directive to follow."""
         frame, begins = scope.current, scope.current is None
         if frame is None:
-            if not self.may_go_on(place.caller or task.pointer, place):
+            if not self.may_go_on(place.caller or task.pointer):
                 return None
             frame = scope.current = self.enter(task, scope.data, place)
         entered = Entered(task, frame, place)
@@ -142,7 +141,7 @@ class Run:
             scope.current = None
         return outcome
 
-    def may_go_on(self, pointer: str, place: Place) -> bool:
+    def may_go_on(self, pointer: str) -> bool:
         """Whether the limits let one more task or iteration begin now; those of the instance are faults at `pointer`."""
         limits, state = self.facts.limits, self.state
         if state.executed >= limits.tasks_per_instance:
@@ -151,9 +150,6 @@ class Run:
         if state.visits >= limits.visits_per_instance:
             detail = f"An instance looks at no more than {limits.visits_per_instance} tasks and iterations."
             raise raised("runtime", "Task limit", detail, pointer)
-        if place.depth >= DEEPEST:
-            detail = f"Tasks are at most {DEEPEST} levels deep, functions included."
-            raise raised("runtime", "Depth limit", detail, pointer)
         if self.interrupted:
             return False
         self.interrupted = self.visited >= limits.tasks_per_advance or (

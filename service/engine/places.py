@@ -21,14 +21,13 @@ class Place(msgspec.Struct, frozen=True):
     """The surroundings of a task.
 
     `variables` are those of the loops and tries around it; `iteration` is the index of the nearest loop, `attempt` that of
-    the nearest `try`; `caller` is the pointer of the task whose call of a function led here; `depth` counts tasks.
+    the nearest `try`; `caller` is the pointer of the task whose call of a function led here.
     """
 
     variables: Mapping[str, Any]
     iteration: int | None = None
     attempt: int = 1
     caller: str | None = None
-    depth: int = 0
 
 
 ROOT = Place({})
@@ -54,22 +53,17 @@ class Entered(msgspec.Struct, frozen=True):
 # --- Places within a task -------------------------------------------------------------------------------------------
 
 
-def in_list(place: Place) -> Place:
-    """The place of the tasks of a `do` and of the branches of a `fork`."""
-    return Place(place.variables, place.iteration, place.attempt, place.caller, place.depth + 1)
-
-
 def in_loop(place: Place, work: For, loop: Loop) -> Place:
     """The place of one iteration (contract 2.5)."""
     variables = {**place.variables, work.each: loop.items[loop.index], work.at: loop.index}
-    return Place(variables, loop.index, place.attempt, place.caller, place.depth + 1)
+    return Place(variables, loop.index, place.attempt, place.caller)
 
 
 def in_foreach(place: Place, foreach: Foreach, listening: Listening) -> Place:
     """The place of the work on one event (contract 2.9)."""
     index = len(listening.elements)
     variables = {**place.variables, foreach.item: listening.item, foreach.at: index}
-    return Place(variables, index, place.attempt, place.caller, place.depth + 1)
+    return Place(variables, index, place.attempt, place.caller)
 
 
 def in_try(place: Place, work: Try, trying: Trying) -> Place:
@@ -78,19 +72,19 @@ def in_try(place: Place, work: Try, trying: Trying) -> Place:
 
 
 def _in_attempt(place: Place, _: Try, trying: Trying) -> Place:
-    return Place(place.variables, place.iteration, trying.attempt, place.caller, place.depth + 1)
+    return Place(place.variables, place.iteration, trying.attempt, place.caller)
 
 
 def in_catch(place: Place, work: Try, trying: Trying) -> Place:
     """The place of everything that sees the error caught (contract 2.11)."""
     variables = {**place.variables, work.variable: trying.error}
-    return Place(variables, place.iteration, trying.attempt, place.caller, place.depth + 1)
+    return Place(variables, place.iteration, trying.attempt, place.caller)
 
 
 def in_function(entered: Entered) -> Place:
     """The place of a function's task, from which the caller's variables cannot be seen (contract 2.1)."""
     place = entered.place
-    return Place({}, place.iteration, place.attempt, entered.pointer, place.depth + 1)
+    return Place({}, place.iteration, place.attempt, entered.pointer)
 
 
 # --- The tasks under way --------------------------------------------------------------------------------------------
@@ -101,12 +95,12 @@ def within(entered: Entered) -> Iterator[tuple[Sequence[Task], Scope, Place]]:
     place = entered.place
     match entered.task.work, entered.frame.progress:
         case Do(tasks), Scope() as scope:
-            yield tasks, scope, in_list(place)
+            yield tasks, scope, place
         case For() as work, Loop() as loop if loop.begun:
             yield work.tasks, loop.scope, in_loop(place, work, loop)
         case Fork(branches), Branches(scopes):
             for branch, scope in zip(branches, scopes, strict=True):
-                yield (branch,), scope, in_list(place)
+                yield (branch,), scope, place
         case Try() as work, Trying(Scope() as scope) as trying:
             tasks = (work.handler or ()) if trying.handling else work.tasks
             yield tasks, scope, in_try(place, work, trying)

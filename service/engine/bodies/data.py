@@ -4,7 +4,7 @@ import msgspec
 
 from service.engine.flow import Outcome, Raised, Run, Steps, raised, succeeded
 from service.engine.frames import Scope, Sleeping
-from service.engine.places import Entered, in_list
+from service.engine.places import Entered
 from service.language.document import Do, Raise, Set, Switch, Wait
 from service.language.durations import until
 from service.language.errors import Fault
@@ -16,7 +16,7 @@ def do(run: Run, entered: Entered, work: Do) -> Steps[Outcome | None]:
     frame = entered.frame
     if not isinstance(frame.progress, Scope):
         frame.progress = Scope(0, frame.input)
-    return (yield from run.perform_all(work.tasks, frame.progress, in_list(entered.place)))
+    return (yield from run.perform_all(work.tasks, frame.progress, entered.place))
 
 
 def set_data(run: Run, entered: Entered, work: Set) -> Steps[Outcome | None]:

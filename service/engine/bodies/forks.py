@@ -2,7 +2,7 @@
 
 from service.engine.flow import Outcome, Run, Steps
 from service.engine.frames import Branches, Scope
-from service.engine.places import Entered, in_list
+from service.engine.places import Entered
 from service.language.document import Fork
 
 
@@ -15,11 +15,10 @@ def fork(run: Run, entered: Entered, work: Fork) -> Steps[Outcome | None]:
     if not isinstance(frame.progress, Branches):
         frame.progress = Branches([Scope(0, frame.input) for _ in work.branches])
     scopes = frame.progress.scopes
-    place = in_list(entered.place)
     for branch, scope in zip(work.branches, scopes, strict=True):
         if scope.index:
             continue
-        outcome = yield from run.perform(branch, scope, place)
+        outcome = yield from run.perform(branch, scope, entered.place)
         if outcome is None:
             continue
         if outcome.ended or outcome.then == "end":

@@ -16,7 +16,7 @@ def iterate(run: Run, entered: Entered, work: For) -> Steps[Outcome | None]:
     while loop.index < len(loop.items):
         place = in_loop(entered.place, work, loop)
         if not loop.begun:
-            if not run.may_go_on(entered.pointer, entered.place):
+            if not run.may_go_on(entered.pointer):
                 return None
             if work.condition is not None:
                 holds = yield from run.value(entered.at(place), work.condition, loop.scope.data)

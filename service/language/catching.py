@@ -67,7 +67,8 @@ def _filter(reader: TaskReader, value: Any, pointer: str) -> Mapping[str, Any]:
             "missing_field", "A filter has at least one field; without `errors` all are caught.", place
         )
     wanted: dict[str, Any] = {}
-    for name, one in given.items():
+    for name in filter(given.__contains__, _FILTER):
+        one = given[name]
         whole = isinstance(one, int) and not isinstance(one, bool)
         if not (whole if name == "status" else isinstance(one, str)):
             kind = "an integer" if name == "status" else "a string"

@@ -133,7 +133,7 @@ class _ArgumentReader(FieldReader):
             data=fields.get("data"),
             form=self.form(fields["form"]) if "form" in fields else None,
             exclude_starter=self.flag(fields, "excludeStarter"),
-            overdue_outcome=self.overdue(fields, outcomes),
+            overdue_outcome=self.overdue(fields, outcomes) if kind == "approval" else None,
         )
 
     def limited(self, fields: Mapping[str, Any], name: str, most: int, *, least: int = 1) -> str | None:

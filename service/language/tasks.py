@@ -266,12 +266,13 @@ class TaskReader(FieldReader):
         if "schema" not in fields:
             return None
         at = pointer + "/schema"
-        shape = self.closed(fields["schema"], at, ("format", "document", "resource"))
-        if "resource" in shape:
+        value = fields["schema"]
+        external = isinstance(value, dict) and "resource" in value
+        required = () if external else ("document",)
+        shape = self.closed(value, at, ("format", "document", "resource"), required)
+        if external:
             message = "`resource` is not supported: write the schema itself under `document`."
             self.refuse("unsupported_feature", message, at + "/resource")
-        elif "document" not in shape:
-            self.refuse("missing_field", "The field `document` is missing.", at + "/document")
         language, _, draft = (self.text(shape, "format", at) or "json").partition(":")
         if language != "json" or (draft and draft not in _DRAFTS):
             known = listed(["json", *(f"json:{name}" for name in _DRAFTS)])

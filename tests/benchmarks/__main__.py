@@ -1,362 +1,54 @@
-"""`make bench`: requests per second and latencies of the hot operations, beside a bare handler's, as ratios.
+"""`make bench`: what the service does per second and how long it takes, beside what it can be compared with, as ratios.
 
-Rounds of a subject and its bare counterpart alternate, so that whatever else the machine does hits both; figures are
-medians of the rounds. Nothing here is a test: a busy machine is not a defect.
+Rounds of a subject and of what it is compared with alternate, so that whatever else the machine does hits both; figures
+are medians of the rounds. Nothing here is a test: a busy machine is not a defect.
 """
 
-import argparse
-import asyncio
-import base64
 import contextlib
-import itertools
-import os
-import platform
-import random
 import shutil
-import socket
-import subprocess
+import signal
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from uuid import UUID
 
-import httpx
-import msgspec
 import uvloop
-from rich.console import Console
-from rich.table import Table
 
-from tenancy.embedded import EmbeddedServer
-
-FOLDER = Path(tempfile.mkdtemp(prefix="tutti-bench-"))
-SERVER = EmbeddedServer(FOLDER / "data")
-DATABASE = f"@/tutti?host={SERVER.place.sockets}"
-os.environ |= {
-    "DATABASE_URL": f"postgresql://tutti_app{DATABASE}",
-    "TUTTI_OWNER_DATABASE_URL": f"postgresql://tutti_owner{DATABASE}",
-}
-
-from auth.clients import Registration, create_client  # noqa: E402
-from auth.scopes import MAESTRO  # noqa: E402
-from service.language.sandbox import Sandbox  # noqa: E402
-from service.settings import settings  # noqa: E402
-from tenancy.postgres import connected, pool, provide_embedded  # noqa: E402
-from tenancy.schema import migrate  # noqa: E402
-from tests.benchmarks.load import Measurement, Request, median, round_of  # noqa: E402
-from tests.benchmarks.server import DSN  # noqa: E402
-from tests.world import Tenant, tenant  # noqa: E402
-
-SUPERUSER = f"postgresql://postgres{DATABASE}"
-FEW = 1000
-
-FILL = """
-INSERT INTO instance (id, account_id, workflow_id, version_id, version, name, status, started_at, started_by,
-                      started_by_name, last_modified_at, trigger_inputs, total_steps, last_completed_step,
-                      workflow_created_by, access_id, access_secret_hash)
-SELECT gen_random_uuid(), $1, $2, version.id, version.version, 'bench ' || n, 'waiting', now() - n * interval '1 second',
-       $3, 'Bench Admin', now(), '{"who": "Ada", "times": 1}', 2, 1, $3, gen_random_uuid(), '\\x00'
-FROM generate_series(1, $4) AS n, (SELECT id, version FROM workflow_version WHERE workflow_id = $2) AS version
-"""
+from tests.benchmarks.engine import measure_engine
+from tests.benchmarks.fairness import measure_fairness
+from tests.benchmarks.options import Options, read_options
+from tests.benchmarks.reporting import surroundings
+from tests.benchmarks.requests import measure_requests
+from tests.benchmarks.waiting import measure_waiting
+from tests.cell import Postgres
 
 
-# What is exchanged once, made in bulk under names that can be told from their numbers.
-FAMILIES = """
-INSERT INTO oauth_grant (id, kind, client_id, user_id, scopes, auth_time, created_at)
-SELECT gen_random_uuid(), 'authorization_code', $1, $2, $3, now(), now() FROM generate_series(1, $4) RETURNING id
-"""
-REFRESH_TOKENS = """
-INSERT INTO refresh_token (id, token_hash, grant_id, issued_at, expires_at)
-SELECT gen_random_uuid(), sha256(convert_to('refresh-' || n, 'UTF8')), grant_id, now(), now() + interval '1 day'
-FROM unnest($1::uuid[]) WITH ORDINALITY AS made (grant_id, n)
-"""
-CODES = """
-INSERT INTO authorization_code (id, code_hash, grant_id, redirect_uri, expires_at)
-SELECT gen_random_uuid(), sha256(convert_to('code-' || n, 'UTF8')), grant_id, $2, now() + interval '1 day'
-FROM unnest($1::uuid[]) WITH ORDINALITY AS made (grant_id, n)
-"""
-CALLBACK = "https://app.example/callback"
-MOST_PER_SECOND = 2000  # exchanges that there is enough for
-
-
-class Caller(msgspec.Struct, frozen=True):
-    """A client, the header that proves it, and a family of its own."""
-
-    id: UUID
-    basic: str
-    grant_id: UUID | None = None
-
-
-class Bench:
-    """A prepared service and what to ask of it."""
-
-    def __init__(self, arguments: argparse.Namespace, port: int) -> None:
-        self.arguments = arguments
-        self.port = port
-        self.random = random.Random(7)  # noqa: S311 - which row is read next is no secret
-        self.results: dict[str, Measurement] = {}
-
-    async def compare(self, subjects: dict[str, Request]) -> None:
-        """Measure subjects in alternating rounds."""
-        rounds: dict[str, list[Measurement]] = {name: [] for name in subjects}
-        for _ in range(self.arguments.rounds):
-            for name, request in subjects.items():
-                rounds[name].append(
-                    await round_of(self.port, request, self.arguments.connections, self.arguments.seconds)
-                )
-        self.results |= {name: median(found) for name, found in rounds.items()}
-
-
-def form(caller: Caller, fields: str) -> bytes:
-    """Write a request for tokens."""
-    headers = (
-        f"Host: bench\r\nAuthorization: {caller.basic}\r\nContent-Type: application/x-www-form-urlencoded"
-    )
-    return (
-        f"POST /oauth/token HTTP/1.1\r\n{headers}\r\nContent-Length: {len(fields)}\r\n\r\n{fields}".encode()
-    )
-
-
-def asked(method: str, path: str, token: str = "", body: bytes = b"") -> bytes:
-    """Write a request's bytes once; asking then costs nothing."""
-    headers = f"Host: bench\r\nAuthorization: Bearer {token}\r\n" if token else "Host: bench\r\n"
-    if body:
-        headers += "Content-Type: application/json\r\n"
-    return f"{method} {path} HTTP/1.1\r\n{headers}Content-Length: {len(body)}\r\n\r\n".encode() + body
-
-
-def cycled(requests: list[bytes]) -> Request:
-    """Ask for one after another, round and round."""
-    return itertools.cycle(requests).__next__
-
-
-async def prepare(many: int) -> tuple[Tenant, Tenant, list[UUID]]:
-    """Make an account with 1,000 instances of a workflow and one with many."""
-    await provide_embedded(SERVER)
-    await migrate(settings().database)
-    async with pool(4), Sandbox(1) as sandbox:
-        small, large = await tenant("small", sandbox), await tenant("large", sandbox)
-    async with connected({"dsn": SUPERUSER}) as connection:
-        await connection.execute("CREATE TABLE bare (id uuid PRIMARY KEY, name text, inputs jsonb)")
-        for owner, count in ((small, FEW), (large, many)):
-            await connection.execute(FILL, owner.id, owner.workflows["waiting"], owner.admin_id, count)
-        await connection.execute("VACUUM ANALYZE instance")
-        found = await connection.fetch("SELECT id FROM instance WHERE account_id = $1 LIMIT 20000", large.id)
-    return small, large, [row["id"] for row in found]
-
-
-async def prepare_clients(of: Tenant, many: int) -> tuple[Caller, Caller]:
-    """Register a machine client, and one with many refresh tokens and codes of a user's."""
-    async with pool(4):
-        robot = await create_client(
-            Registration(account_id=of.id, kind="machine", name="Robot", scopes=MAESTRO)
-        )
-        app = await create_client(
-            Registration(account_id=of.id, kind="confidential", name="App", redirect_uris=[CALLBACK])
-        )
-    async with connected({"dsn": SUPERUSER}) as connection:
-        families = await connection.fetch(FAMILIES, app[0], of.admin_id, list(MAESTRO), many)
-        await connection.execute(REFRESH_TOKENS, [row["id"] for row in families])
-        logins = await connection.fetch(FAMILIES, app[0], of.admin_id, ["openid", *MAESTRO], many)
-        await connection.execute(CODES, [row["id"] for row in logins], CALLBACK)
-        await connection.execute("VACUUM ANALYZE oauth_grant, refresh_token, authorization_code")
-    return caller(*robot, None), caller(*app, families[0]["id"])
-
-
-def caller(client_id: UUID, secret: str | None, grant_id: UUID | None) -> Caller:
-    """Write the header that proves a client."""
-    proof = base64.b64encode(f"{client_id}:{secret}".encode()).decode()
-    return Caller(client_id, f"Basic {proof}", grant_id)
-
-
-@contextlib.contextmanager
-def served() -> Iterator[int]:
-    """Run the server process; yield its port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-    command = [
-        sys.executable,
-        "-m",
-        "uvicorn",
-        "tests.benchmarks.server:application",
-        "--factory",
-        "--port",
-        str(port),
-    ]
-    options = [
-        "--loop",
-        "uvloop",
-        "--http",
-        "service.protocol:Http1Protocol",
-        "--no-access-log",
-        "--log-level",
-        "warning",
-    ]
-    process = subprocess.Popen([*command, *options], env=os.environ | {DSN: SUPERUSER})
-    try:
-        for _ in range(200):
-            with contextlib.suppress(httpx.TransportError):
-                httpx.get(f"http://127.0.0.1:{port}/readyz").raise_for_status()
-                break
-            time.sleep(0.1)
-        else:
-            sys.exit("make bench: the server did not start; its message is above.")
-        yield port
-    finally:
-        process.terminate()
-        process.wait()
-
-
-async def measure_oauth(
-    bench: Bench, large: Tenant, clients: tuple[Caller, Caller], known: list[UUID]
-) -> None:
-    """Ask for tokens; and what asking with one costs."""
-    robot, app = clients
-    refreshes, codes = itertools.count(1), itertools.count(1)
-    await bench.compare(
-        {
-            "client credentials, bare inserts": cycled(
-                [asked("POST", f"/bare/tokens/{robot.id}/{large.id}")]
-            ),
-            "client credentials": cycled([form(robot, "grant_type=client_credentials")]),
-            "refresh, bare inserts": cycled([asked("POST", f"/bare/pairs/{app.grant_id}")]),
-            "refresh": lambda: form(app, f"grant_type=refresh_token&refresh_token=refresh-{next(refreshes)}"),
-            "code with ID token": lambda: form(app, f"grant_type=authorization_code&code=code-{next(codes)}"),
-        }
-    )
-    chosen = bench.random.sample(known, min(len(known), 5000))
-    workflow_id = large.workflows["waiting"]
-    url = large.workflow_url("waiting")
-    await bench.compare(
-        {
-            f"get, bare, {kind}": cycled(
-                [asked("GET", f"/bare/{kind}/{large.id}/{workflow_id}/{one}", large.admin) for one in chosen]
-            )
-            for kind in ("unchecked", "checked")
-        }
-        | {
-            "get, beside them": cycled(
-                [asked("GET", f"{url}/instances/{one}", large.admin) for one in chosen]
-            )
-        }
-    )
-
-
-async def measure(bench: Bench, small: Tenant, large: Tenant, known: list[UUID]) -> None:
-    """Ask everything."""
-    chosen = bench.random.sample(known, min(len(known), 5000))
-    url = large.workflow_url("waiting")
-    await bench.compare(
-        {
-            "nothing, bare": cycled([asked("GET", "/bare/nothing")]),
-            "get, bare": cycled([asked("GET", f"/bare/instances/{one}") for one in chosen]),
-            "get": cycled([asked("GET", f"{url}/instances/{one}", large.admin) for one in chosen]),
-        }
-    )
-    await bench.compare(
-        {
-            f"list 50 of {bench.arguments.rows:,}, bare": cycled(
-                [asked("GET", f"/bare/workflows/{large.workflows['waiting']}/instances")]
-            ),
-            f"list 50 of {bench.arguments.rows:,}": cycled(
-                [asked("GET", f"{url}/instances?page_size=50", large.admin)]
-            ),
-            f"list 50 of {FEW:,}": cycled(
-                [asked("GET", f"{small.workflow_url('waiting')}/instances?page_size=50", small.admin)]
-            ),
-        }
-    )
-    body = b'{"instance_name": "bench", "trigger_inputs": {"who": "Ada"}}'
-    await bench.compare(
-        {
-            "trigger, bare insert": cycled([asked("POST", "/bare/instances")]),
-            "trigger": cycled(
-                [asked("POST", f"{large.workflow_url('greeting')}/actions/trigger", large.admin, body)]
-            ),
-        }
-    )
-    cancels = iter(known)
-    await bench.compare(
-        {
-            "cancel, bare update": cycled([asked("POST", f"/bare/instances/{one}/cancel") for one in chosen]),
-            "cancel": lambda: asked("POST", f"{url}/instances/{next(cancels)}/actions/cancel", large.admin),
-        }
-    )
-
-
-def report(bench: Bench) -> None:
-    """Print the figures and the ratios."""
-    results = bench.results
-    table = Table(title="requests per second, medians", title_justify="left")
-    for column in ("operation", "per second", "p50 ms", "p99 ms", "not 2xx"):
-        table.add_column(column, justify="left" if column == "operation" else "right")
-    for name, one in results.items():
-        table.add_row(name, f"{one.rate:,.0f}", f"{one.p50:.2f}", f"{one.p99:.2f}", str(one.wrong))
-    out = Console(width=110)
-    out.print(
-        f"{platform.machine()}, {os.cpu_count()} cores shared with PostgreSQL and the load, Python {platform.python_version()}, "
-        f"{bench.arguments.connections} connections, {bench.arguments.rounds} rounds of {bench.arguments.seconds} s"
-    )
-    out.print(table)
-    for name, ratio in ratios(bench).items():
-        out.print(f"{name:<42} {ratio:.2f}")
-    if "get, bare, checked" in results:
-        checked, unchecked = (1 / results[f"get, bare, {kind}"].rate for kind in ("checked", "unchecked"))
-        share = (checked - unchecked) * results["get, beside them"].rate
-        out.print(f"{'bearer check, share of a get':<42} {share:.0%}")
-
-
-def ratios(bench: Bench) -> dict[str, float]:
-    """Compare what was measured with its bare counterpart, and a list of many with one of few."""
-    results = bench.results
-    many = f"list 50 of {bench.arguments.rows:,}"
-    pairs = {
-        "get / bare": ("get", "get, bare"),
-        "list / bare": (many, f"{many}, bare"),
-        "trigger / bare insert": ("trigger", "trigger, bare insert"),
-        "cancel / bare update": ("cancel", "cancel, bare update"),
-        "client credentials / bare inserts": ("client credentials", "client credentials, bare inserts"),
-        "refresh / bare inserts": ("refresh", "refresh, bare inserts"),
-    }
-    found = {
-        name: results[one].rate / results[other].rate
-        for name, (one, other) in pairs.items()
-        if one in results
-    }
-    if many in results:
-        times = results[many].p50 / results[f"list 50 of {FEW:,}"].p50
-        found[f"time of list at {bench.arguments.rows:,} / at {FEW:,}"] = times
-    return found
+async def measure(postgres: Postgres, options: Options) -> None:
+    """Measure each part that is asked for, one after the other on one PostgreSQL."""
+    await postgres.start()
+    surroundings(options.rounds, options.seconds)
+    if {"instances", "oauth"} & set(options.parts):
+        await measure_requests(postgres, options)
+    for part, measured in (
+        ("engine", measure_engine),
+        ("fairness", measure_fairness),
+        ("waiting", measure_waiting),
+    ):
+        if part in options.parts:
+            await measured(postgres, options)
 
 
 def main() -> None:
-    """Prepare, measure, report, clean up."""
-    parser = argparse.ArgumentParser(prog="make bench")
-    parser.add_argument("--rows", type=int, default=1_000_000, help="instances of the large account")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=3.0)
-    parser.add_argument("--connections", type=int, default=16)
-    parser.add_argument("--only", choices=["instances", "oauth"], help="measure a part")
-    arguments = parser.parse_args()
-    uvloop.install()
-    SERVER.start()
+    """Measure, report, clean up."""
+    options = read_options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
+    folder = Path(tempfile.mkdtemp(prefix="tutti-bench-"))
+    postgres = Postgres(folder)
     try:
-        print(f"Making {arguments.rows:,} instances ...", flush=True)
-        small, large, known = asyncio.run(prepare(arguments.rows))
-        with served() as port:
-            bench = Bench(arguments, port)
-            if arguments.only != "oauth":
-                asyncio.run(measure(bench, small, large, known))
-            if arguments.only != "instances":
-                enough = int(arguments.rounds * arguments.seconds * MOST_PER_SECOND)
-                clients = asyncio.run(prepare_clients(large, enough))
-                asyncio.run(measure_oauth(bench, large, clients, known))
-        report(bench)
+        with contextlib.suppress(KeyboardInterrupt):
+            uvloop.run(measure(postgres, options))
     finally:
-        SERVER.remove()
-        shutil.rmtree(FOLDER, ignore_errors=True)
+        postgres.remove()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,32 @@
+"""What `make bench` can be told."""
+
+import argparse
+
+import msgspec
+
+PARTS = ("instances", "oauth", "engine", "fairness", "waiting")
+
+
+class Options(msgspec.Struct, frozen=True):
+    """How much is measured, for how long, and which parts."""
+
+    parts: tuple[str, ...]
+    rows: int
+    rounds: int
+    seconds: float
+    connections: int
+    backlog: int
+
+
+def read_options() -> Options:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="make bench")
+    parser.add_argument("--only", choices=PARTS, help="measure one part")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="instances that are there already")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=3.0, help="length of a round")
+    parser.add_argument("--connections", type=int, default=16, help="of instances and oauth")
+    parser.add_argument("--backlog", type=int, default=20_000, help="queued instances of the other account")
+    given = vars(parser.parse_args())
+    only = given.pop("only")
+    return Options(parts=(only,) if only else PARTS, **given)

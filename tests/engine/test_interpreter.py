@@ -1,16 +1,13 @@
-"""What a definition does when it runs: the language by example, then what holds for every definition.
+"""What a definition does when it runs, by example: data, conditions, order, waiting and limits (contract 2 to 4).
 
-Each example drives the pure interpreter with real jq, without a database or a clock.
+Loops, errors, events and calls have files of their own beside this one.
 """
 
 import base64
-from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from service.engine.interpreter import (
     Continue,
@@ -24,13 +21,12 @@ from service.engine.interpreter import (
     Stimulus,
     WakeUp,
     advance,
-    drive,
     run,
 )
 from service.engine.states import Status
 from service.language.errors import STANDARD
 from service.language.questions import Question
-from tests.engine.instances import HEADER, NOON, RUNTIME, Instance, answer, fault_of, outcome
+from tests.engine.instances import NOON, RUNTIME, Instance, answer, fault_of, outcome
 
 
 def executed(instance: Instance) -> int:
@@ -595,93 +591,3 @@ async def test_the_worker_answers_later() -> None:
     start = Start(NOON, {"n": 1})
     reached = await run(advance(instance.definition, None, start, Facts("i", RUNTIME)), answers)
     assert reached.output == {"x": 2}
-
-
-# --- Every definition -----------------------------------------------------------------------------------------------
-
-PIECES = st.sampled_from(
-    [
-        {"set": {"n": "${ (.n? // 0) + 1 }"}},
-        {"set": "${ {n: 2, c: $context} }", "export": {"as": "$context + {n: .n}"}},
-        {"set": ".", "then": "exit"},
-        {"set": {"deep": {"n": 1}}, "then": "end", "if": "(.n? // 0) > 2"},
-        {"wait": "PT5S"},
-        {"wait": {"minutes": 1}, "input": {"from": "{n: .n?}"}, "if": "(.n? // 0) < 3"},
-        {"wait": "PT1S", "output": {"as": "error"}, "if": ".n? == 2"},
-        {"listen": {"to": {"one": {"with": {"type": "x"}}}}, "output": {"as": "{n: .[0]}"}},
-        {"listen": {"to": {"one": {"with": {"type": "[xy]", "data": "${ . > 1 }"}}}, "read": "envelope"}},
-        {"switch": [{"a": {"when": ".n? == 1", "then": "exit"}}, {"b": {"then": "continue"}}]},
-        {"switch": [{"a": {"when": ".n? == 3", "then": "t0"}}]},
-        {"raise": {"error": {"type": "urn:x", "status": 400}}, "if": ".n? == 4"},
-    ]
-)
-
-
-def listed(tasks: Sequence[Any]) -> list[dict[str, Any]]:
-    return [{f"t{index}": task} for index, task in enumerate(tasks)]
-
-
-TASKS = st.recursive(
-    PIECES, lambda inner: st.lists(inner, max_size=3).map(lambda tasks: {"do": listed(tasks)}), max_leaves=6
-)
-DEFINITIONS = st.lists(TASKS, min_size=1, max_size=4).map(
-    lambda tasks: {"document": HEADER, "do": listed(tasks)}
-)
-MOVES = st.lists(
-    st.integers(1, 6) | st.tuples(st.sampled_from("xyz"), st.integers(0, 3)) | st.just("expire"), max_size=12
-)
-
-
-def stimulus_of(move: Any, instance: Instance) -> Stimulus:
-    instance.now += timedelta(seconds=1)
-    if isinstance(move, int):
-        return WakeUp(instance.now, move)
-    if move == "expire":
-        return Expire(instance.now)
-    instance.receive(type=move[0], data=move[1])
-    return Events(instance.now)
-
-
-@given(DEFINITIONS, MOVES)
-@settings(max_examples=120, deadline=None)
-def test_advancing_is_deterministic_durable_and_harmless_when_repeated(
-    definition: Any, moves: list[Any]
-) -> None:
-    instance = Instance(definition, tasks_per_advance=7, tasks_per_instance=40)
-    stimuli = [Start(NOON, {"n": 0}), *moves]
-    opened: set[int] = set()
-    for move in stimuli:
-        stimulus = move if isinstance(move, Start) else stimulus_of(move, instance)
-        before, facts = instance.encoded, Facts("i", RUNTIME, tuple(instance.inbox), instance.limits)
-        first = drive(advance(instance.definition, instance.state, stimulus, facts), answer)
-        second = drive(advance(instance.definition, instance.state, stimulus, facts), answer)
-        assert first == second
-        assert instance.encoded == before
-
-        reached = instance.take(stimulus)
-        assert (reached.status is Status.RUNNING) == (Continue() in reached.effects) or not reached.changed
-        for effect in reached.effects:
-            if isinstance(effect, Sleep | Listen):
-                assert effect.wait not in opened
-                opened.add(effect.wait)
-            elif isinstance(effect, Forget):
-                opened.remove(effect.wait)
-        assert not (reached.status.terminal and opened)
-        if reached.status is not Status.RUNNING:
-            assert instance.take(stimulus).changed is False
-
-
-@given(DEFINITIONS)
-@settings(max_examples=60, deadline=None)
-def test_where_an_advance_stops_makes_no_difference(definition: Any) -> None:
-    """One task per job, or all in one: the same history and the same end."""
-    results = []
-    for limit in (1, 1_000):
-        instance = Instance(definition, tasks_per_advance=limit, tasks_per_instance=30)
-        instance.receive(type="x", data=5)
-        reached = instance.start({"n": 0})
-        while reached.status is Status.RUNNING:
-            reached = instance.take(Events(NOON))
-        history = [(row.number, row.pointer, row.status) for _, row in sorted(instance.history.items())]
-        results.append((history, reached.status, reached.output, reached.fault, instance.inbox))
-    assert results[0] == results[1]

@@ -1,5 +1,6 @@
 """Settings, read once from the environment. README.md shows them as a table, held to this file by a test."""
 
+import base64
 import os
 from collections.abc import Mapping
 from datetime import timedelta
@@ -16,6 +17,7 @@ from tenancy.errors import SetupRefused
 from tenancy.postgres import Database, located
 
 PREFIX = "TUTTI_"
+SECRET_KEY_BYTES = 32
 ADVICE = {
     "public_url": "a URL that begins with http:// or https://, without user, query or fragment",
     "trusted_proxies": "addresses or networks with commas between them, such as 10.0.0.1, 10.1.0.0/16",
@@ -90,6 +92,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             ge=0, le=43_800, description="lifetime of an instance whose definition has no timeout; 0: none"
         ),
     ] = 0
+    secret_keys: Annotated[
+        str | None,
+        msgspec.Meta(
+            description="keys that encrypt accounts' secrets, with commas between them: the first encrypts, all decrypt; "
+            "`tutti secret key` makes one"
+        ),
+    ] = None
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
         msgspec.Meta(description="least severe log lines that are written"),
@@ -145,6 +154,8 @@ def read(environment: Mapping[str, str]) -> Settings:
     try:
         found = msgspec.convert(values, Settings, strict=False)
         check_proxies(found.trusted_proxies)
+        if found.secret_keys is not None:
+            secret_keys_in(found.secret_keys)
     except msgspec.ValidationError as error:
         field = str(error).rpartition("$.")[2].strip("`")
         if field in ADVICE:
@@ -169,3 +180,23 @@ def check_proxies(listed: str | None) -> None:
             raise SetupRefused(
                 f"TUTTI_TRUSTED_PROXIES: {one.strip()!r} is neither an address nor a network."
             ) from None
+
+
+def secret_keys_in(listed: str) -> list[bytes]:
+    """Decode the keys that encrypt secrets.
+
+    Raises:
+        SetupRefused: with the place of the one that is wrong, and not with what it is.
+    """
+    found = []
+    for place, one in enumerate(listed.split(","), 1):
+        try:
+            key = base64.b64decode(one.strip(), altchars=b"-_", validate=True)
+        except ValueError:
+            key = b""
+        if len(key) != SECRET_KEY_BYTES:
+            raise SetupRefused(
+                f"TUTTI_SECRET_KEYS: number {place} is not a key. Print a new one with: tutti secret key"
+            )
+        found.append(key)
+    return found

@@ -15,7 +15,15 @@ class Subject(msgspec.Struct, frozen=True):
     instance_id: UUID | None = None
 
 
-async def record(subject: Subject, kind: str, actor: UUID | None, **data: object) -> None:
+class OfAccount(msgspec.Struct, frozen=True):
+    """What an event is about that concerns an account and none of its workflows."""
+
+    account_id: UUID
+    workflow_id: None = None
+    instance_id: None = None
+
+
+async def record(subject: Subject | OfAccount, kind: str, actor: UUID | None, **data: object) -> None:
     """Write one event; `kind` is `workflow.published`, `instance.started` and the like; `actor` None is the engine."""
     await Event.raw(
         "INSERT INTO event (account_id, workflow_id, instance_id, type, at, actor, data)"

@@ -152,6 +152,7 @@ class Job(Table):
     reason = Text()
     wait = Integer(default=0)
     payload = Bytea(null=True, default=None, help_text="JSON text")
+    position = UUID(null=True, default=None, help_text="publish: the last instance that was given the event")
     attempts = Integer(default=0)
     leased_until = Timestamptz(null=True, default=None)
     queued_at = Timestamptz(default=TimestamptzNow())
@@ -241,6 +242,13 @@ class Schedule(Table):
     next_at = Timestamptz(null=True, default=None, index=True)
     pause = Text(null=True, default=None, help_text="after: the ISO 8601 duration after an instance's end")
     state = Bytea(null=True, default=None, help_text="on: JSON text of what has been taken so far")
+    types = Array(
+        base_column=Text(),
+        null=True,
+        default=None,
+        help_text="on: the types of events it wants; none for any",
+    )
+    paused = Boolean(default=False, help_text="that its workflow is")
     started_by = UUID(default=None, null=False)
     started_by_name = Text()
 
@@ -261,13 +269,17 @@ class Timer(Table):
 
 
 class Signal(Table):
-    """An event sent to one instance that no `listen` has taken yet."""
+    """An event sent to one instance that no `listen` has taken yet.
+
+    One that was sent to the instance itself is kept until one does, one of the account is offered once.
+    """
 
     id = UUID(primary_key=True)
     account_id = UUID(default=None, null=False)
     instance_id = UUID(default=None, null=False)
     event_key = Text(help_text="source and id of the event, so that a repeated one is kept once")
     event = Bytea(default=None, null=False, help_text="JSON text of the CloudEvent")
+    kept = Boolean(default=True, help_text="false: to be dropped when the instance has looked at it")
     received_at = Timestamptz(default=TimestamptzNow())
 
     signal_account_instance_event = Unique([account_id, instance_id, event_key])

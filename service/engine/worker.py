@@ -254,7 +254,7 @@ class Worker:
         """Do what an instance wants from outside, and advance it by the answer if there is one."""
         match job.reason:
             case "publish":
-                await publish.perform(job)
+                await publish.perform(self._sandbox, job)
             case "due":
                 await work_item.due(job)
             case "cancel":

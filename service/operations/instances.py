@@ -10,23 +10,22 @@ import msgspec
 from uuid_utils.compat import uuid7
 
 from auth.bearer import Access, Credential, new_secret
+from service.engine import inbox
 from service.engine.definitions import last_published, remember_published
 from service.engine.events import Subject, record
-from service.engine.queue import Job, enqueue
+from service.engine.inbox import KEPT_EVENTS
 from service.engine.states import Status, sources
 from service.engine.storing import effects_of_start, follow_up, job_row, needs_more
 from service.errors import InputsRefused, InstanceConflict, NotTriggerable, WorkflowPaused
-from service.language.cloudevents import EventRefused, complete
 from service.language.sandbox import Sandbox
-from service.operations.inputs import Checked, check, checked_at_once, unstorable_fields
+from service.operations.events import completed
+from service.operations.inputs import Checked, check, checked_at_once
 from service.operations.pages import Page, Position, Row, binding, position, token
 from service.operations.starting import New, first_advance, remember
 from service.tables import Instance, Signal, Workflow
-from tenancy.errors import BadRequest, FieldError, Forbidden, NotFound, TooLarge
+from tenancy.errors import Forbidden, NotFound
 from tenancy.rows import current_connection, read, rows_entered
 
-KEPT_SIGNALS = 100
-LARGEST_EVENT = 65_536  # bytes; what the CloudEvents specification asks everyone to take
 # How many instances a total counts one by one; beyond it the planner's estimate is told.
 COUNTED = 1000
 
@@ -233,35 +232,12 @@ async def signal(
         status = await _locked_status(workflow_id, instance_id)
         if status.terminal:
             raise InstanceConflict(f"The instance has ended ({status}) and takes no events.")
-        errors = unstorable_fields(event)
-        if errors:
-            raise BadRequest(errors=tuple(errors))
-        try:
-            whole = complete(
-                event, identifier=str(uuid4()), source=f"urn:uuid:{caller.id}", at=datetime.now(UTC)
-            )
-        except EventRefused as error:
-            raise BadRequest(
-                errors=tuple(FieldError("FIELD_INVALID", one.message, one.pointer) for one in error.problems)
-            ) from None
-        text = msgspec.json.encode(whole)
-        if len(text) > LARGEST_EVENT:
-            raise TooLarge(f"An event has at most {LARGEST_EVENT} bytes.")
-        if await Signal.count().where(Signal.instance_id == instance_id).run() >= KEPT_SIGNALS:
+        whole = completed(caller, event)
+        if await Signal.count().where(Signal.instance_id == instance_id).run() >= KEPT_EVENTS:
             raise InstanceConflict(
-                f"{KEPT_SIGNALS} events wait for this instance already; let it take some first."
+                f"{KEPT_EVENTS} events wait for this instance already; let it take some first."
             )
-        await Signal.raw(
-            "INSERT INTO signal (id, account_id, instance_id, event_key, event) VALUES ({}, {}, {}, {}, {})"
-            " ON CONFLICT (account_id, instance_id, event_key) DO NOTHING",
-            uuid7(),
-            caller.account_id,
-            instance_id,
-            # A digest, as an index takes no more than some 2,700 bytes.
-            hashlib.sha256(msgspec.json.encode([whole["source"], whole["id"]])).hexdigest(),
-            text,
-        ).run()
-        await enqueue([Job(caller.account_id, instance_id, "event")])
+        await inbox.put(caller.account_id, [instance_id], whole, kept=True)
         await record(
             Subject(caller.account_id, workflow_id, instance_id),
             "instance.signalled",

@@ -16,8 +16,10 @@ from piccolo.columns.combination import WhereRaw
 from uuid_utils.compat import uuid7
 
 from auth.bearer import Access, Caller
+from service.engine import schedules
 from service.engine.definitions import definition_of
 from service.engine.events import Subject, record
+from service.engine.schedules import Activation
 from service.errors import DefinitionRefused, WorkflowConflict
 from service.language.document import Definition
 from service.language.document import DocumentRefused as Unreadable
@@ -157,6 +159,7 @@ async def pause(access: Access, workflow_id: UUID) -> None:
         if row["status"] != "active" or row["paused"]:
             raise WorkflowConflict(f"Only an active workflow can be paused; this one is {shown_status(row)}.")
         await _change(caller, workflow_id, "workflow.paused", paused=True)
+        await schedules.pause(caller.account_id, workflow_id, paused=True)
 
 
 async def resume(access: Access, workflow_id: UUID) -> None:
@@ -171,6 +174,7 @@ async def resume(access: Access, workflow_id: UUID) -> None:
         if row["status"] != "active" or not row["paused"]:
             raise WorkflowConflict(f"Only a paused workflow can be resumed; this one is {shown_status(row)}.")
         await _change(caller, workflow_id, "workflow.resumed", paused=False)
+        await schedules.pause(caller.account_id, workflow_id, paused=False)
 
 
 async def archive(access: Access, workflow_id: UUID) -> None:
@@ -185,6 +189,7 @@ async def archive(access: Access, workflow_id: UUID) -> None:
         if row["status"] == "archived":
             raise WorkflowConflict("The workflow is archived already.")
         await _change(caller, workflow_id, "workflow.archived", status="archived", paused=False)
+        await schedules.delete(caller.account_id, workflow_id)
 
 
 async def get(access: Access, workflow_id: UUID) -> Stored:
@@ -387,11 +392,22 @@ async def _publish(caller: Caller, row: dict[str, Any]) -> None:
     if row["status"] == "archived":
         raise WorkflowConflict("An archived workflow cannot be published; create it under another name.")
     version_id = row["latest_version_id"]
-    await WorkflowVersion.raw(
-        "UPDATE workflow_version SET published_at = coalesce(published_at, clock_timestamp()) WHERE id = {}",
+    published = await WorkflowVersion.raw(
+        "UPDATE workflow_version SET published_at = coalesce(published_at, clock_timestamp()) WHERE id = {}"
+        " RETURNING published_at",
         version_id,
     ).run()
     await _change(caller, row["id"], "workflow.published", status="active", active_version_id=version_id)
+    await schedules.activate(
+        Activation(
+            account_id=caller.account_id,
+            workflow_id=row["id"],
+            version_id=version_id,
+            at=published[0]["published_at"],
+            by=caller.id,
+            by_name=caller.name,
+        )
+    )
 
 
 async def _change(

@@ -1,0 +1,85 @@
+"""Instances that no trigger started: a workflow's `run` task did, a time or an event.
+
+They begin as a row and a job; a worker makes their first advance.
+"""
+
+import secrets
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import msgspec
+
+from service.engine.events import Subject, record
+from service.engine.queue import Job, enqueue
+from service.engine.states import Status
+from service.language.document import Definition
+from tenancy.rows import current_connection
+
+LONGEST_NAME = 255
+
+INSERT = """
+INSERT INTO instance (id, account_id, workflow_id, version_id, version, name, status, started_at, started_by,
+                      started_by_name, trigger_inputs, tags, total_steps, workflow_created_by, access_id,
+                      access_secret_hash, parent_id, parent_wait, depth, schedule_id)
+SELECT $3, version.account_id, version.workflow_id, version.id, version.version, $4, $5, $6, $7, $8, $9, $10, $11,
+       workflow.created_by, $12, $13, $14, $15, $16, $17
+FROM workflow_version AS version JOIN workflow ON workflow.id = version.workflow_id
+WHERE version.account_id = $1 AND version.id = $2
+ON CONFLICT (id) DO NOTHING
+RETURNING workflow_id
+"""
+
+
+class New(msgspec.Struct, frozen=True, kw_only=True):
+    """An instance to begin: of which version, in whose name, with which raw input, and what brought it about."""
+
+    id: UUID
+    account_id: UUID
+    version_id: UUID
+    name: str
+    at: datetime
+    started_by: UUID
+    started_by_name: str
+    input: Any
+    parent_id: UUID | None = None
+    parent_wait: int | None = None
+    depth: int = 0
+    schedule_id: UUID | None = None
+
+
+async def begin(new: New, definition: Definition, **because: object) -> bool:
+    """Write an instance that has not begun, and the job that begins it; False when there is one of its id already.
+
+    `because` becomes the data of the event that tells of it. Nobody is told the secret of its URL.
+    """
+    workflow_id = await current_connection().fetchval(
+        INSERT,
+        new.account_id,
+        new.version_id,
+        new.id,
+        new.name[:LONGEST_NAME],
+        Status.PENDING,
+        new.at,
+        new.started_by,
+        new.started_by_name,
+        msgspec.json.encode(new.input).decode(),
+        [f"{key}:{value}" for key, value in definition.tags.items()],
+        len(definition.tasks),
+        uuid4(),
+        secrets.token_bytes(32),
+        new.parent_id,
+        new.parent_wait,
+        new.depth,
+        new.schedule_id,
+    )
+    if workflow_id is None:
+        return False
+    await record(Subject(new.account_id, workflow_id, new.id), "instance.triggered", None, **because)
+    await enqueue([Job(new.account_id, new.id, "start")])
+    return True
+
+
+def title_of(definition: Definition) -> str:
+    """What people call a workflow."""
+    return definition.title or definition.name

@@ -1,0 +1,81 @@
+"""Delivers events of an account to whatever listens for them: instances, and schedules that start some (contract 10.6)."""
+
+import logging
+from datetime import timedelta
+from typing import Any, Literal
+from uuid import UUID
+
+import msgspec
+
+from service.engine import inbox, listeners, subscriptions
+from service.engine.queue import Job, finish, put_back
+from service.language.questions import Answering
+from service.language.values import flaw
+from tenancy.rows import current_connection, rows_of
+
+logger = logging.getLogger("tutti.events")
+
+PAGE = 500  # instances that are given an event in one transaction
+TRIES = 10  # times that somebody else may be faster with a schedule before the job goes back to the queue
+
+
+async def perform(answering: Answering, job: Job) -> None:
+    """Deliver the event in a job's payload: page by page to instances, then to schedules.
+
+    The job says how far it is, and is locked while it goes on: nobody gets the event twice, however often it runs.
+    """
+    assert job.payload is not None  # noqa: S101 - such jobs carry an event
+    if len(job.payload) > inbox.LARGEST_EVENT:
+        logger.warning("an event of account %s is too large to be delivered", job.account_id)
+        async with rows_of(job.account_id):
+            await finish([job.id])
+        return
+    event = msgspec.json.decode(job.payload)
+    while (left := await page_delivered(job, event)) == "more":
+        pass
+    if left == "nothing":
+        return
+    for _ in range(TRIES):
+        if await schedules_served(answering, job, event):
+            return
+    await put_back([job.id], timedelta(seconds=1))
+
+
+async def page_delivered(job: Job, event: dict[str, Any]) -> Literal["more", "schedules", "nothing"]:
+    """Give the next instances the event; say what is left to do."""
+    account_id, event_type = job.account_id, event["type"]
+    async with rows_of(account_id) as connection:
+        row = await locked(job)
+        if row is None:
+            return "nothing"
+        instances = await listeners.page(account_id, event_type, row, PAGE)
+        await inbox.put(account_id, instances, event, kept=False)
+        if instances:
+            await connection.execute("UPDATE job SET position = $2 WHERE id = $1", job.id, instances[-1])
+        if len(instances) == PAGE:
+            return "more"
+        if flaw([event]) is None and await subscriptions.wanted(account_id, event_type):
+            return "schedules"
+        await finish([job.id])
+        return "nothing"
+
+
+async def schedules_served(answering: Answering, job: Job, event: dict[str, Any]) -> bool:
+    """Let schedules look at the event and store what came of it; False when one of them has changed meanwhile."""
+    async with rows_of(job.account_id):
+        wanting = await subscriptions.wanting(job.account_id, event["type"])
+    looked = [await subscriptions.offer(answering, row, definition, event) for row, definition in wanting]
+    offers = [offered for offered in looked if offered is not None]
+    async with rows_of(job.account_id):
+        if await locked(job) is None:
+            return True
+        stored = await subscriptions.store(job.account_id, offers)
+        if stored:
+            await finish([job.id])
+        return stored
+
+
+async def locked(job: Job) -> UUID | None:
+    """Lock a job in the open transaction; the last instance that was given its event, or None when the job is done."""
+    row = await current_connection().fetchrow("SELECT position FROM job WHERE id = $1 FOR UPDATE", job.id)
+    return None if row is None else row["position"] or UUID(int=0)

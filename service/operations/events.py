@@ -1,0 +1,71 @@
+"""Events that people and clients send: what one must hold, and those of the account, for whatever listens."""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import msgspec
+
+from auth.bearer import Access, Caller
+from service.engine import inbox, listeners, subscriptions
+from service.engine.inbox import LARGEST_EVENT
+from service.engine.queue import Job, enqueue
+from service.language.cloudevents import EventRefused, complete
+from service.operations.inputs import unstorable_fields
+from service.tables import Event
+from tenancy.errors import BadRequest, FieldError, TooLarge
+
+AT_ONCE = 100  # instances that are given an event at once; more are given it by a job
+
+
+class Published(msgspec.Struct, frozen=True):
+    """An event with everything it must hold, and how many instances listened for its type when it came."""
+
+    event: dict[str, Any]
+    listening: int
+
+
+async def publish(access: Access, event: dict[str, Any]) -> Published:
+    """Send an event to whatever of the account listens for it now: instances, and schedules that start some.
+
+    It is not kept: who listens later does not get it.
+
+    Raises:
+        BadRequest: it is not a CloudEvent.
+        TooLarge: it has more than 64 KiB.
+    """
+    async with access.rows() as caller:
+        whole = completed(caller, event)
+        account_id = caller.account_id
+        listening = await listeners.count(account_id, whole["type"])
+        if listening > AT_ONCE or await subscriptions.wanted(account_id, whole["type"]):
+            await enqueue([Job(account_id, None, "publish", payload=msgspec.json.encode(whole))])
+        elif listening:
+            ids = await listeners.page(account_id, whole["type"], UUID(int=0), AT_ONCE)
+            await inbox.put(account_id, ids, whole, kept=False)
+        told = msgspec.json.encode({"type": whole["type"]}).decode()
+        await Event.insert(
+            Event(account_id=account_id, type="event.published", actor=caller.id, data=told)
+        ).run()
+        return Published(whole, listening)
+
+
+def completed(caller: Caller, event: dict[str, Any]) -> dict[str, Any]:
+    """Fill in what the sender of an event left out.
+
+    Raises:
+        BadRequest: it is not a CloudEvent.
+        TooLarge: it has more than 64 KiB.
+    """
+    errors = unstorable_fields(event)
+    if errors:
+        raise BadRequest(errors=tuple(errors))
+    try:
+        whole = complete(event, identifier=str(uuid4()), source=f"urn:uuid:{caller.id}", at=datetime.now(UTC))
+    except EventRefused as error:
+        raise BadRequest(
+            errors=tuple(FieldError("FIELD_INVALID", one.message, one.pointer) for one in error.problems)
+        ) from None
+    if len(msgspec.json.encode(whole)) > LARGEST_EVENT:
+        raise TooLarge(f"An event has at most {LARGEST_EVENT} bytes.")
+    return whole

@@ -19,6 +19,7 @@ from service.exchange import with_exchange
 from service.language.sandbox import Sandbox
 from service.maestro import controllers as maestro
 from service.maestro.errors import EXCEPTION_HANDLERS, misunderstood
+from service.maestro.requests import JSONRequest, only_well_formed
 from service.settings import settings
 from tenancy.postgres import pool
 from tenancy.rows import read
@@ -78,8 +79,8 @@ def maestro_router() -> Router:
     return Router(
         path="/",
         route_handlers=list(maestro.CONTROLLERS),
-        before_request=maestro.only_well_formed,
-        request_class=maestro.JSONRequest,
+        before_request=only_well_formed,
+        request_class=JSONRequest,
         exception_handlers=EXCEPTION_HANDLERS,
     )
 

@@ -1,38 +1,36 @@
-"""Maestro's routes. Each parses, calls one operation and words its result; what a request may do is decided below.
+"""Maestro's routes. Each parses, calls one operation and words its result; what a request may do is decided there.
 
 Handlers carry the vendor's operation ids. Native ones (authoring, signals) stand under the same prefix, in the same
 conventions.
 """
 
-from collections import Counter
 from typing import Annotated, Any
-from urllib.parse import urlencode
 from uuid import UUID
 
 import msgspec
 from litestar import Controller, Request, Response, get, post, put
-from litestar.connection import ASGIConnection
-from litestar.exceptions import HTTPException, SerializationException, ValidationException
-from litestar.handlers.base import BaseRouteHandler
+from litestar.exceptions import ValidationException
 from litestar.params import FromPath, JSONBody, QueryParameter, RawBody
 from msgspec import UNSET
 
 from service.engine.states import Status
-from service.exchange import exchange_of, header
-from service.language.sandbox import Sandbox
 from service.maestro import models
 from service.maestro.errors import credential, dialect_of
-from service.maestro.models import ResponseMetadata
+from service.maestro.requests import (
+    JSON,
+    LARGEST_PAGE,
+    PAGE_SIZE,
+    YAML,
+    ContinuationToken,
+    PageSize,
+    metadata,
+    paged,
+    sandbox_of,
+)
 from service.operations import instances, workflows
 from service.operations.instances import Filters
-from service.operations.pages import Page
 from service.operations.workflows import Draft, Stored
 from service.settings import settings
-
-PAGE_SIZE = 50
-LARGEST_PAGE = 1000
-JSON = "application/json"
-YAML = "application/yaml"
 
 # A list's words for an instance's status, as the filter understands them.
 STATUS_FILTERS = {
@@ -42,13 +40,6 @@ STATUS_FILTERS = {
     "Canceled": Filters(status=Status.CANCELLED),
 }
 
-ContinuationToken = Annotated[
-    str | None,
-    QueryParameter(
-        max_length=512, description="where to go on: the token of the page before; absent for the first"
-    ),
-]
-PageSize = Annotated[int | None, QueryParameter(ge=1, le=LARGEST_PAGE, description="most entries of a page")]
 InstanceStatus = Annotated[
     str | None,
     QueryParameter(
@@ -58,114 +49,6 @@ InstanceStatus = Annotated[
 StartedBy = Annotated[
     UUID | None, QueryParameter(description="id of the user or client that started the instances")
 ]
-
-
-class JSONRequest(Request[Any, Any, Any]):
-    """A request whose body may be no JSON at all in ways that the framework does not expect."""
-
-    async def json(self) -> Any:
-        """Read the body.
-
-        Raises:
-            SerializationException: it is not JSON, not UTF-8 or nested too deeply.
-        """
-        try:
-            return await super().json()
-        except UnicodeDecodeError:
-            raise SerializationException("The body is not UTF-8 text.") from None
-        except RecursionError:
-            raise SerializationException("The body is nested too deeply.") from None
-
-
-def only_identifiers(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
-    """Put the ids in the path into their one form, of those that the vendor's pattern allows.
-
-    Raises:
-        ValidationException: with one entry for each that is no id.
-    """
-    found = {name: models.identifier(text) for name, text in connection.path_params.items()}
-    malformed = [name for name, identifier in found.items() if identifier is None]
-    if malformed:
-        raise ValidationException(
-            "Malformed id.", extra=[{"message": "is not a UUID", "key": name} for name in malformed]
-        )
-    connection.scope["path_params"] = {name: str(identifier) for name, identifier in found.items()}
-
-
-def only_known_parameters(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Refuse query parameters that the route does not have, or has once: a misspelt filter must not return everything.
-
-    Raises:
-        ValidationException: with one entry per unknown parameter.
-    """
-    if not connection.scope["query_string"]:
-        return
-    known, repeatable = handler.opt.get("query", ()), handler.opt.get("repeatable", ())
-    allowed = ", ".join(known) or "none"
-    given = Counter(key for key, _ in connection.query_params.multi_items())
-    problems = {
-        key: "stands once in a request" if key in known else f"is not a parameter here; allowed: {allowed}"
-        for key, times in sorted(given.items())
-        if key not in known or (times > 1 and key not in repeatable)
-    }
-    if problems:
-        raise ValidationException(
-            "Unknown query parameter.",
-            extra=[{"message": message, "key": key} for key, message in problems.items()],
-        )
-
-
-def only_media_type(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Refuse a body of a type that the route does not read; none at all is taken for the right one.
-
-    Raises:
-        HTTPException: 415.
-    """
-    wanted = handler.opt.get("media_type")
-    given = (header(connection.scope, b"content-type") or "").partition(";")[0].strip().lower()
-    if wanted and given and given != wanted:
-        raise HTTPException(f"Send the body as {wanted}, not {given}.", status_code=415)
-
-
-async def only_well_formed(request: Request[Any, Any, Any]) -> None:
-    """Refuse what no handler should have to look at, before its arguments are read.
-
-    No guard: Litestar copies the handler for each guard, and runs synchronous ones in a thread, which cost more than
-    the database's part of a read.
-    """
-    only_identifiers(request)
-    only_known_parameters(request, request.route_handler)
-    only_media_type(request, request.route_handler)
-
-
-def sandbox_of(request: Request[Any, Any, Any]) -> Sandbox:
-    """Return the process's sandbox; Litestar's injection costs a trigger a tenth of its time."""
-    sandbox: Sandbox = request.app.state["sandbox"]
-    return sandbox
-
-
-def metadata(request: Request[Any, Any, Any], page: Page | None = None) -> ResponseMetadata:
-    """Write the answer's metadata, and a page's size and next token."""
-    exchange = exchange_of(request.scope)
-    written = ResponseMetadata(
-        request_id=exchange.request_id,
-        response_timestamp=models.timestamp(exchange.now),
-        response_duration_ms=exchange.duration_ms,
-    )
-    if page is not None:
-        written.page_limit = page.size
-        written.page_token_next = page.next or UNSET
-    return written
-
-
-def paged(request: Request[Any, Any, Any], content: Any, page: Page) -> Response[Any]:
-    """Answer a page, with the next one as a link (RFC 8288)."""
-    headers = {}
-    if page.next:
-        query = [(key, value) for key, value in request.query_params.multi_items() if key != "ctoken"]
-        target = f"{settings().public_url}{request.url.path}?{urlencode([*query, ('ctoken', page.next)])}"
-        headers["Link"] = f'<{target}>; rel="next"'
-    return Response(content, headers=headers)
 
 
 def status_filters(status: str | None) -> Filters:

@@ -13,18 +13,24 @@ from service.language.questions import Question, Validation, ask
 from service.language.sandbox import Sandbox, process, turns
 
 HOSTILE, OTHER = uuid4(), uuid4()
-LIMIT_SECONDS = 0.4  # shorter than in service, so that what runs into it does not take the suite's time
+SHORT_SECONDS, LONG_SECONDS = 0.4, 5.0
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 LIMITS = {"time limit", "memory limit"}
 
 
 @pytest.fixture(scope="module", autouse=True)
 def patient() -> Iterator[None]:
-    """A shorter second, and no account that is held back."""
+    """Time enough for a busy machine, and no account that is held back."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(process, "TIME_LIMIT_SECONDS", LIMIT_SECONDS)
+        patch.setattr(process, "TIME_LIMIT_SECONDS", LONG_SECONDS)
         patch.setattr(turns, "STRIKES_SECONDS", 0.0)
         yield
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shorter limit than in service for what is going to run into it."""
+    monkeypatch.setattr(process, "TIME_LIMIT_SECONDS", SHORT_SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -40,16 +46,15 @@ def asked(text: str, dot: Any = None) -> Evaluation:
 async def beside_another(sandbox: Sandbox, question: Question) -> Any:
     """The answer to a question, while another account's expressions are answered one after the other.
 
-    None of those may have waited until the hostile one met its limit.
+    If those had to wait until the hostile one meets its limit, there would be one answer or two until then.
     """
     hostile = asyncio.create_task(ask(sandbox, HOSTILE, [question]))
+    began, answered = time.monotonic(), 0
     await asyncio.sleep(0)
-    longest = 0.0
     while not hostile.done():
-        began = time.monotonic()
         assert await ask(sandbox, OTHER, [asked(". + 1", 1)]) == [2]
-        longest = max(longest, time.monotonic() - began)
-    assert longest < 0.75 * LIMIT_SECONDS
+        answered += 1
+    assert answered > 2 or time.monotonic() - began < SHORT_SECONDS / 2
     (answer,) = hostile.result()
     return answer
 
@@ -117,6 +122,7 @@ ENDLESS = {
 }
 
 
+@pytest.mark.usefixtures("hurried")
 @pytest.mark.parametrize("text", ENDLESS.values(), ids=ENDLESS)
 async def test_a_program_without_end_meets_a_limit_and_nobody_else_notices(
     sandbox: Sandbox, text: str
@@ -128,10 +134,10 @@ async def test_a_program_without_end_meets_a_limit_and_nobody_else_notices(
 
 REFUSED = {
     # what is too large or too deep
-    "10 MB of text": ('("y" * 1000000) as $y | [range(10)] | map($y)', "output size limit or time limit"),
+    "10 MB of text": ('("y" * 1000000) as $y | [range(10)] | map($y)', "output size limit"),
     "10 MB in an error": (
         '("y" * 1000000) as $y | [range(10)] | map($y) | error',
-        "output size limit or time limit",
+        "output size limit",
     ),
     "2 MB of text": ('"y" * 2000000', "output size limit"),
     "a list 10,000 deep": (NESTED.format(10_000), "depth limit"),
@@ -148,7 +154,7 @@ REFUSED = {
     "a negative limit": ("[limit(-1; range(infinite))]", "expression failed"),
     "a negative index": ("[] | .[-1] = 1", "expression failed"),
     # patterns
-    "quantifiers in quantifiers": (f'"{"a" * 40}!" | test("^(a+)+$")', "expression failed or time limit"),
+    "quantifiers in quantifiers": (f'"{"a" * 40}!" | test("^(a+)+$")', "expression failed"),
     "a pattern of brackets": ('"a" | test("(" * 20000)', "expression failed"),
     "a pattern with unknown flags": ('"a" | [splits("a"; "zzz")]', "expression failed"),
     # dates
@@ -188,7 +194,7 @@ REFUSED = {
 async def test_a_program_that_asks_for_too_much_is_told_so(sandbox: Sandbox, text: str, title: str) -> None:
     found = await beside_another(sandbox, asked(text))
     assert isinstance(found, ExpressionFailure)
-    assert found.title in title.split(" or ")
+    assert found.title == title
     assert 0 < len(found.detail) <= 2_000
 
 
@@ -214,6 +220,7 @@ async def test_what_looks_worse_than_it_is_has_its_value(
     assert await beside_another(sandbox, asked(text)) == expected
 
 
+@pytest.mark.usefixtures("hurried")
 async def test_all_of_them_in_one_call_leave_the_good_ones_their_values(sandbox: Sandbox) -> None:
     texts = [ENDLESS["recursion"], ". + 1", ENDLESS["a string doubled"], ". + 2", REFUSED["halt"][0], ". + 3"]
     found = await ask(sandbox, HOSTILE, [asked(text, 1) for text in texts])
@@ -239,6 +246,7 @@ BEYOND_LIMITS: dict[str, tuple[Any, Any]] = {
 }
 
 
+@pytest.mark.usefixtures("hurried")
 @pytest.mark.parametrize(("schema", "value"), BEYOND_LIMITS.values(), ids=BEYOND_LIMITS)
 async def test_a_schema_that_grows_without_end_meets_a_limit(
     sandbox: Sandbox, schema: dict[str, Any], value: Any

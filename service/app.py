@@ -18,6 +18,7 @@ from service.engine.worker import Worker
 from service.exchange import with_exchange
 from service.language.sandbox import Sandbox
 from service.maestro import controllers as maestro
+from service.maestro import events
 from service.maestro.errors import EXCEPTION_HANDLERS, misunderstood
 from service.maestro.requests import JSONRequest, only_well_formed
 from service.settings import settings
@@ -78,7 +79,7 @@ def maestro_router() -> Router:
     """Put Maestro's routes together with its way of refusing."""
     return Router(
         path="/",
-        route_handlers=list(maestro.CONTROLLERS),
+        route_handlers=[*maestro.CONTROLLERS, events.EventController],
         before_request=only_well_formed,
         request_class=JSONRequest,
         exception_handlers=EXCEPTION_HANDLERS,

@@ -99,6 +99,7 @@ REQUESTS: dict[str, Any] = {
     "createWorkflowFromYaml": YAML,
     "replaceWorkflowFromYaml": YAML,
     "signalWorkflowInstance": {"type": "shop.goods.arrived", "data": {"order": "A-17"}},
+    "publishEvent": {"type": "shop.goods.arrived", "data": {"order": "A-17"}},
 }
 
 FIELD_ERROR = {
@@ -161,6 +162,18 @@ RESPONSES: dict[str, Any] = {
     },
     "signalWorkflowInstance": {
         "event_id": "8a6f6a3e-0b5c-4c5f-9b0e-2f5f5c1f7a11",
+        "response_metadata": METADATA,
+    },
+    "publishEvent": {
+        "event": {
+            "specversion": "1.0",
+            "id": "8a6f6a3e-0b5c-4c5f-9b0e-2f5f5c1f7a11",
+            "source": f"urn:uuid:{USER}",
+            "time": NOW,
+            "type": "shop.goods.arrived",
+            "data": {"order": "A-17"},
+        },
+        "delivered_to": 2,
         "response_metadata": METADATA,
     },
     "getWorkflowInstancesForAccount": {

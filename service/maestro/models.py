@@ -280,6 +280,14 @@ class InstanceEventAccepted(msgspec.Struct, kw_only=True):
     response_metadata: ResponseMetadata
 
 
+class EventPublished(msgspec.Struct, kw_only=True):
+    event: Annotated[dict[str, Any], Meta(description="the CloudEvent as it is delivered")]
+    delivered_to: Annotated[
+        int, Meta(ge=0, description="instances that listened for events of its type when it came")
+    ]
+    response_metadata: ResponseMetadata
+
+
 def resource_metadata(row: Mapping[str, Any]) -> ResourceMetadata:
     """Say who made and changed a workflow."""
     return ResourceMetadata(
@@ -348,8 +356,13 @@ def trigger_input(field: TriggerField) -> TriggerInputSchema:
     )
 
 
-def without_nulls(inputs: str) -> Any:
-    """Leave out inputs that are null, on which SDKs throw; any others go out as the text that they are stored as."""
+def shown_inputs(inputs: str) -> Any:
+    """Leave out inputs that are null, on which SDKs throw; any others go out as the text that they are stored as.
+
+    What events started has them for its input, a list; SDKs know objects alone.
+    """
+    if inputs.startswith("["):
+        return {"events": Raw(inputs)}
     if "null" not in inputs:
         return Raw(inputs)
     return {name: value for name, value in msgspec.json.decode(inputs).items() if value is not None}
@@ -372,7 +385,7 @@ def instance(row: Row) -> WorkflowInstance:
         last_modified_at=timestamp(row["last_modified_at"]),
         canceled_at=maybe_timestamp(row["canceled_at"]),
         canceled_by=row["canceled_by"],
-        trigger_inputs=without_nulls(row["trigger_inputs"]),
+        trigger_inputs=shown_inputs(row["trigger_inputs"]),
         total_steps=row["total_steps"],
         last_completed_step=row["last_completed_step"],
         last_completed_step_name=row["last_completed_step_name"],

@@ -58,10 +58,11 @@ BODIES: dict[str, dict[str, Any]] = {
     "createWorkflowFromYaml": {"type": "string"},
     "replaceWorkflowFromYaml": {"type": "string"},
     "signalWorkflowInstance": {"$ref": SCHEMAS + "InstanceEvent"},
+    "publishEvent": {"$ref": SCHEMAS + "InstanceEvent"},
 }
 DESCRIPTION = """\
 Workflows and their instances, in the words of the Docusign Maestro API, so that the vendor's SDKs work unchanged, and
-what that API lacks: authoring, paging, signals.
+what that API lacks: authoring, paging, signals, events.
 
 Errors carry the fields of both generations of the vendor's SDKs; the `User-Agent` decides between `application/json` and
 `application/problem+json`, and between 200 and 201 for a trigger.
@@ -70,6 +71,7 @@ TAGS = {
     "Workflows": "Workflows as the vendor's SDKs see them: list, trigger, pause, resume.",
     "Authoring": "Writing workflows as CNCF Serverless Workflow documents; the vendor's API has no such operations.",
     "Workflow Instances": "Runs of workflows: list, read, signal, cancel.",
+    "Events": "Events of the account, for every instance that listens and every schedule that waits for them.",
 }
 PATH_PARAMETERS = {
     "accountId": "The account's id; another account's things answer as if they did not exist.",

@@ -193,7 +193,8 @@ async def test_functions_with_the_owners_rights_are_few_and_fix_where_they_look(
         )
     }
     across_accounts = {"live_client", "live_memberships", "grant_is_live", "origin_is_known"}
-    assert set(functions) == {"enter_account", "claim_jobs", "lease_jobs", "fire_due_timers"} | across_accounts
+    engine = {"claim_jobs", "lease_jobs", "fire_due_timers", "due_schedules"}
+    assert set(functions) == {"enter_account"} | engine | across_accounts
     for name, settings in functions.items():
         assert "search_path=public, pg_temp" in settings, name
 

@@ -29,6 +29,7 @@ BODIES: dict[str, bytes] = {
     "replaceWorkflow": msgspec.json.encode(DOCUMENT),
     "replaceWorkflowFromYaml": YAML,
     "signalWorkflowInstance": b'{"type": "goods.arrived"}',
+    "publishEvent": b'{"type": "goods.arrived"}',
 }
 IDS = ("accountId", "workflowId", "instanceId")
 

@@ -58,6 +58,7 @@ VALUES = {
 PLACES = {
     "TriggerWorkflow": b'{"instance_name": "a", "trigger_inputs": {"who": VALUE}}',
     "signalWorkflowInstance": b'{"type": "goods.arrived", "data": VALUE}',
+    "publishEvent": b'{"type": "goods.arrived", "data": VALUE}',
     "createWorkflow": b'{"document": {"dsl": "1.0.3", "namespace": "a", "name": "b", "version": "1.0.0",'
     b' "metadata": {"a": VALUE}}, "do": [{"a": {"set": {"b": 1}}}]}',
     "replaceWorkflow": b'{"document": {"dsl": "1.0.3", "namespace": "tests", "name": "waiting", "version": "2.0.0"},'

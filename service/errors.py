@@ -3,12 +3,14 @@
 BadRequest
 ├── DefinitionRefused     a document is not a valid definition: one entry per problem, each with a JSON Pointer
 ├── InputsRefused         trigger inputs do not fit the definition's input schema: one entry per field
+├── AnswerRefused         an answer does not fit its work item: one entry per field
 ├── NotTriggerable        the workflow is not published or archived
 │   └── WorkflowPaused    the workflow is paused; a dialect may say it as a conflict
 └── PageTokenRefused      a ctoken that is not ours, or of another account or filter
 Conflict
 ├── WorkflowConflict      publish, pause, resume, archive, replace in a state that does not allow it
-└── InstanceConflict      cancel or signal on an instance that has ended
+├── InstanceConflict      cancel or signal on an instance that has ended
+└── WorkItemConflict      an answer to a work item that is not open any more
 """
 
 from collections.abc import Iterable
@@ -26,6 +28,10 @@ class DefinitionRefused(BadRequest):
 
 class InputsRefused(BadRequest):
     """The trigger inputs do not fit the workflow's input schema; errors names every field."""
+
+
+class AnswerRefused(BadRequest):
+    """The answer does not fit the work item; errors names every field."""
 
 
 class NotTriggerable(BadRequest):
@@ -55,3 +61,7 @@ class WorkflowConflict(Conflict):
 
 class InstanceConflict(Conflict):
     """The instance has ended."""
+
+
+class WorkItemConflict(Conflict):
+    """The work item is not open any more."""

@@ -39,7 +39,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkItem(msgspec.Struct, frozen=True, kw_only=True):
-    """What people are asked, and how far it is. `data` and `form` are JSON texts; lists leave them out.
+    """What people are asked, and how far it is. `data` and `form` are JSON texts.
 
     `status` is `open`, `completed`, `cancelled`, or `failed` where nobody could have decided it.
     """
@@ -58,6 +58,8 @@ class WorkItem(msgspec.Struct, frozen=True, kw_only=True):
     roles: tuple[str, ...]
     outcomes: tuple[Outcome, ...]
     minimum: int
+    data: str | None
+    form: str | None
     due_at: datetime | None
     overdue: bool
     overdue_outcome: str | None
@@ -66,8 +68,6 @@ class WorkItem(msgspec.Struct, frozen=True, kw_only=True):
     outcome: str | None
     opened_at: datetime
     ended_at: datetime | None
-    data: str | None = None
-    form: str | None = None
 
 
 class Verdict(msgspec.Struct, frozen=True):

@@ -73,10 +73,10 @@ async def violations(
     return [named(violation) for violation in found]
 
 
-def named(violation: Violation) -> FieldError:
-    """Name the field that a violation is about."""
+def named(violation: Violation, place: str = "trigger_inputs") -> FieldError:
+    """Name the field that a violation is about, below the member of the request that holds them."""
     code = "FIELD_REQUIRED" if violation.keyword == "required" else "FIELD_INVALID"
-    return FieldError(code, violation.message, "/".join(map(str, ("trigger_inputs", *violation.path))))
+    return FieldError(code, violation.message, "/".join(map(str, (place, *violation.path))))
 
 
 def unstorable(name: str, inputs: dict[str, Any]) -> list[FieldError]:

@@ -22,9 +22,8 @@ from service.language.errors import Fault, fault
 from service.language.people import Outcome, request
 from tenancy.rows import current_connection, rows_of
 
-LISTED = """id, account_id, workflow_id, instance_id, wait, kind, task, pointer, title, description, users, roles, outcomes,
-minimum, due_at, overdue, overdue_outcome, excluded, status, outcome, opened_at, ended_at"""
-COLUMNS = f"{LISTED}, data, form"
+COLUMNS = """id, account_id, workflow_id, instance_id, wait, kind, task, pointer, title, description, users, roles, outcomes,
+minimum, data, form, due_at, overdue, overdue_outcome, excluded, status, outcome, opened_at, ended_at"""
 
 # A work item that nobody of the account may decide has failed before it was opened.
 OPEN = """
@@ -117,8 +116,8 @@ WHERE work_item.account_id = $1 AND work_item.instance_id = past.instance_id AND
 
 
 def work_item_of(row: asyncpg.Record) -> WorkItem:
-    """Read a work item back from a row that has at least the columns `LISTED`."""
-    found = {name: row[name] for name in WorkItem.__struct_fields__ if name in row.keys()}  # noqa: SIM118 - a row is no mapping
+    """Read a work item back from a row that has the columns `COLUMNS`."""
+    found = {name: row[name] for name in WorkItem.__struct_fields__}
     outcomes = msgspec.json.decode(row["outcomes"], type=tuple[Outcome, ...])
     return WorkItem(**(found | {"outcomes": outcomes}))
 

@@ -34,10 +34,13 @@ RUNTIME = {"name": "tutti", "version": "0.1.0"}
 LOAD = """
 SELECT instance.id, instance.workflow_id, instance.version_id, instance.name, instance.sequence, instance.state,
        instance.trigger_inputs, instance.started_at, instance.started_by, instance.started_by_name, instance.depth,
+       instance.schedule_id,
        array(SELECT signal.id FROM signal WHERE signal.account_id = instance.account_id
              AND signal.instance_id = instance.id ORDER BY received_at, id) AS signals,
        array(SELECT signal.event FROM signal WHERE signal.account_id = instance.account_id
-             AND signal.instance_id = instance.id ORDER BY received_at, id) AS events
+             AND signal.instance_id = instance.id ORDER BY received_at, id) AS events,
+       array(SELECT signal.id FROM signal WHERE signal.account_id = instance.account_id
+             AND signal.instance_id = instance.id AND NOT signal.kept) AS passing
 FROM instance WHERE instance.account_id = $1 AND instance.id = ANY($2) AND instance.ended_at IS NULL
 """
 
@@ -77,7 +80,8 @@ async def stimulus_of(job: Job, row: asyncpg.Record) -> Stimulus | None:
     now = datetime.now(UTC)
     match job.reason:
         case "start":
-            return Start(row["started_at"], msgspec.json.decode(row["trigger_inputs"]))
+            given = msgspec.json.decode(row["trigger_inputs"])
+            return Start(row["started_at"], given, checked=row["schedule_id"] is None)
         case "timer":
             return Expire(now) if job.wait == EXPIRY else WakeUp(now, job.wait)
         case "work_item":

@@ -72,7 +72,10 @@ class About(msgspec.Struct, frozen=True):
 
 
 class Settled(msgspec.Struct, frozen=True, kw_only=True):
-    """An advance in the form in which it is stored: the columns of the instance's row, and what follows."""
+    """An advance in the form in which it is stored: the columns of the instance's row, and what follows.
+
+    `seen` are the events that waited for the instance, `passing` those of them that are offered to it once.
+    """
 
     about: About
     sequence: int
@@ -84,6 +87,7 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True):
     output: bytes | None
     fault: bytes | None
     seen: Sequence[UUID] = ()
+    passing: Sequence[UUID] = ()
     jobs: tuple[int, ...] = ()
 
     @property
@@ -130,6 +134,7 @@ def settled(
     lifetime: timedelta | None,
     *,
     seen: Sequence[UUID] = (),
+    passing: Sequence[UUID] = (),
     jobs: tuple[int, ...] = (),
 ) -> Settled:
     """Bring an advance into the form in which it is stored; `lifetime` is what an instance without a timeout gets."""
@@ -150,6 +155,7 @@ def settled(
         output=msgspec.json.encode(result.output) if completed else None,
         fault=None if result.fault is None else msgspec.json.encode(result.fault),
         seen=seen,
+        passing=passing,
         jobs=jobs,
     )
 
@@ -200,9 +206,7 @@ async def write(account_id: UUID, effects: dict[str, list[Any]]) -> None:
 async def follow_up(account_id: UUID, advances: Sequence[Settled], at: datetime) -> None:
     """Write what needs more than rows: work items, listeners, and a second look where an event came meanwhile."""
     connection = current_connection()
-    consumed = [identifier for one in advances for identifier in one.result.consumed]
-    if consumed:
-        await connection.execute("DELETE FROM signal WHERE id = ANY($1)", consumed)
+    await drop([identifier for one in advances for identifier in (*one.result.consumed, *one.passing)])
     forgotten = [(one.instance_id, effect.wait) for one in advances for effect in effects_in(one, Forget)]
     if forgotten:
         await listeners.forget(account_id, forgotten)
@@ -217,6 +221,12 @@ async def follow_up(account_id: UUID, advances: Sequence[Settled], at: datetime)
     for one in advances:
         if asks := effects_in(one, Ask):
             await work_item.open_items(one.about.subject, one.about.started_by, asks, at)
+
+
+async def drop(signals: Sequence[UUID]) -> None:
+    """Delete events that instances have taken, or were offered and did not want."""
+    if signals:
+        await current_connection().execute("DELETE FROM signal WHERE id = ANY($1)", signals)
 
 
 def needs_more(advance: Advance) -> bool:

@@ -12,7 +12,7 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -29,8 +29,8 @@ from service.engine.loading import Loaded, facts_of, load
 from service.engine.messages import Advance, Answered, Pending
 from service.engine.queue import CHANNEL, Job, Lane, claim, finish, keep, put_back
 from service.engine.states import Status
-from service.engine.storing import Settled, settled, stopped, store
-from service.engine.vault import secrets_of
+from service.engine.storing import Settled, drop, settled, stopped, store
+from service.engine.vault import SecretsUnreadableError, secrets_of
 from service.language.document import HttpCall
 from service.language.errors import fault
 from service.language.questions import ask
@@ -222,6 +222,8 @@ class Worker:
             stored = await store(account_id, changed, datetime.now(UTC)) if changed else set()
             if idle:
                 await finish(list(idle))
+                unwanted = [one for one in advances if not one.result.changed]
+                await drop([identifier for one in unwanted for identifier in one.passing])
         return [job for job in jobs if job.id not in idle and job.instance_id not in stored]
 
     async def _advanced(self, loaded: Loaded) -> Settled:
@@ -294,6 +296,10 @@ class Worker:
             return await child.perform(self._sandbox, loaded, what)
         except Raised as raised:
             return Answered(datetime.now(UTC), job.wait, fault=raised.fault)
+        except SecretsUnreadableError:
+            detail = "The account's secrets cannot be read; the operator's log says why."
+            unreadable = fault("authorization", "Secrets unreadable", detail, what.task.pointer)
+            return Answered(datetime.now(UTC), job.wait, fault=unreadable)
 
     async def _answer(self, job: Job, answered: Answered) -> bool:
         """Advance the instance by an answer; whether somebody else was faster, so that it is to be tried again."""
@@ -312,7 +318,11 @@ class Lanes:
     """The places of one lane of the queue: who has how many, and whose turn is next."""
 
     def __init__(
-        self, lane: Lane, places: int, batch: int, work: Callable[[UUID, Sequence[Job]], Awaitable[None]]
+        self,
+        lane: Lane,
+        places: int,
+        batch: int,
+        work: Callable[[UUID, Sequence[Job]], Coroutine[Any, Any, None]],
     ) -> None:
         self.wake = asyncio.Event()
         self._lane: Lane = lane

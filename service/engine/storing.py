@@ -71,11 +71,16 @@ class About(msgspec.Struct, frozen=True):
     started_at: datetime
 
 
-class Settled(msgspec.Struct, frozen=True, kw_only=True):
-    """An advance in the form in which it is stored: the columns of the instance's row, and what follows.
+class Given(msgspec.Struct, frozen=True):
+    """What an advance was made from: its job, the events that waited, and those of them that are offered once."""
 
-    `seen` are the events that waited for the instance, `passing` those of them that are offered to it once.
-    """
+    job: int | None = None
+    seen: Sequence[UUID] = ()
+    passing: Sequence[UUID] = ()
+
+
+class Settled(msgspec.Struct, frozen=True, kw_only=True):
+    """An advance in the form in which it is stored: the columns of the instance's row, and what follows."""
 
     about: About
     sequence: int
@@ -86,9 +91,7 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime | None
     output: bytes | None
     fault: bytes | None
-    seen: Sequence[UUID] = ()
-    passing: Sequence[UUID] = ()
-    jobs: tuple[int, ...] = ()
+    given: Given = Given()
 
     @property
     def instance_id(self) -> UUID:
@@ -127,15 +130,15 @@ def encoded(result: Advance) -> tuple[Advance, bytes | None]:
     return result, state
 
 
+NOTHING_GIVEN = Given()
+
+
 def settled(
     about: About,
     sequence: int,
     result: Advance,
     lifetime: timedelta | None,
-    *,
-    seen: Sequence[UUID] = (),
-    passing: Sequence[UUID] = (),
-    jobs: tuple[int, ...] = (),
+    given: Given = NOTHING_GIVEN,
 ) -> Settled:
     """Bring an advance into the form in which it is stored; `lifetime` is what an instance without a timeout gets."""
     result, state = encoded(result)
@@ -154,9 +157,7 @@ def settled(
         expires_at=expires_at,
         output=msgspec.json.encode(result.output) if completed else None,
         fault=None if result.fault is None else msgspec.json.encode(result.fault),
-        seen=seen,
-        passing=passing,
-        jobs=jobs,
+        given=given,
     )
 
 
@@ -171,7 +172,7 @@ async def store(account_id: UUID, advances: Sequence[Settled], at: datetime) -> 
     if won:
         await write(account_id, effects_of(won))
         await follow_up(account_id, won, at)
-        await finish([job for one in won for job in one.jobs])
+        await finish([one.given.job for one in won if one.given.job is not None])
     return stored
 
 
@@ -206,7 +207,7 @@ async def write(account_id: UUID, effects: dict[str, list[Any]]) -> None:
 async def follow_up(account_id: UUID, advances: Sequence[Settled], at: datetime) -> None:
     """Write what needs more than rows: work items, listeners, and a second look where an event came meanwhile."""
     connection = current_connection()
-    await drop([identifier for one in advances for identifier in (*one.result.consumed, *one.passing)])
+    await drop([identifier for one in advances for identifier in (*one.result.consumed, *one.given.passing)])
     forgotten = [(one.instance_id, effect.wait) for one in advances for effect in effects_in(one, Forget)]
     if forgotten:
         await listeners.forget(account_id, forgotten)
@@ -215,7 +216,7 @@ async def follow_up(account_id: UUID, advances: Sequence[Settled], at: datetime)
     if listening:
         await listeners.store(account_id, listening)
         ids = [instance_id for instance_id, _ in listening]
-        seen = [identifier for one in advances for identifier in one.seen]
+        seen = [identifier for one in advances for identifier in one.given.seen]
         for row in await connection.fetch(UNSEEN, account_id, ids, seen):
             await write(account_id, {"jobs": [job_row(row["instance_id"], "event", 0)]})
     for one in advances:

@@ -11,8 +11,7 @@ import contextvars
 import logging
 import os
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -27,9 +26,10 @@ from service.engine.flow import Raised
 from service.engine.interpreter import advance, pending, run
 from service.engine.loading import Loaded, facts_of, load
 from service.engine.messages import Advance, Answered, Pending
-from service.engine.queue import CHANNEL, Job, Lane, claim, finish, keep, put_back
+from service.engine.queue import CHANNEL, Job, finish, keep, put_back
 from service.engine.states import Status
-from service.engine.storing import Settled, drop, settled, stopped, store
+from service.engine.storing import Given, Settled, drop, settled, stopped, store
+from service.engine.turns import Places
 from service.engine.vault import SecretsUnreadableError, secrets_of
 from service.language.document import HttpCall
 from service.language.errors import fault
@@ -74,8 +74,8 @@ class Worker:
         self._lifetime = lifetime
         self._stopping = asyncio.Event()
         self._leased: dict[int, Job] = {}
-        self._advancing = Lanes("advance", ADVANCES, BATCH, self._advance_batch)
-        self._performing = Lanes("perform", PERFORMANCES, 1, self._perform_batch)
+        self._advancing = Places("advance", ADVANCES, BATCH, self._advance_batch)
+        self._performing = Places("perform", PERFORMANCES, 1, self._perform_batch)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -159,7 +159,7 @@ class Worker:
 
     # Taking jobs
 
-    def _dealing(self, lane: "Lanes") -> Callable[[], Awaitable[None]]:
+    def _dealing(self, lane: Places) -> Callable[[], Awaitable[None]]:
         """Make the work that claims a lane's jobs and starts what does them, as long as there are places."""
 
         async def deal() -> None:
@@ -217,13 +217,13 @@ class Worker:
             found = await load(account_id, jobs)
         advances = await asyncio.gather(*(self._advanced(one) for one in found))
         changed = [one for one in advances if one.result.changed]
-        idle = {job.id for job in jobs} - {identifier for one in changed for identifier in one.jobs}
+        idle = {job.id for job in jobs} - {one.given.job for one in changed}
         async with rows_of(account_id):
             stored = await store(account_id, changed, datetime.now(UTC)) if changed else set()
             if idle:
                 await finish(list(idle))
                 unwanted = [one for one in advances if not one.result.changed]
-                await drop([identifier for one in unwanted for identifier in one.passing])
+                await drop([identifier for one in unwanted for identifier in one.given.passing])
         return [job for job in jobs if job.id not in idle and job.instance_id not in stored]
 
     async def _advanced(self, loaded: Loaded) -> Settled:
@@ -247,8 +247,8 @@ class Worker:
             logger.exception("instance %s could not be advanced", loaded.job.instance_id)
             result = broken(loaded)
         row = loaded.row
-        jobs = (loaded.job.id,) if result.changed else ()
-        return settled(loaded.about, row["sequence"], result, self._lifetime, seen=row["signals"], jobs=jobs)
+        given = Given(loaded.job.id, row["signals"], row["passing"])
+        return settled(loaded.about, row["sequence"], result, self._lifetime, given)
 
     # Performing
 
@@ -312,73 +312,6 @@ class Worker:
                 await finish([job.id])
                 return False
             return not await store(job.account_id, changed, datetime.now(UTC))
-
-
-class Lanes:
-    """The places of one lane of the queue: who has how many, and whose turn is next."""
-
-    def __init__(
-        self,
-        lane: Lane,
-        places: int,
-        batch: int,
-        work: Callable[[UUID, Sequence[Job]], Coroutine[Any, Any, None]],
-    ) -> None:
-        self.wake = asyncio.Event()
-        self._lane: Lane = lane
-        self._places = places
-        self._share = max(1, places // 2)
-        self._batch = batch
-        self._work = work
-        self._taken: Counter[UUID] = Counter()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._after = UUID(int=0)
-
-    @property
-    def full(self) -> bool:
-        """Whether every place is taken."""
-        return len(self._tasks) >= self._places
-
-    async def claim(self) -> list[Job]:
-        """Lease jobs for the free places, from the account behind the last one on."""
-        free = self._places - len(self._tasks)
-        if free <= 0:
-            return []
-        served = [account_id for account_id, taken in self._taken.items() if taken >= self._share]
-        of_each = max(self._batch, self._share)
-        jobs = await claim(self._lane, free * self._batch, of_each, self._after, without=served)
-        if jobs:
-            self._after = jobs[-1].account_id
-        return jobs
-
-    def begin(self, account_id: UUID, jobs: Sequence[Job], done: Callable[[Iterable[Job]], None]) -> None:
-        """Start the work on one account's jobs, as many together as make a batch."""
-        for first in range(0, len(jobs), self._batch):
-            self._begin(account_id, jobs[first : first + self._batch], done)
-
-    def _begin(self, account_id: UUID, jobs: Sequence[Job], done: Callable[[Iterable[Job]], None]) -> None:
-        task = asyncio.create_task(self._work(account_id, jobs), context=contextvars.Context())
-        self._tasks.add(task)
-        self._taken[account_id] += 1
-
-        def ended(task: asyncio.Task[None]) -> None:
-            self._tasks.discard(task)
-            self._taken[account_id] -= 1
-            if not self._taken[account_id]:
-                del self._taken[account_id]
-            if not task.cancelled():
-                done(jobs)
-            self.wake.set()
-
-        task.add_done_callback(ended)
-
-    async def ended(self, seconds: float) -> None:
-        """Wait for what is under way, and cancel what takes longer."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=seconds)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 def by_account(jobs: Sequence[Job]) -> dict[UUID, list[Job]]:

@@ -1,0 +1,77 @@
+"""The places of a worker: how many jobs of one lane it has under way at once, and whose."""
+
+import asyncio
+import contextvars
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+from service.engine.queue import Job, Lane, claim
+
+
+class Places:
+    """The places of one lane of the queue: who has how many, and whose turn is next."""
+
+    def __init__(
+        self,
+        lane: Lane,
+        places: int,
+        batch: int,
+        work: Callable[[UUID, Sequence[Job]], Coroutine[Any, Any, None]],
+    ) -> None:
+        self.wake = asyncio.Event()
+        self._lane: Lane = lane
+        self._places = places
+        self._share = max(1, places // 2)
+        self._batch = batch
+        self._work = work
+        self._taken: Counter[UUID] = Counter()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._after = UUID(int=0)
+
+    @property
+    def full(self) -> bool:
+        """Whether every place is taken."""
+        return len(self._tasks) >= self._places
+
+    async def claim(self) -> list[Job]:
+        """Lease jobs for the free places, from the account behind the last one on."""
+        free = self._places - len(self._tasks)
+        if free <= 0:
+            return []
+        served = [account_id for account_id, taken in self._taken.items() if taken >= self._share]
+        of_each = max(self._batch, self._share)
+        jobs = await claim(self._lane, free * self._batch, of_each, self._after, without=served)
+        if jobs:
+            self._after = jobs[-1].account_id
+        return jobs
+
+    def begin(self, account_id: UUID, jobs: Sequence[Job], done: Callable[[Iterable[Job]], None]) -> None:
+        """Start the work on one account's jobs, as many together as make a batch."""
+        for first in range(0, len(jobs), self._batch):
+            self._begin(account_id, jobs[first : first + self._batch], done)
+
+    def _begin(self, account_id: UUID, jobs: Sequence[Job], done: Callable[[Iterable[Job]], None]) -> None:
+        task = asyncio.create_task(self._work(account_id, jobs), context=contextvars.Context())
+        self._tasks.add(task)
+        self._taken[account_id] += 1
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            self._taken[account_id] -= 1
+            if not self._taken[account_id]:
+                del self._taken[account_id]
+            if not task.cancelled():
+                done(jobs)
+            self.wake.set()
+
+        task.add_done_callback(ended)
+
+    async def ended(self, seconds: float) -> None:
+        """Wait for what is under way, and cancel what takes longer."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -15,10 +15,15 @@ from service.language.errors import Fault
 
 
 class Start(msgspec.Struct, frozen=True, tag="start"):
-    """Begin, with the workflow's raw input, which already fits `input.schema`."""
+    """Begin, with the workflow's raw input.
+
+    `checked` says that it fits `input.schema` already: what people and tasks start is refused before it is an instance, what
+    a schedule starts faults as one (contract 3.1).
+    """
 
     at: datetime
     input: Any = msgspec.field(default_factory=dict)
+    checked: bool = True
 
 
 class WakeUp(msgspec.Struct, frozen=True, tag="wake_up"):

@@ -7,8 +7,6 @@ from typing import Any
 import msgspec
 import pytest
 import yaml
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 
 from service.language.document import Definition, Do, DocumentRefused, Listen, Raise, Set, Switch, Wait
 from service.language.durations import Duration
@@ -557,121 +555,6 @@ async def test_a_switch_leads_to_its_cases_and_without_default_onwards() -> None
     assert await warnings_of({"a": {"switch": [case]}}, {"b": {**go, "then": "exit"}}, {"c": go}) == []
     closed = {"switch": [case, {"y": {"then": "end"}}]}
     assert await warnings_of({"a": closed}, {"b": go}, {"c": go}) == [("unreachable_task", "/do/1/b")]
-
-
-# --- Anything at all ------------------------------------------------------------------------------------------------
-
-JSON_VALUES = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
-    max_leaves=12,
-)
-WORDS = st.sampled_from(
-    [
-        *(
-            "document",
-            "do",
-            "input",
-            "output",
-            "export",
-            "use",
-            "timeout",
-            "evaluate",
-            "schedule",
-            "from",
-            "as",
-            "schema",
-        ),
-        *(
-            "dsl",
-            "namespace",
-            "name",
-            "version",
-            "tags",
-            "errors",
-            "timeouts",
-            "after",
-            "then",
-            "if",
-            "metadata",
-        ),
-        *(
-            "set",
-            "switch",
-            "wait",
-            "listen",
-            "raise",
-            "call",
-            "for",
-            "to",
-            "one",
-            "with",
-            "type",
-            "data",
-            "when",
-        ),
-        *(
-            "error",
-            "status",
-            "instance",
-            "format",
-            "resource",
-            "read",
-            "a",
-            "end",
-            "1.0.3",
-            "${ .x }",
-            ".x",
-            "PT1S",
-        ),
-    ]
-)
-DOCUMENTS = st.recursive(
-    WORDS | st.none() | st.booleans() | st.integers(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=5),
-    max_leaves=40,
-)
-
-
-@given(st.binary(max_size=200) | DOCUMENTS.map(lambda value: json.dumps(value).encode()))
-@example(b"%YAML 1.1\n--- x")
-@example(b"%TAG ! tag:x,2000:\n--- !y z")
-@example(b"? a\n: b")
-@example(b"- !<tag:yaml.org,2002:str> 5")
-@example(b"0x" + b"f" * 5_000)
-@example(b'{"do": [{"a": {"do": [{"b": {"then": "a"}}]}}]}')
-@settings(max_examples=300, deadline=None)
-def test_any_bytes_are_a_definition_or_refused(text: bytes) -> None:
-    for parse in (parse_json, parse_yaml):
-        try:
-            definition = read(parse(text))
-        except DocumentRefused as refused:
-            assert msgspec.json.encode(refused.problems) != b"[]"  # noqa: PT017 - either outcome is right
-        else:
-            assert isinstance(definition, Definition)
-
-
-@given(DOCUMENTS)
-@settings(max_examples=300, deadline=None)
-def test_any_task_is_read_or_refused(value: Any) -> None:
-    try:
-        read(workflow({"a": value}, {"b": {"do": [{"c": value}]}}))
-    except DocumentRefused as refused:
-        assert all(problem.pointer.startswith(("/do/0", "/do/1")) for problem in refused.problems)  # noqa: PT017
-
-
-@given(JSON_VALUES)
-@settings(max_examples=200, deadline=None)
-def test_json_text_gives_the_value_that_was_written(value: Any) -> None:
-    text = json.dumps(value).encode()
-    try:
-        assert parse_json(text) == value
-    except DocumentRefused as refused:
-        assert {problem.code for problem in refused.problems} == {"json_invalid"}  # noqa: PT017
 
 
 def test_limits_are_the_contracts() -> None:

@@ -27,6 +27,7 @@ from service.maestro.requests import (
     paged,
     sandbox_of,
 )
+from service.maestro.work_items import WorkItemController
 from service.operations import instances, workflows
 from service.operations.instances import Filters
 from service.operations.workflows import Draft, Stored
@@ -410,4 +411,10 @@ class AccountController(Controller):
         return paged(request, content, page)
 
 
-CONTROLLERS = [WorkflowController, AuthoringController, InstanceController, AccountController]
+CONTROLLERS = [
+    WorkflowController,
+    AuthoringController,
+    InstanceController,
+    AccountController,
+    WorkItemController,
+]

@@ -8,6 +8,7 @@ ACCOUNT = "ae232f1f-8efc-4b8c-bb08-626847fad8bb"
 WORKFLOW = "0190f3b4-6a0c-7c3e-9a55-3f8f2d6b1c01"
 INSTANCE = "0190f3b5-1d7e-7b9a-8a53-91c5a0e4d202"
 VERSION = "0190f3b4-6a0d-7a1b-b2f1-6f0f8a7d3303"
+WORK_ITEM = "0190f3b5-2c3a-7d10-b1c7-4a5e8e6f5505"
 USER = "5f1c7f3e-2d63-4a7e-9c38-2a8d4f0b6404"
 NOW = "2026-05-04T09:30:00.000Z"
 REQUEST = "3f7c9e4b-851c-4f9b-89e7-123456789abc"
@@ -90,6 +91,47 @@ WORKFLOW_INSTANCE: dict[str, Any] = {
     "output": {"sum": 7, "currency": "EUR"},
 }
 
+WORK_ITEM_SUMMARY = {
+    "id": WORK_ITEM,
+    "kind": "approval",
+    "title": "Pay Globex: 1200 EUR",
+    "status": "open",
+    "overdue": False,
+    "account_id": ACCOUNT,
+    "workflow_id": WORKFLOW,
+    "instance_id": INSTANCE,
+    "task_name": "signOff",
+    "position": "/do/0/signOff",
+    "opened_at": NOW,
+    "due_at": "2026-05-06T09:30:00.000Z",
+}
+OPEN_WORK_ITEM: dict[str, Any] = WORK_ITEM_SUMMARY | {
+    "assignees": {"users": ["ada@acme.example", "grace@acme.example"], "roles": ["admin"]},
+    "outcomes": [
+        {"name": "approve", "label": "Approve", "comment": "optional"},
+        {"name": "reject", "label": "Reject", "comment": "required"},
+    ],
+    "minimum": 2,
+    "decisions": [],
+    "data": {"vendor": "Globex", "sum": 1200, "currency": "EUR"},
+    "form": {
+        "type": "object",
+        "properties": {"cost_center": {"type": "string"}},
+        "required": ["cost_center"],
+    },
+    "response_metadata": METADATA,
+}
+ANSWER = {"outcome": "approve", "comment": "As agreed.", "fields": {"cost_center": "4711"}}
+ANSWERED_WORK_ITEM = OPEN_WORK_ITEM | {
+    "decisions": [
+        {
+            "user": {"id": USER, "name": "Ada Lovelace", "email": "ada@acme.example"},
+            "decided_at": NOW,
+            **ANSWER,
+        }
+    ]
+}
+
 INSTANCE_URL = f"http://127.0.0.1:8000/v1/accounts/{ACCOUNT}/instances/{INSTANCE}/execution?mtid={USER}&mtsec=a-secret-of-this-instance"
 
 REQUESTS: dict[str, Any] = {
@@ -98,6 +140,7 @@ REQUESTS: dict[str, Any] = {
     "replaceWorkflow": DOCUMENT,
     "createWorkflowFromYaml": YAML,
     "replaceWorkflowFromYaml": YAML,
+    "completeWorkItem": ANSWER,
     "signalWorkflowInstance": {"type": "shop.goods.arrived", "data": {"order": "A-17"}},
     "publishEvent": {"type": "shop.goods.arrived", "data": {"order": "A-17"}},
 }
@@ -176,6 +219,9 @@ RESPONSES: dict[str, Any] = {
         "delivered_to": 2,
         "response_metadata": METADATA,
     },
+    "getWorkItems": {"data": [WORK_ITEM_SUMMARY], "response_metadata": METADATA | {"page_limit": 50}},
+    "getWorkItem": OPEN_WORK_ITEM,
+    "completeWorkItem": ANSWERED_WORK_ITEM,
     "getWorkflowInstancesForAccount": {
         "instances": [WORKFLOW_INSTANCE],
         "total_set_size": 1,

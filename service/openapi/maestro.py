@@ -47,6 +47,7 @@ CONFLICTING = {
     "replaceWorkflowFromYaml",
     "publishWorkflow",
     "archiveWorkflow",
+    "completeWorkItem",
     "TriggerWorkflow",  # a setting makes 409 of a trigger on a paused workflow
 }
 REFUSALS = (BadRequest, Unauthenticated, Forbidden, NotFound, Conflict, TooLarge, InternalError)
@@ -71,12 +72,14 @@ TAGS = {
     "Workflows": "Workflows as the vendor's SDKs see them: list, trigger, pause, resume.",
     "Authoring": "Writing workflows as CNCF Serverless Workflow documents; the vendor's API has no such operations.",
     "Workflow Instances": "Runs of workflows: list, read, signal, cancel.",
+    "Work Items": "What instances ask of people (`call: approval`, `call: form`): list, read, decide.",
     "Events": "Events of the account, for every instance that listens and every schedule that waits for them.",
 }
 PATH_PARAMETERS = {
     "accountId": "The account's id; another account's things answer as if they did not exist.",
     "workflowId": "The workflow's id.",
     "instanceId": "The instance's id.",
+    "workItemId": "The work item's id.",
 }
 HEADERS = {
     "RequestId": REQUEST_ID,

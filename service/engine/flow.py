@@ -180,44 +180,43 @@ class Run:
 
         All of it is asked in one round trip; what comes after a condition that fails does not count, failures included.
         """
-        task, frame = entered.task, entered.frame
+        task, frame, pointer = entered.task, entered.frame, entered.pointer
         transforms = task.input_from is not None and not reads_secrets(task.input_from)
-        if task.condition or task.input_schema is not None or transforms or task.timeout:
-            answers = yield from self.batch(
-                {
-                    "if": self.question(entered, task.condition, frame.raw),
-                    "timeout": self.question(entered, task.timeout, frame.raw),
-                    "schema": self.validation(task.input_schema, frame.raw),
-                    "from": self.question(entered, task.input_from, frame.raw) if transforms else None,
-                }
-            )
-            if "if" in answers and not is_true(succeeded(answers["if"], entered.pointer)):
-                return False
-            if task.timeout is not None:
-                length = self.length(task.timeout, answers.get("timeout"), entered.pointer)
-                frame.deadline = self.sleep(until(length, self.at))
-            fits(answers.get("schema"), "input", entered.pointer)
-            if transforms:
-                frame.transformed = succeeded(answers["from"], entered.pointer)
+        if not (task.condition or task.timeout or transforms or task.input_schema is not None):
+            self.state.executed += 1
+            return True
+        variables = self.sight.of(entered)
+        answers = yield from self.batch(
+            {
+                "if": question(task.condition, frame.raw, variables),
+                "timeout": question(task.timeout, frame.raw, variables),
+                "schema": validation(task.input_schema, frame.raw),
+                "from": question(task.input_from, frame.raw, variables) if transforms else None,
+            }
+        )
+        if "if" in answers and not is_true(succeeded(answers["if"], pointer)):
+            return False
         self.state.executed += 1
+        if task.timeout is not None:
+            frame.deadline = self.sleep(until(length(task.timeout, answers.get("timeout"), pointer), self.at))
+        fits(answers.get("schema"), "input", pointer)
+        if transforms:
+            frame.transformed = succeeded(answers["from"], pointer)
         return True
 
     def conclude(self, entered: Entered, shaping: Task | Foreach, raw: Any) -> Steps[Any]:
         """Steps 5 to 9: the output and the context, as a task or the `foreach` of a `listen` shapes them."""
         output = raw
         if shaping.output_as is not None:
-            variables = self.sight.of(entered, output=raw)
-            output = yield from self.ask(entered, Evaluation(shaping.output_as, raw, variables))
+            (answer,) = yield [Evaluation(shaping.output_as, raw, self.sight.of(entered, output=raw))]
+            output = succeeded(answer, entered.pointer)
         if shaping.output_schema is None and shaping.export_as is None and shaping.export_schema is None:
             return output
+        variables = self.sight.of(entered, output=raw) | {"output": output}
         answers = yield from self.batch(
             {
-                "schema": self.validation(shaping.output_schema, output),
-                "export": None
-                if shaping.export_as is None
-                else Evaluation(
-                    shaping.export_as, output, self.sight.of(entered, output=raw) | {"output": output}
-                ),
+                "schema": validation(shaping.output_schema, output),
+                "export": question(shaping.export_as, output, variables),
             }
         )
         fits(answers.get("schema"), "output", entered.pointer)
@@ -232,38 +231,13 @@ class Run:
 
     def value(self, entered: Entered, expression: Expression, dot: Any) -> Steps[Any]:
         """The value of one expression of a task that has no output yet."""
-        return (yield from self.ask(entered, Evaluation(expression, dot, self.sight.of(entered))))
-
-    def ask(self, entered: Entered, evaluation: Evaluation) -> Steps[Any]:
-        """The answer to one evaluation; a failure is a fault of the task."""
-        (answer,) = yield [evaluation]
+        (answer,) = yield [Evaluation(expression, dot, self.sight.of(entered))]
         return succeeded(answer, entered.pointer)
 
     def batch(self, questions: Mapping[str, Question | None]) -> Steps[dict[str, Any]]:
         """The answers to those questions that there are, by name, failures included, in one round trip."""
         asked = {name: question for name, question in questions.items() if question is not None}
         return dict(zip(asked, (yield list(asked.values())), strict=True)) if asked else {}
-
-    def question(self, entered: Entered, expression: Any, dot: Any) -> Evaluation | None:
-        """What to ask about a field that may be absent, or a duration that is known already."""
-        if not isinstance(expression, Expression):
-            return None
-        return Evaluation(expression, dot, self.sight.of(entered))
-
-    @staticmethod
-    def validation(schema: Any, value: Any) -> Validation | None:
-        """What to ask about a schema that may be absent."""
-        return None if schema is None else Validation(schema, value)
-
-    @staticmethod
-    def length(given: Duration | Expression, answer: Any, pointer: str) -> Duration:
-        """The duration that is given, or that an expression came to (6.1)."""
-        if isinstance(given, Duration):
-            return given
-        try:
-            return duration(succeeded(answer, pointer))
-        except DurationRefused as refused:
-            raise raised("validation", "Not a duration", str(refused), pointer) from None
 
     # Waits
 
@@ -370,6 +344,26 @@ def reads_secrets(expression: Expression) -> bool:
     return "secrets" in expression.used or any(
         isinstance(leaf.plain, Path) and leaf.plain.variable == "secrets" for leaf in expression.leaves
     )
+
+
+def question(expression: object, dot: Any, variables: Mapping[str, Any]) -> Evaluation | None:
+    """What to ask about a field that may be absent, or a duration that is known already."""
+    return Evaluation(expression, dot, variables) if isinstance(expression, Expression) else None
+
+
+def validation(schema: Any, value: Any) -> Validation | None:
+    """What to ask about a schema that may be absent."""
+    return None if schema is None else Validation(schema, value)
+
+
+def length(given: Duration | Expression, answer: Any, pointer: str) -> Duration:
+    """The duration that is given, or that an expression came to (contract 6.1)."""
+    if isinstance(given, Duration):
+        return given
+    try:
+        return duration(succeeded(answer, pointer))
+    except DurationRefused as refused:
+        raise raised("validation", "Not a duration", str(refused), pointer) from None
 
 
 def succeeded(answer: Any, pointer: str) -> Any:

@@ -10,7 +10,18 @@ from collections.abc import Awaitable, Callable, Generator
 from typing import Any
 
 from service.engine.bodies import BODIES
-from service.engine.flow import Outcome, Raised, Run, Steps, fits, raised, succeeded
+from service.engine.flow import (
+    Outcome,
+    Raised,
+    Run,
+    Steps,
+    fits,
+    length,
+    question,
+    raised,
+    succeeded,
+    validation,
+)
 from service.engine.frames import (
     Calling,
     Scope,
@@ -48,10 +59,10 @@ from service.engine.messages import (
 from service.engine.places import ROOT, Sight, below
 from service.engine.states import Status
 from service.language.document import Definition
-from service.language.durations import Duration, until
+from service.language.durations import until
 from service.language.errors import Fault
-from service.language.expressions import Evaluation, Expression
-from service.language.questions import Question
+from service.language.expressions import Evaluation
+from service.language.questions import Question, Validation
 
 __all__ = [
     "Advance",
@@ -177,6 +188,7 @@ def _begun(stimulus: Stimulus) -> State:
 def _performed(under_way: Run, *, first: bool) -> Steps[Outcome | None]:
     """Run the root list; None when it has to wait."""
     if first:
+        yield from _checked(under_way)
         yield from _opened(under_way)
     if isinstance(under_way.stimulus, Expire):
         detail = "The workflow did not complete within its timeout."
@@ -184,32 +196,44 @@ def _performed(under_way: Run, *, first: bool) -> Steps[Outcome | None]:
     return (yield from under_way.perform_all(under_way.definition.tasks, under_way.state.root, ROOT))
 
 
+def _checked(under_way: Run) -> Steps[None]:
+    """Fault unless the workflow's input fits its schema, where nobody has seen to it that it does."""
+    schema = under_way.definition.input_schema
+    if schema is not None and isinstance(under_way.stimulus, Start) and not under_way.stimulus.checked:
+        (answer,) = yield [Validation(schema, under_way.state.input)]
+        fits(answer, "input", "/input")
+
+
 def _opened(under_way: Run) -> Steps[None]:
     """The workflow's deadline and its transformed input, both of the raw input."""
     definition, state = under_way.definition, under_way.state
-    length, given = definition.timeout, definition.input_from
-
-    def question(expression: object) -> Evaluation | None:
-        if not isinstance(expression, Expression):
-            return None
-        return Evaluation(expression, state.input, under_way.sight.everywhere)
-
-    answers = yield from under_way.batch({"timeout": question(length), "input": question(given)})
-    if length is not None:
-        known: Duration = under_way.length(length, answers.get("timeout"), "/timeout")
-        state.expires_at = until(known, state.started_at)
-    if given is not None:
+    if definition.timeout is None and definition.input_from is None:
+        return
+    variables = under_way.sight.everywhere
+    answers = yield from under_way.batch(
+        {
+            "timeout": question(definition.timeout, state.input, variables),
+            "input": question(definition.input_from, state.input, variables),
+        }
+    )
+    if definition.timeout is not None:
+        state.expires_at = until(
+            length(definition.timeout, answers.get("timeout"), "/timeout"), state.started_at
+        )
+    if definition.input_from is not None:
         state.root.data = succeeded(answers["input"], "/input")
 
 
 def _concluded(under_way: Run, outcome: Outcome) -> Steps[Any]:
     """The workflow's output."""
     definition, output = under_way.definition, outcome.output
+    if definition.output_as is None and definition.output_schema is None:
+        return output
     if definition.output_as is not None:
         variables = under_way.sight.everywhere | {"context": under_way.state.context}
         (answer,) = yield [Evaluation(definition.output_as, output, variables)]
         output = succeeded(answer, "/output")
-    answers = yield from under_way.batch({"schema": under_way.validation(definition.output_schema, output)})
+    answers = yield from under_way.batch({"schema": validation(definition.output_schema, output)})
     fits(answers.get("schema"), "output", "/output")
     return output
 
@@ -231,7 +255,7 @@ def _close(under_way: Run) -> None:
 
 def _effects(before: dict[int, Wait], under_way: Run) -> tuple[Effect, ...]:
     """What became different about the waits, and what was published on the way."""
-    after = waits(under_way.state.root)
+    after = waits(under_way.state.root) if before or under_way.opened else {}
     effects: list[Effect] = [Forget(wait) for wait in sorted(before) if wait not in after]
     effects += [effect for wait, effect in under_way.opened.items() if wait in after]
     effects += under_way.published

@@ -166,6 +166,6 @@ def moment(instant: datetime) -> dict[str, Any]:
     """A time as expressions see it; without fraction, which jq's `fromdate` refuses (contract 3.2)."""
     milliseconds = (instant - _EPOCH) // timedelta(milliseconds=1)
     return {
-        "iso8601": instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "iso8601": instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z",
         "epoch": {"seconds": milliseconds // 1000, "milliseconds": milliseconds},
     }

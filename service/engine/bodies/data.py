@@ -2,7 +2,7 @@
 
 import msgspec
 
-from service.engine.flow import Outcome, Raised, Run, Steps, raised, succeeded
+from service.engine.flow import Outcome, Raised, Run, Steps, length, question, raised, succeeded
 from service.engine.frames import Scope, Sleeping
 from service.engine.places import Entered
 from service.language.document import Do, Raise, Set, Switch, Wait
@@ -43,8 +43,9 @@ def wait(run: Run, entered: Entered, work: Wait) -> Steps[Outcome | None]:
     frame = entered.frame
     if isinstance(frame.progress, Sleeping):
         return Outcome(frame.input) if run.woken(frame.progress.wait) else None
-    answers = yield from run.batch({"length": run.question(entered, work.length, frame.input)})
-    instant = until(run.length(work.length, answers.get("length"), entered.pointer), run.at)
+    asked = question(work.length, frame.input, run.sight.of(entered))
+    answers = yield from run.batch({"length": asked})
+    instant = until(length(work.length, answers.get("length"), entered.pointer), run.at)
     if instant <= run.at:
         return Outcome(frame.input)
     frame.progress = run.sleep(instant)

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from service.engine.bodies.retrying import MOST_RETRIES, Pauses, chance_of
-from service.engine.flow import Outcome, Raised, Run, Steps, raised, succeeded
+from service.engine.flow import Outcome, Raised, Run, Steps, length, question, raised, succeeded
 from service.engine.frames import Scope, Sleeping, Trying
 from service.engine.places import Entered, in_catch, in_try
 from service.language.cloudevents import same
@@ -93,8 +93,7 @@ def _is_filtered(errors: Mapping[str, Any], error: Mapping[str, Any]) -> bool:
 
 def _questions(run: Run, entered: Entered, work: Try, trying: Trying) -> dict[str, Evaluation | None]:
     """All that has to be known after an error, asked at once; what is not needed does not count, failures included."""
-    seeing = entered.at(in_catch(entered.place, work, trying))
-    variables = run.sight.of(seeing)
+    variables = run.sight.of(entered.at(in_catch(entered.place, work, trying)))
     retry = work.retry
     first, last = (retry.jitter if retry else None) or (None, None)
     conditions: dict[str, Any] = {
@@ -111,7 +110,7 @@ def _questions(run: Run, entered: Entered, work: Try, trying: Trying) -> dict[st
     }
     given = entered.frame.input
     return {
-        name: Evaluation(one, dot, variables) if isinstance(one, Expression) else None
+        name: question(one, dot, variables)
         for fields, dot in ((conditions, trying.error), (lengths, given))
         for name, one in fields.items()
     }
@@ -132,7 +131,7 @@ def _next_start(
         return None
 
     def end(name: str, given: Duration | Expression, begin: datetime) -> datetime:
-        return until(run.length(given, answers.get(name), entered.pointer), begin)
+        return until(length(given, answers.get(name), entered.pointer), begin)
 
     pauses = Pauses(end("delay", retry.delay, run.at) - run.at, retry.backoff)
     if retry.jitter is not None:
@@ -162,6 +161,6 @@ def _try_again(run: Run, entered: Entered, work: Try, trying: Trying) -> Steps[N
     limit = None if work.retry is None else work.retry.attempt_limit
     if limit is None:
         return
-    seeing = entered.at(in_catch(entered.place, work, trying))
-    answers = yield from run.batch({"limit": run.question(seeing, limit, entered.frame.input)})
-    trying.limit = run.sleep(until(run.length(limit, answers.get("limit"), entered.pointer), run.at))
+    asked = question(limit, entered.frame.input, run.sight.of(entered))
+    answers = yield from run.batch({"limit": asked})
+    trying.limit = run.sleep(until(length(limit, answers.get("limit"), entered.pointer), run.at))

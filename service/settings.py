@@ -18,6 +18,7 @@ from tenancy.postgres import Database, located
 
 PREFIX = "TUTTI_"
 SECRET_KEY_BYTES = 32
+SECRET = ("database_url", "owner_database_url", "secret_keys")  # fields that are not shown
 ADVICE = {
     "public_url": "a URL that begins with http:// or https://, without user, query or fragment",
     "trusted_proxies": "addresses or networks with commas between them, such as 10.0.0.1, 10.1.0.0/16",
@@ -103,6 +104,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["debug", "info", "warning", "error"],
         msgspec.Meta(description="least severe log lines that are written"),
     ] = "info"
+
+    def __repr__(self) -> str:
+        """Show what is no secret: an address of a database may hold a password."""
+        shown = (
+            f"{name}={'...' if name in SECRET and value else repr(value)}"
+            for name, value in msgspec.structs.asdict(self).items()
+        )
+        return f"Settings({', '.join(shown)})"
 
     @property
     def instance_lifetime(self) -> timedelta | None:

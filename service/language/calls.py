@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal, cast
 
+import msgspec
+
 from service.language import people
 from service.language.authentication import Policy, policy
 from service.language.document import FunctionCall, HttpCall, PersonCall, RunWorkflow, Task, UriTemplate, Work
@@ -106,9 +108,11 @@ def _body(reader: TaskReader, name: str, value: Any, pointer: str) -> Task | Non
     task = reader.task(name, value, pointer)
     reader.jumps[jumps:] = [jump for jump in reader.jumps[jumps:] if jump[0] != pointer + "/then"]
     reader.siblings.pop()
-    if task and pauses(task, reader.pausing):
+    if task is None:
+        return None
+    if pauses(task, reader.pausing):
         reader.pausing.add(name)
-    return task
+    return msgspec.structs.replace(task, then=None)
 
 
 # --- People ---------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from cronsim import CronSim, CronSimError
 
 from service.language.document import Schedule
 from service.language.durations import Duration, until
-from service.language.expressions import is_expression
+from service.language.expressions import Expression
 from service.language.fields import NO_TIME, SCHEDULE
 from service.language.inputs import trigger_fields
 from service.language.listening import strategy
@@ -36,14 +36,12 @@ def schedule(reader: TaskReader, value: Any) -> Schedule | None:
 
 def _length(reader: TaskReader, value: Any, pointer: str) -> Duration:
     """A literal length: there is no input yet that an expression could read."""
-    if is_expression(value):
+    length = reader.length(value, pointer, ())
+    if isinstance(length, Expression):
         message = (
             "Nothing is running that an expression could read; write the duration out, for example PT15M."
         )
         reader.refuse("bad_format", message, pointer)
-        return NO_TIME
-    length = reader.length(value, pointer, ())
-    if not isinstance(length, Duration):
         return NO_TIME
     if length is not NO_TIME and (until(length, _SOME_DAY) - _SOME_DAY).total_seconds() < LEAST_SECONDS:
         reader.refuse("bad_format", f"Starts are at least {LEAST_SECONDS} second apart.", pointer)

@@ -54,7 +54,7 @@ def fields_of(policy: Any) -> Any:
                 "endpoints": {"token": "/token", "revocation": "/r", "introspection": "/i"},
             }
         },
-        {"oauth2": OAUTH | {"client": {"authentication": "none"}}},
+        {"oauth2": OAUTH | {"client": {"authentication": "none"}, "authority": "${ .where }"}},
     ],
     ids=["basic", "digest", "bearer", "oauth2", "oidc", "password", "exchange", "everything", "no client"],
 )

@@ -287,6 +287,7 @@ def test_a_wrong_function_is_refused_whether_it_is_called_or_not(
 def test_the_then_of_a_functions_own_task_is_ignored() -> None:
     work = work_of({"call": "f"}, use=functions(f={"set": ".", "then": "elsewhere"}))
     assert isinstance(work, FunctionCall)
+    assert work.function.then is None
 
 
 def test_a_circle_of_functions_is_told_in_full() -> None:

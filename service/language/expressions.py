@@ -9,8 +9,7 @@ them afterwards, so no literal text can be taken for jq, and no number of it pas
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, Protocol, TypeGuard
-from uuid import UUID
+from typing import Any, Final, TypeGuard
 
 import msgspec
 
@@ -106,14 +105,6 @@ class ExpressionFailure(msgspec.Struct, frozen=True):
 
 class NotLocal(msgspec.Struct, frozen=True):
     """The answer of `answer_locally` when only jq can tell."""
-
-
-class Evaluator(Protocol):
-    """Whoever runs programs: the sandbox, or a table in a test."""
-
-    async def evaluate(self, account_id: UUID, evaluations: Sequence[Evaluation]) -> list[Any]:
-        """Answer each evaluation with its value or an `ExpressionFailure`."""
-        ...
 
 
 NOT_LOCAL: Final = NotLocal()
@@ -374,17 +365,6 @@ def filled(shape: Any, values: Sequence[Any]) -> Any:
     if isinstance(shape, list):
         return [filled(child, values) for child in shape]
     return shape
-
-
-async def evaluate(sandbox: Evaluator, account_id: UUID, evaluations: Sequence[Evaluation]) -> list[Any]:
-    """The value or `ExpressionFailure` of each evaluation: the simple ones at once, the rest in one round trip."""
-    answers = [answer_locally(evaluation) for evaluation in evaluations]
-    remote = [index for index, found in enumerate(answers) if isinstance(found, NotLocal)]
-    if remote:
-        found = await sandbox.evaluate(account_id, [evaluations[index] for index in remote])
-        for index, value in zip(remote, found, strict=True):
-            answers[index] = value
-    return answers
 
 
 def bare_programs(subject: Expression) -> Iterator[tuple[Leaf, str]]:

@@ -1,8 +1,8 @@
 """Expressions: what is evaluated, what is literal, and that answers given without jq are jq's answers."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,7 +15,6 @@ from service.language.expressions import (
     NotLocal,
     answer_locally,
     assembled,
-    evaluate,
     expression,
     is_expression,
     is_true,
@@ -223,7 +222,7 @@ async def test_an_answer_without_jq_is_the_answer_of_jq(
     simple = Evaluation(expression(text, variables), dot, variables)
     through_jq = Evaluation(expression(f"({text})", variables), dot, variables)
     assert simple.expression.program is None
-    assert await sandbox.evaluate(ACCOUNT, [through_jq]) == [answer_locally(simple)]
+    assert await sandbox.answer(ACCOUNT, [through_jq]) == [answer_locally(simple)]
     assert await sandbox.compile(ACCOUNT, [simple.expression, through_jq.expression]) == [None, None]
 
 
@@ -231,40 +230,16 @@ async def test_an_answer_without_jq_is_the_answer_of_jq(
 @given(literal=values, dot=values)
 async def test_literal_parts_of_a_template_stay_as_they_are(sandbox: Sandbox, literal: Any, dot: Any) -> None:
     made = template({"literal": {"\\(1)": [literal, "\\(1)"]}, "computed": "${ [.] }"}, [])
-    found = await sandbox.evaluate(ACCOUNT, [Evaluation(made, dot, {})])
+    found = await sandbox.answer(ACCOUNT, [Evaluation(made, dot, {})])
     assert found == [{"literal": {"\\(1)": [literal, "\\(1)"]}, "computed": [dot]}]
 
 
 # --- Together -------------------------------------------------------------------------------------------------------
 
 
-async def test_only_what_needs_jq_travels_and_all_of_it_at_once(sandbox: Sandbox) -> None:
-    calls: list[int] = []
-
-    class Counting:
-        async def evaluate(self, account_id: UUID, evaluations: Sequence[Evaluation]) -> list[Any]:
-            calls.append(len(evaluations))
-            return await sandbox.evaluate(account_id, evaluations)
-
-    texts = [".a", ".a + 1", ".a.b", "empty", "."]
-    found = await evaluate(
-        Counting(), ACCOUNT, [Evaluation(expression(text, []), {"a": 1}, {}) for text in texts]
-    )
-    assert found == [
-        1,
-        2,
-        ExpressionFailure("expression failed", 'Cannot index number with string ("b")'),
-        ExpressionFailure("no result", "the expression gives no result"),
-        {"a": 1},
-    ]
-    assert calls == [2]
-    assert await evaluate(Counting(), ACCOUNT, [Evaluation(expression(".", []), 1, {})]) == [1]
-    assert calls == [2]
-
-
 async def test_the_sandbox_answers_simple_expressions_too(sandbox: Sandbox) -> None:
     mixed = [Evaluation(expression(text, []), 1, {}) for text in (".", ". + 1", "null")]
-    assert await sandbox.evaluate(ACCOUNT, mixed) == [1, 2, None]
+    assert await sandbox.answer(ACCOUNT, mixed) == [1, 2, None]
 
 
 def test_a_program_reads_only_the_variables_its_text_mentions() -> None:

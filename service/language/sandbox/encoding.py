@@ -112,7 +112,9 @@ def decoded(payload: bytes) -> Any:
     except RecursionError:
         return too_deep()
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return ExpressionFailure(FAILED, "the result is not a JSON value")
+        return ExpressionFailure(
+            FAILED, "the result is not a JSON value that others can read, as 1e400 is not"
+        )
     return value if is_shallow(payload, value) else too_deep()
 
 

@@ -247,10 +247,6 @@ class Sandbox:
                 answers[index] = answer_of(answer, questions[index])
             return answers
 
-    async def evaluate(self, account_id: UUID, evaluations: Sequence[Evaluation]) -> list[Any]:
-        """The value or `ExpressionFailure` of each evaluation."""
-        return await self.answer(account_id, evaluations)
-
     async def compile(self, account_id: UUID, expressions: Sequence[Expression]) -> list[str | None]:
         """What is wrong with each expression, with line and column in the author's own text; None if it compiles."""
         checks = [list(compilations(subject)) for subject in expressions]

@@ -54,7 +54,10 @@ def test_events_are_read_as_data_unless_it_says_otherwise() -> None:
 
 
 def test_a_filter_correlates_by_keys() -> None:
-    keys: dict[str, Any] = {"room": {"from": ".roomid"}, "order": {"from": "${ .data.id }", "expect": "${ .id }"}}
+    keys: dict[str, Any] = {
+        "room": {"from": ".roomid"},
+        "order": {"from": "${ .data.id }", "expect": "${ .id }"},
+    }
     keys |= {"fixed": {"from": ".x", "expect": 5}, "text": {"from": ".x", "expect": "a"}}
     (wanted,) = read_listen({"one": ORDER | {"correlate": keys}}).to.filters
     assert [(one.key, one.expect.source if one.expect else None) for one in wanted.correlations] == [

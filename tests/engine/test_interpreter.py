@@ -350,7 +350,7 @@ def test_the_sequence_counts_the_advances_that_changed_something() -> None:
         "{for: {in: '[1, 2]'}, do: [{b: {do: [{c: {wait: PT1S}}]}}]}",
         "{fork: {branches: [{b: {wait: PT1S}}, {c: {do: [{d: {wait: PT1S}}]}}]}}",
         "{try: [{b: {try: [{c: {wait: PT1S}}], catch: {}}}], catch: {}}",
-        "{try: [{b: {set: '${ error }'}}], catch: {do: [{c: {wait: PT1S}}]}}",
+        "{try: [{b: {set: '${ error(1) }'}}], catch: {do: [{c: {wait: PT1S}}]}}",
         "{listen: {to: {any: []}}, foreach: {do: [{b: {do: [{c: {wait: PT1S}}]}}]}}",
     ],
 )

@@ -27,7 +27,7 @@ from service.language.sandbox.limits import (
 RECYCLE_AFTER: Final = 10_000
 """Programs a worker runs before it is replaced."""
 GRACE_SECONDS: Final = 0.1
-"""Time to read what has come, when the clock is looked at later than this after the limit."""
+"""Time to read a long answer to its end, when the clock is looked at later than this after the limit."""
 WORKER_PROGRAM: Final = Path(wire.__file__).resolve()
 MEMORY_SIGNALS: Final = frozenset({signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS})
 
@@ -148,7 +148,7 @@ class Worker(asyncio.Protocol):
         late = self.loop.time() - self._deadline
         if late < 0:
             self._timer = self.loop.call_at(self._deadline, self._look_at_the_clock)
-        elif late > GRACE_SECONDS:  # it was this process that was held up, and the answer may be there unread
+        elif late > GRACE_SECONDS:  # it was this process that was held up, and the answer may wait to be read
             self.allow(GRACE_SECONDS)
         else:
             self.kill(TOO_SLOW)

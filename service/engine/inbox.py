@@ -47,14 +47,6 @@ async def put(account_id: UUID, instances: Sequence[UUID], event: dict[str, Any]
     return len(given)
 
 
-async def drop(account_id: UUID, seen: Sequence[UUID]) -> None:
-    """Delete those of the events that an instance has looked at which are not kept, in the open transaction."""
-    if seen:
-        await current_connection().execute(
-            "DELETE FROM signal WHERE account_id = $1 AND id = ANY($2) AND NOT kept", account_id, seen
-        )
-
-
 def key_of(event: dict[str, Any]) -> str:
     """What makes an event the one that it is; a digest, as an index takes no more than some 2,700 bytes."""
     return hashlib.sha256(msgspec.json.encode([event["source"], event["id"]])).hexdigest()

@@ -71,7 +71,7 @@ async def nobody_works(monkeypatch: pytest.MonkeyPatch) -> None:
         await asyncio.sleep(0.05)
         return []
 
-    monkeypatch.setattr("service.engine.worker.claim", nothing)
+    monkeypatch.setattr("service.engine.turns.claim", nothing)
 
 
 # --- Who listens --------------------------------------------------------------------------------------------------
@@ -207,21 +207,6 @@ async def test_the_same_event_is_in_an_inbox_once_and_kept_if_it_was_sent_to_it(
             assert await inbox.put(acme.id, [one], ARRIVED, kept=kept) == given
     assert [row["kept"] for row in await rows(acme, "SELECT kept FROM signal")] == [True]
     assert len(await rows(acme, "SELECT FROM job")) == 2
-
-
-async def test_an_event_of_the_account_is_dropped_when_it_has_been_looked_at(
-    nobody_works: None, acme: Tenant
-) -> None:
-    (one,) = await instances(acme, 1)
-    async with rows_of(acme.id):
-        await inbox.put(acme.id, [one], ARRIVED | {"id": "sent to it"}, kept=True)
-        await inbox.put(acme.id, [one], ARRIVED | {"id": "of the account"}, kept=False)
-    seen = [row["id"] for row in await rows(acme, "SELECT id FROM signal")]
-    async with rows_of(acme.id):
-        await inbox.put(acme.id, [one], ARRIVED | {"id": "not seen yet"}, kept=False)
-        await inbox.drop(acme.id, seen)
-    left = await rows(acme, "SELECT event FROM signal")
-    assert {msgspec.json.decode(row["event"])["id"] for row in left} == {"sent to it", "not seen yet"}
 
 
 async def test_a_full_inbox_takes_no_event_and_an_ended_instance_none(

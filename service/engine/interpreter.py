@@ -36,24 +36,14 @@ from service.engine.frames import (
 from service.engine.messages import (
     Advance,
     Answered,
-    Ask,
-    Begin,
-    Call,
     Continue,
     Effect,
-    Events,
     Expire,
     Facts,
     Forget,
-    InboxEvent,
-    Limits,
-    Listen,
     Pending,
-    Publish,
-    Sleep,
     Start,
     Stimulus,
-    TaskRun,
     WakeUp,
 )
 from service.engine.places import ROOT, Sight, below
@@ -64,36 +54,7 @@ from service.language.errors import Fault
 from service.language.expressions import Evaluation
 from service.language.questions import Question, Validation
 
-__all__ = [
-    "Advance",
-    "Answered",
-    "Ask",
-    "Begin",
-    "Call",
-    "Continue",
-    "Effect",
-    "Events",
-    "Expire",
-    "Facts",
-    "Forget",
-    "InboxEvent",
-    "Limits",
-    "Listen",
-    "Pending",
-    "Publish",
-    "Sleep",
-    "Start",
-    "State",
-    "Stimulus",
-    "TaskRun",
-    "WakeUp",
-    "advance",
-    "decode_state",
-    "drive",
-    "encode_state",
-    "pending",
-    "run",
-]
+__all__ = ["advance", "decode_state", "drive", "encode_state", "pending", "run"]
 
 Advancing = Generator[list[Question], list[Any], Advance]
 

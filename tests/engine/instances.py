@@ -9,7 +9,9 @@ from typing import Any
 import jq
 import jsonschema_rs
 
-from service.engine.interpreter import (
+from service.engine.frames import State
+from service.engine.interpreter import advance, decode_state, drive, encode_state, pending
+from service.engine.messages import (
     Advance,
     Answered,
     Call,
@@ -19,15 +21,9 @@ from service.engine.interpreter import (
     Limits,
     Pending,
     Start,
-    State,
     Stimulus,
     TaskRun,
     WakeUp,
-    advance,
-    decode_state,
-    drive,
-    encode_state,
-    pending,
 )
 from service.engine.states import Status
 from service.language.errors import STANDARD, Fault, fault

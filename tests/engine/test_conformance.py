@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
-from service.engine.interpreter import Pending
+from service.engine.messages import Pending
 from service.engine.states import Status
 from service.language.document import HttpCall
 from service.language.errors import STANDARD, Fault

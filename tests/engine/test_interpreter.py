@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from service.engine.interpreter import (
+from service.engine.interpreter import advance, drive, run
+from service.engine.messages import (
     Continue,
     Events,
     Expire,
@@ -20,8 +21,6 @@ from service.engine.interpreter import (
     Start,
     Stimulus,
     WakeUp,
-    advance,
-    run,
 )
 from service.engine.states import Status
 from service.language.errors import STANDARD
@@ -580,6 +579,13 @@ def test_a_long_advance_hands_over_to_another_job() -> None:
         reached = instance.take(Events(NOON))
         advances += 1
     assert (reached.status, reached.output, advances) == (Status.COMPLETED, {"n": 4}, 3)
+
+
+def test_an_advance_without_time_makes_one_step() -> None:
+    instance = Instance(COUNTING)
+    facts = Facts("i", RUNTIME, time_is_up=lambda: True)
+    reached = drive(advance(instance.definition, None, Start(NOON, {"n": 0}), facts), answer)
+    assert (reached.status, [row.name for row in reached.history]) == (Status.RUNNING, ["count"])
 
 
 def test_an_instance_that_executes_too_many_tasks_faults() -> None:

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from service.engine.interpreter import Answered, Ask, Begin, Call, Expire, Forget, Sleep, WakeUp
-from service.engine.messages import TaskRun
+from service.engine.messages import Answered, Ask, Begin, Call, Expire, Forget, Sleep, TaskRun, WakeUp
 from service.engine.states import Status
 from service.language.errors import STANDARD, Fault, fault
 from tests.engine.instances import NOON, Instance, described, fault_of, outcome, refused

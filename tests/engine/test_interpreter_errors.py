@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from service.engine.bodies.retrying import Pauses, chance_of
-from service.engine.interpreter import Events, Expire, Forget, Sleep
+from service.engine.messages import Events, Expire, Forget, Sleep, Start
 from service.engine.states import Status
 from service.language.errors import STANDARD
 from tests.engine.instances import NOON, Instance, described, fault_of, outcome, refused
@@ -329,6 +329,17 @@ def test_the_workflows_output_has_to_fit_its_schema() -> None:
     definition = f"do: []\noutput: {{schema: {NUMBER}}}"
     assert outcome(definition, 1) == 1
     assert fault_of(definition, "text") == ("validation", 400, "/output")
+
+
+def test_an_input_that_nobody_has_checked_faults_at_the_workflows_input() -> None:
+    definition = f"input: {{schema: {NUMBER}}}\ndo: []"
+    assert described(Instance(definition).take(Start(NOON, "text", checked=False))) == (
+        "validation",
+        400,
+        "/input",
+    )
+    assert Instance(definition).take(Start(NOON, 1, checked=False)).output == 1
+    assert Instance(definition).take(Start(NOON, "text", checked=True)).output == "text"
 
 
 def test_before_the_body_all_is_asked_in_one_round_trip_and_judged_in_order() -> None:

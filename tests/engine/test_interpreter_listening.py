@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from service.engine.interpreter import Call, Forget, Listen, Publish
+from service.engine.messages import Call, Forget, Listen, Publish
 from service.engine.states import Status
 from service.language.cloudevents import complete
 from tests.engine.instances import NOON, Instance, described, fault_of

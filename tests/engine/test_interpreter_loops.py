@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from service.engine.interpreter import Answered, Call, Continue, Events, Forget, Sleep
+from service.engine.messages import Answered, Call, Continue, Events, Forget, Sleep
 from service.engine.states import Status
 from tests.engine.instances import NOON, Instance, described, fault_of, outcome, refused
 

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.engine.frames import Calling, waits
-from service.engine.interpreter import (
+from service.engine.interpreter import advance, drive
+from service.engine.messages import (
     Answered,
     Ask,
     Begin,
@@ -25,8 +26,6 @@ from service.engine.interpreter import (
     Start,
     Stimulus,
     WakeUp,
-    advance,
-    drive,
 )
 from service.engine.states import Status
 from service.language.errors import fault

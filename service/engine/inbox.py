@@ -17,7 +17,7 @@ from tenancy.rows import current_connection
 KEPT_EVENTS = 100  # that wait for one instance
 LARGEST_EVENT = 65_536  # bytes; what the CloudEvents specification asks everyone to take
 
-# An instance that ends deletes what waits for it, so its row is locked; all lock in the order of ids.
+# Everyone locks in the order of ids, and instances before jobs.
 LIVING = """
 SELECT id FROM instance WHERE account_id = $1 AND id = ANY($2) AND ended_at IS NULL ORDER BY id FOR UPDATE
 """
@@ -25,24 +25,29 @@ SELECT id FROM instance WHERE account_id = $1 AND id = ANY($2) AND ended_at IS N
 # The same event again (source and id) is there once; sent to the instance itself as well, it is kept.
 PUT = f"""
 INSERT INTO signal (id, account_id, instance_id, event_key, event, kept)
-SELECT gen_random_uuid(), $1, living.id, $3, $4, $5 FROM unnest($2::uuid[]) AS living (id)
-WHERE (SELECT count(*) FROM signal WHERE account_id = $1 AND instance_id = living.id) < {KEPT_EVENTS}
+SELECT gen_random_uuid(), $1, listening.id, $3, $4, $5 FROM unnest($2::uuid[]) AS listening (id)
+WHERE (SELECT count(*) FROM signal WHERE account_id = $1 AND instance_id = listening.id) < {KEPT_EVENTS}
 ON CONFLICT (account_id, instance_id, event_key) DO UPDATE SET kept = true WHERE excluded.kept AND NOT signal.kept
 RETURNING instance_id
 """
 
 
-async def put(account_id: UUID, instances: Sequence[UUID], event: dict[str, Any], *, kept: bool) -> int:
-    """Give instances an event in the open transaction, and have them look at it; how many there were to take it.
+async def locked(account_id: UUID, instances: Sequence[UUID]) -> list[UUID]:
+    """Lock those of the instances that have not ended: an instance that ends deletes what waits for it."""
+    if not instances:
+        return []
+    return [row["id"] for row in await current_connection().fetch(LIVING, account_id, instances)]
 
-    Those that have ended, that have it already or for which 100 events wait do not get it.
+
+async def put(account_id: UUID, instances: Sequence[UUID], event: dict[str, Any], *, kept: bool) -> int:
+    """Give instances, which are locked, an event, and have them look at it; how many there were to take it.
+
+    Those that have it already or for which 100 events wait do not get it.
     """
-    connection = current_connection()
-    living = [row["id"] for row in await connection.fetch(LIVING, account_id, instances)]
-    if not living:
+    if not instances:
         return 0
     text = msgspec.json.encode(event)
-    given = await connection.fetch(PUT, account_id, living, key_of(event), text, kept)
+    given = await current_connection().fetch(PUT, account_id, instances, key_of(event), text, kept)
     await enqueue([Job(account_id, row["instance_id"], "event") for row in given])
     return len(given)
 

@@ -42,7 +42,7 @@ async def publish(access: Access, event: dict[str, Any]) -> Published:
             await enqueue([Job(account_id, None, "publish", payload=msgspec.json.encode(whole))])
         elif listening:
             ids = await listeners.page(account_id, whole["type"], UUID(int=0), AT_ONCE)
-            await inbox.put(account_id, ids, whole, kept=False)
+            await inbox.put(account_id, await inbox.locked(account_id, ids), whole, kept=False)
         told = msgspec.json.encode({"type": whole["type"]}).decode()
         await Event.insert(
             Event(account_id=account_id, type="event.published", actor=caller.id, data=told)

@@ -217,7 +217,9 @@ async def test_a_full_inbox_takes_no_event_and_an_ended_instance_none(
         await connection.execute("UPDATE instance SET ended_at = now() WHERE id = $1", ended)
         for number in range(inbox.KEPT_EVENTS):
             assert await inbox.put(acme.id, [full], ARRIVED | {"id": str(number)}, kept=True) == 1
-        assert await inbox.put(acme.id, [full, ended, last], ARRIVED | {"id": "more"}, kept=False) == 1
+        living = await inbox.locked(acme.id, [full, ended, last])
+        assert living == [full, last]
+        assert await inbox.put(acme.id, living, ARRIVED | {"id": "more"}, kept=False) == 1
     more = await rows(acme, "SELECT instance_id FROM signal WHERE NOT kept")
     assert [row["instance_id"] for row in more] == [last]
 

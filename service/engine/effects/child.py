@@ -129,16 +129,20 @@ async def checked(
 
 
 async def is_wanted(job: Job) -> bool:
-    """Whether the parent still waits; its row is then locked, so it cannot stop before its child is written."""
+    """Whether the job is still to be done and the parent still waits.
+
+    The parent's row is then locked, so that it cannot stop before its child is written, and whoever else does the same job
+    comes after that.
+    """
     connection = current_connection()
-    if await connection.fetchval("SELECT id FROM job WHERE id = $1 FOR UPDATE", job.id) is None:
-        return False
     state = await connection.fetchval(
         "SELECT state FROM instance WHERE account_id = $1 AND id = $2 AND ended_at IS NULL FOR UPDATE",
         job.account_id,
         job.instance_id,
     )
-    return state is not None and isinstance(waits(decode_state(state).root).get(job.wait), Calling)
+    if state is None or await connection.fetchval("SELECT id FROM job WHERE id = $1", job.id) is None:
+        return False
+    return isinstance(waits(decode_state(state).root).get(job.wait), Calling)
 
 
 def child_of(loaded: "Loaded", what: Pending, target: Target, given: dict[str, Any]) -> New:

@@ -22,7 +22,7 @@ TRIES = 10  # times that somebody else may be faster with a schedule before the 
 async def perform(answering: Answering, job: Job) -> None:
     """Deliver the event in a job's payload: page by page to instances, then to schedules.
 
-    The job says how far it is, and is locked while it goes on: nobody gets the event twice, however often it runs.
+    The job says how far it is, and is locked when it goes on: nobody gets the event twice, however often it runs.
     """
     assert job.payload is not None  # noqa: S101 - such jobs carry an event
     if len(job.payload) > inbox.LARGEST_EVENT:
@@ -45,11 +45,14 @@ async def page_delivered(job: Job, event: dict[str, Any]) -> Literal["more", "sc
     """Give the next instances the event; say what is left to do."""
     account_id, event_type = job.account_id, event["type"]
     async with rows_of(account_id) as connection:
-        row = await locked(job)
-        if row is None:
+        after = await position(job)
+        if after is None:
             return "nothing"
-        instances = await listeners.page(account_id, event_type, row, PAGE)
-        await inbox.put(account_id, instances, event, kept=False)
+        instances = await listeners.page(account_id, event_type, after, PAGE)
+        living = await inbox.locked(account_id, instances)
+        if await position(job, lock=True) != after:
+            return "more"  # somebody else has the same job
+        await inbox.put(account_id, living, event, kept=False)
         if instances:
             await connection.execute("UPDATE job SET position = $2 WHERE id = $1", job.id, instances[-1])
         if len(instances) == PAGE:
@@ -67,7 +70,7 @@ async def schedules_served(answering: Answering, job: Job, event: dict[str, Any]
     looked = [await subscriptions.offer(answering, row, definition, event) for row, definition in wanting]
     offers = [offered for offered in looked if offered is not None]
     async with rows_of(job.account_id):
-        if await locked(job) is None:
+        if await position(job, lock=True) is None:
             return True
         stored = await subscriptions.store(job.account_id, offers)
         if stored:
@@ -75,7 +78,8 @@ async def schedules_served(answering: Answering, job: Job, event: dict[str, Any]
         return stored
 
 
-async def locked(job: Job) -> UUID | None:
-    """Lock a job in the open transaction; the last instance that was given its event, or None when the job is done."""
-    row = await current_connection().fetchrow("SELECT position FROM job WHERE id = $1 FOR UPDATE", job.id)
+async def position(job: Job, *, lock: bool = False) -> UUID | None:
+    """The last instance that was given a job's event, or None when the job is done."""
+    statement = "SELECT position FROM job WHERE id = $1" + (" FOR UPDATE" if lock else "")
+    row = await current_connection().fetchrow(statement, job.id)
     return None if row is None else row["position"] or UUID(int=0)

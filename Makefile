@@ -14,6 +14,7 @@ install: ## the virtual environment with the locked packages
 
 run: install ## demo data and the service on 127.0.0.1:8000 (PORT=… for another)
 	@export TUTTI_PUBLIC_URL=$${TUTTI_PUBLIC_URL:-http://127.0.0.1:$(PORT)}; \
+	export TUTTI_EGRESS_ALLOW=$${TUTTI_EGRESS_ALLOW-127.0.0.0/8,::1/128}; \
 	$(BIN)/tutti demo && exec $(BIN)/tutti serve --port $(PORT)
 
 test: install ## every test but the vendor's SDK's, on a PostgreSQL of their own (ARGS='-k name' narrows them)

@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import cache
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -93,6 +93,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             ge=0, le=43_800, description="lifetime of an instance whose definition has no timeout; 0: none"
         ),
     ] = 0
+    egress_allow: Annotated[
+        str | None,
+        msgspec.Meta(
+            description="networks, with commas between them, that calls of workflows may reach although they are not public; "
+            "`make run` allows loopback"
+        ),
+    ] = None
     secret_keys: Annotated[
         str | None,
         msgspec.Meta(
@@ -118,6 +125,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """How long an instance whose definition has no timeout may take; None: for ever."""
         hours = self.instance_lifetime_hours
         return timedelta(hours=hours) if hours else None
+
+    @property
+    def egress_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """What calls may reach beside the public Internet."""
+        return tuple(networks_in(self.egress_allow or ""))
 
     @property
     def issuer(self) -> Issuer:
@@ -163,6 +175,7 @@ def read(environment: Mapping[str, str]) -> Settings:
     try:
         found = msgspec.convert(values, Settings, strict=False)
         check_proxies(found.trusted_proxies)
+        networks_in(found.egress_allow or "")
         if found.secret_keys is not None:
             secret_keys_in(found.secret_keys)
     except msgspec.ValidationError as error:
@@ -189,6 +202,23 @@ def check_proxies(listed: str | None) -> None:
             raise SetupRefused(
                 f"TUTTI_TRUSTED_PROXIES: {one.strip()!r} is neither an address nor a network."
             ) from None
+
+
+def networks_in(listed: str) -> list[IPv4Network | IPv6Network]:
+    """Read networks with commas between them.
+
+    Raises:
+        SetupRefused: with the one that is wrong.
+    """
+    found = []
+    for one in filter(None, (each.strip() for each in listed.split(","))):
+        try:
+            found.append(ip_network(one))
+        except ValueError:
+            raise SetupRefused(
+                f"TUTTI_EGRESS_ALLOW: {one!r} is not a network; write it as 10.1.0.0/16, the bits behind its length being zero."
+            ) from None
+    return found
 
 
 def secret_keys_in(listed: str) -> list[bytes]:

@@ -1,0 +1,133 @@
+"""Performs `call: http` (contract 2.2): evaluates what it says, sends it, and makes an output or an error of the response.
+
+Secrets are seen here alone: what they become is neither stored nor logged (contract 7.3).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from service.engine.effects.authentication import Proof, prove
+from service.engine.effects.http_request import expanded, key_header, request_of
+from service.engine.effects.http_response import DETAIL_LIMIT, TITLE_LIMIT, output_of, refusal_of, succeeded
+from service.engine.effects.redaction import Redaction
+from service.engine.egress import CallError, Egress, unusable
+from service.engine.flow import Raised, reads_secrets
+from service.engine.messages import Pending
+from service.language.document import HttpCall
+from service.language.errors import fault
+from service.language.expressions import Evaluation, Expression, ExpressionFailure
+from service.language.questions import Answering, ask
+
+USER_AGENT = "tutti"
+
+
+async def perform(
+    egress: Egress,
+    answering: Answering,
+    account_id: UUID,
+    pending: Pending,
+    secrets: Mapping[str, Any],
+    traceparent: str,
+) -> Any:
+    """Perform a call once and return the task's raw output; `secrets` are those of the account that the call may read.
+
+    Raises:
+        Raised: the call's error of contract 5.3, without any secret in it.
+    """
+    hidden = Redaction()
+    call = Performance(egress, answering, account_id, pending, hidden)
+    try:
+        return await call.performed(secrets, traceparent)
+    except CallError as error:
+        title, detail = hidden.text(error.title, TITLE_LIMIT), hidden.text(error.detail, DETAIL_LIMIT)
+        raise Raised(fault(error.kind, title, detail, pending.task.pointer, error.status)) from None
+
+
+class Performance:
+    """One call under way."""
+
+    def __init__(
+        self, egress: Egress, answering: Answering, account_id: UUID, pending: Pending, hidden: Redaction
+    ) -> None:
+        if not isinstance(pending.task.work, HttpCall):
+            raise TypeError("only `call: http` is performed here")
+        self.egress = egress
+        self.answering = answering
+        self.account_id = account_id
+        self.task = pending.task
+        self.work = pending.task.work
+        self.key = pending.key
+        self.dot = pending.input
+        self.raw = pending.raw
+        self.variables = dict(pending.variables)
+        self.hidden = hidden
+
+    async def performed(self, secrets: Mapping[str, Any], traceparent: str) -> Any:
+        """Do everything that there is to do, in its order."""
+        self.variables["secrets"] = self.granted(secrets)
+        await self.transform_input()
+        proof = await self.proof()
+        self.variables["authorization"] = None if proof is None else proof.argument
+        arguments = await self.value(self.work.arguments, self.dot)
+        defaults = {
+            "user-agent": USER_AGENT,
+            "idempotency-key": key_header(self.key),
+            "traceparent": traceparent,
+            **(proof.headers if proof else {}),
+        }
+        request = request_of(self.work.method, self.endpoint(arguments), arguments, defaults)
+        if proof is not None and proof.digest is not None:
+            request = msgspec.structs.replace(request, digest=proof.digest)
+        response = await self.egress.send(request)
+        if response.status == 401 and proof is not None and proof.key is not None:
+            self.egress.tokens.drop(proof.key, proof.parameter or "")
+        if not succeeded(response, redirect=self.work.redirect):
+            raise refusal_of(response, self.hidden)
+        return output_of(self.work.output, request, response, self.hidden)
+
+    def granted(self, secrets: Mapping[str, Any]) -> dict[str, Any]:
+        """The secrets that the call may read, all of which have to be there (contract 7.3)."""
+        missing = [name for name in self.work.secrets if name not in secrets]
+        if missing:
+            detail = f"The secret `{missing[0]}` is not set; set it with: tutti secret set"
+            raise CallError("authorization", "A secret is missing", detail)
+        granted = {name: secrets[name] for name in self.work.secrets}
+        self.hidden.learn(granted)
+        return granted
+
+    async def transform_input(self) -> None:
+        """Evaluate an `input.from` that reads secrets, which the interpreter has left to this place."""
+        projection = self.task.input_from
+        if projection is not None and reads_secrets(projection):
+            self.dot = await self.value(projection, self.raw)
+            self.variables["input"] = self.dot
+
+    async def proof(self) -> Proof | None:
+        """What proves who calls, if the endpoint asks for it."""
+        policy = self.work.authentication
+        if policy is None:
+            return None
+        if policy.fields is not None:
+            fields = await self.value(policy.fields, self.dot)
+        else:
+            fields = self.variables["secrets"][policy.secret]
+        return await prove(self.egress, self.account_id, policy.scheme, fields, self.hidden)
+
+    def endpoint(self, arguments: Mapping[str, Any]) -> str:
+        """Where the call goes: the template filled in, or what the expression came to."""
+        if self.work.template is not None:
+            return expanded(self.work.template, self.dot)
+        uri = arguments.get("uri")
+        if not isinstance(uri, str):
+            raise unusable("Its expression has to give a string.")
+        return uri
+
+    async def value(self, expression: Expression, dot: Any) -> Any:
+        """The value of an expression at this call."""
+        (answer,) = await ask(self.answering, self.account_id, [Evaluation(expression, dot, self.variables)])
+        if isinstance(answer, ExpressionFailure):
+            raise CallError("expression", answer.title, answer.detail)
+        return answer

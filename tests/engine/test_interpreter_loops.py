@@ -125,6 +125,8 @@ def test_what_is_skipped_for_ever_has_an_end() -> None:
     instance = Instance(definition, visits_per_instance=500)
     assert described(instance.start())[0] == "runtime"
     assert len(instance.history) < 500
+    assert instance.state is not None
+    assert instance.state.visits == 500
 
 
 # --- fork -----------------------------------------------------------------------------------------------------------

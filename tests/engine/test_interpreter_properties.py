@@ -167,7 +167,7 @@ def stimulus_of(move: Any, instance: Instance) -> Stimulus:
 
 
 @given(DEFINITIONS, MOVES)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_advancing_is_deterministic_durable_and_harmless_when_repeated(
     definition: Any, moves: list[Any]
 ) -> None:
@@ -215,7 +215,7 @@ def check_history(instance: Instance) -> None:
 
 
 @given(DEFINITIONS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_where_an_advance_stops_makes_no_difference(definition: Any) -> None:
     """One task per job, or all in one: the same history and the same end."""
     results = []

@@ -1,3 +1,5 @@
+"""Columns of events of an account and of schedules."""
+
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
 from piccolo.columns.column_types import Array
 from piccolo.columns.column_types import Boolean

@@ -18,8 +18,9 @@ import pytest
 from aiohttp import web
 
 from service.engine import worker as engine
+from service.engine.effects import child, publish, work_item
 from service.engine.messages import Effect
-from service.engine.queue import Job
+from service.engine.queue import Job, put_back
 from tenancy.rows import rows_of
 from tests.world import Tenant, World, bearer, trigger, until
 
@@ -136,18 +137,18 @@ def twice(monkeypatch: pytest.MonkeyPatch) -> Any:
 def before_commit(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Lose every transaction of a worker once, when all is written and nothing is committed."""
     lost: Counter[Any] = Counter()
-    rows = engine.rows_of
 
     @contextlib.asynccontextmanager
     async def losing(account_id: UUID) -> AsyncIterator[Any]:
-        async with rows(account_id) as connection:
+        async with rows_of(account_id) as connection:
             yield connection
             written = await connection.fetchval("SELECT pg_current_xact_id_if_assigned() IS NOT NULL")
             lost["all"] += written
             if written and lost["all"] % 2:
                 raise ConnectionError
 
-    monkeypatch.setattr(engine, "rows_of", losing)
+    for module in (engine, child, publish, work_item):
+        monkeypatch.setattr(module, "rows_of", losing)
     at_once(monkeypatch)
     yield
     assert lost["all"] > 0
@@ -191,7 +192,6 @@ async def handed_out_again(account_id: UUID, jobs: Sequence[Job], known: set[int
 
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let failed jobs come back without a pause."""
-    put_back = engine.put_back
 
     async def now(jobs: Any, _: timedelta) -> None:
         await put_back(jobs, timedelta())

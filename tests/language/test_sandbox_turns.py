@@ -2,6 +2,9 @@
 
 import asyncio
 import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -201,6 +204,45 @@ async def test_killed_programs_are_strikes_and_failed_ones_are_not(monkeypatch: 
         for task in endless:
             task.cancel()
         assert (await sandbox.answer(TWO, asked(". + 1"))) == [2]  # late, but answered
+
+
+@pytest.fixture
+def slow_to_replace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """From now on a new worker takes a second more to start."""
+    program = Path(wire.__file__).read_text()
+    slow = tmp_path / "worker.py"
+    slow.write_text(
+        program.replace("def main() -> None:", "def main() -> None:\n    __import__('time').sleep(1)")
+    )
+    return lambda: monkeypatch.setattr(process, "WORKER_PROGRAM", slow)
+
+
+async def test_who_costs_a_worker_waits_for_the_next_and_nobody_else_does(
+    slow_to_replace: Callable[[], None],
+) -> None:
+    async with Sandbox(size=2) as sandbox:
+        slow_to_replace()
+        (killed,) = await sandbox.answer(ONE, asked('"a" * 1e9'))
+        assert isinstance(killed, ExpressionFailure)
+        more = [asyncio.create_task(sandbox.answer(ONE, asked(ENDLESS))) for _ in range(3)]
+        await asyncio.sleep(0.1)
+        assert not any(worker.request for worker in sandbox._workers)
+        assert await sandbox.answer(TWO, asked(". + 1")) == [2]
+        for task in more:
+            task.cancel()
+        assert await sandbox.answer(ONE, asked(". + 1")) == [2]
+
+
+async def test_a_worker_that_has_done_its_share_is_nobodys_fault(
+    slow_to_replace: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Sandbox(size=2) as sandbox:
+        slow_to_replace()
+        monkeypatch.setattr(process, "RECYCLE_AFTER", 1)
+        began = time.monotonic()
+        for _ in range(3):
+            assert await sandbox.answer(ONE, asked(". + 1")) == [2]
+        assert time.monotonic() - began < 0.8
 
 
 # --- Bounds ---------------------------------------------------------------------------------------------------------

@@ -117,19 +117,22 @@ class Sandbox:
         task.add_done_callback(self._chores.discard)
 
     async def _replace(self) -> None:
-        """Hire a worker in place of one that ended, more and more patiently; without any, whoever waits is refused."""
+        """Hire a worker in place of one that ended, more and more patiently."""
         patience = FIRST_PATIENCE_SECONDS
-        while self._running:
-            try:
-                await self._hire()
-            except SandboxUnavailableError as error:
-                if not self._idle and not self._at_work:
-                    self._turns.refuse(error)
-            else:
-                return
+        while self._running and not await self._has_hired():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), patience)
             patience = min(2 * patience, LAST_PATIENCE_SECONDS)
+
+    async def _has_hired(self) -> bool:
+        """Hire a worker if the machine gives one; without any, whoever waits is refused."""
+        try:
+            await self._hire()
+        except SandboxUnavailableError as error:
+            if not self._idle and not self._at_work:
+                self._turns.refuse(error)
+            return False
+        return True
 
     def dismissed(self, worker: Worker) -> None:
         """A worker is not to be given anything more."""
@@ -154,8 +157,13 @@ class Sandbox:
             if cause is not None and self._running:
                 self._turns.strikes.count(request.account_id)
             request.settle(Outcome(request.answers, cause, lost=cause is None))
-            self._release(request)
-        if hired and self._running:
+            self._at_work -= 1
+            self._dispatch()
+        replaced = not hired or not self._running or await self._has_hired()
+        if request is not None:
+            self._turns.release(request)  # only now, or an account could use up one worker after the other
+            self._dispatch()
+        if not replaced:
             await self._replace()
 
     # --- Turns ---
@@ -175,24 +183,19 @@ class Sandbox:
             self._chosen(request.account_id).begin(request)
 
     def _chosen(self, account_id: UUID) -> Worker:
-        """The idle worker that has the account's programs, if there is one, else the one used last."""
+        """The idle worker that has the account's programs, if there is one, else the one idle for longest."""
         for position, worker in enumerate(self._idle):
             if worker.account_id == account_id:
                 return self._idle.pop(position)
-        return self._idle.pop()
+        return self._idle.pop(0)
 
-    def _release(self, request: Request) -> None:
+    def finished(self, worker: Worker, request: Request) -> None:
+        """A worker has answered its frame."""
+        if not worker.is_killed:
+            self._idle.append(worker)
         self._at_work -= 1
         self._turns.release(request)
         self._dispatch()
-
-    def finished(self, worker: Worker, request: Request, *, retire: bool) -> None:
-        """A worker has answered its frame."""
-        if retire:
-            worker.kill(None)
-        else:
-            self._idle.append(worker)
-        self._release(request)
 
     async def round_trips(
         self, account_id: UUID, items: Sequence[wire.Item]

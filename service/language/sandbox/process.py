@@ -95,7 +95,7 @@ def framed(items: Sequence[wire.Item]) -> bytes:
 class Employer(Protocol):
     """Whoever gives workers their frames: told when one is free again, is not to be given more, or has ended."""
 
-    def finished(self, worker: "Worker", request: Request, *, retire: bool) -> None:
+    def finished(self, worker: "Worker", request: Request) -> None:
         """A worker has answered its frame."""
 
     def dismissed(self, worker: "Worker") -> None:
@@ -121,7 +121,7 @@ class Worker(asyncio.Protocol):
         self._buffer = bytearray()
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._killed = False
+        self.is_killed = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the way to the process."""
@@ -170,7 +170,7 @@ class Worker(asyncio.Protocol):
     def _read(self, data: bytes | bytearray) -> int:
         """Take the complete answers at the beginning of `data`, and tell how many bytes they were."""
         start = 0
-        while len(data) - start >= wire.ANSWER.size and not self._killed:
+        while len(data) - start >= wire.ANSWER.size and not self.is_killed:
             size, status = wire.ANSWER.unpack_from(data, start)
             if size > OUTPUT_LIMIT_BYTES:
                 self.kill(UNREADABLE)
@@ -210,16 +210,21 @@ class Worker(asyncio.Protocol):
 
     def _end(self, request: Request, *, retire: bool) -> None:
         self._deadline = None
-        self.request = None
         self.programs_run += request.count
         request.settle(Outcome(request.answers))
-        self.employer.finished(self, request, retire=retire or self.programs_run >= RECYCLE_AFTER)
+        if retire or self.programs_run >= RECYCLE_AFTER:
+            self.kill(None)
+        if not retire:
+            self.request = (
+                None  # else it stays, and with it its account's place, until there is another worker
+            )
+            self.employer.finished(self, request)
 
     def kill(self, verdict: ExpressionFailure | None) -> None:
         """End the process; the program that is running, if any, fails with the verdict."""
         self._stop_the_clock()
-        if not self._killed:
-            self._killed = True
+        if not self.is_killed:
+            self.is_killed = True
             self.verdict = verdict
             self.employer.dismissed(self)
         self.process.kill()

@@ -11,8 +11,7 @@ from service.language.sandbox.process import Request
 logger = logging.getLogger("tutti.sandbox")
 
 CALLS_LIMIT: Final = 200
-"""Calls of one account that are worked on or wait as frames, of up to 1 MiB each; further ones wait in line to be
-encoded."""
+"""Calls of one account that are under way, with a frame of up to 1 MiB each; further ones wait to be encoded."""
 STRIKES: Final = 20
 STRIKES_SECONDS: Final = 600.0
 """So many killed workers within this time, and an account is held back (contract, 11.4)."""
@@ -124,8 +123,9 @@ class Line:
 class Turns:
     """The frames that wait. Each account has its line, and the lines whose frame could go stand in turn.
 
-    An account has at most `share` workers. One that is held back has at most one, all such accounts together at most
-    `share`, and only when no other account's frame could go. A step costs the same however many frames wait.
+    An account has at most `share` workers, one whose process it has cost counted until there is another. An account
+    that is held back has at most one, all such accounts together at most `share`, and only when no other account's frame
+    could go. A step costs the same however many frames wait.
     """
 
     def __init__(self, share: int) -> None:

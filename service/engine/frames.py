@@ -245,6 +245,14 @@ def frames(scope: Scope) -> Iterator[Frame]:
         yield scope.current
 
 
+def is_busy(state: State) -> bool:
+    """Whether tasks have still to look at events that have come: they have more to do first, or work on one before."""
+    return state.status is Status.RUNNING or any(
+        isinstance(frame.progress, Listening) and frame.progress.item is not msgspec.UNSET
+        for frame in frames(state.root)
+    )
+
+
 def waits(scope: Scope) -> dict[int, Wait]:
     """What the tree waits for, by number."""
     return {wait.wait: wait for frame in frames(scope) for wait in _waits(frame)}

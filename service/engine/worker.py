@@ -23,6 +23,7 @@ from service.engine import schedules
 from service.engine.effects import call_http, child, publish, work_item
 from service.engine.egress import Egress
 from service.engine.flow import Raised
+from service.engine.frames import is_busy
 from service.engine.interpreter import advance, pending, run
 from service.engine.loading import Loaded, facts_of, load
 from service.engine.messages import Advance, Answered, Pending
@@ -247,7 +248,8 @@ class Worker:
             logger.exception("instance %s could not be advanced", loaded.job.instance_id)
             result = broken(loaded)
         row = loaded.row
-        given = Given(loaded.job.id, row["signals"], row["passing"])
+        offered = () if result.state is not None and is_busy(result.state) else row["passing"]
+        given = Given(loaded.job.id, row["signals"], offered)
         return settled(loaded.about, row["sequence"], result, self._lifetime, given)
 
     # Performing

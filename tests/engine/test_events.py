@@ -331,6 +331,48 @@ async def test_what_an_instance_emits_reaches_those_who_listen(
     assert instance["output"] == {"received": "news"}
 
 
+async def test_events_that_come_while_one_is_worked_on_wait_for_their_turn(
+    client: httpx.AsyncClient, acme: Tenant
+) -> None:
+    work = [{"take": {"wait": {"milliseconds": 300}}}, {"tell": {"set": {"got": "${ $one }"}}}]
+    hear = {
+        "listen": {"to": {"any": [{"with": {"type": "goods.arrived"}}], "until": "length == 3"}},
+        "foreach": {"item": "one", "do": work},
+    }
+    head = {"dsl": "1.0.3", "namespace": "tests", "name": "working", "version": "1.0.0"}
+    await acme.publish({"document": head, "do": [{"hear": hear}]})
+    url = await trigger(client, acme, "working", {})
+    async with asyncio.timeout(20):
+        while not await listening(acme):  # noqa: ASYNC110 - nobody tells of it
+            await asyncio.sleep(0.02)
+    for number in range(3):
+        await send(client, acme, {"type": "goods.arrived", "data": number})
+    instance = await until(client, acme, url, workflow_status="Completed")
+    assert instance["output"] == [{"got": 0}, {"got": 1}, {"got": 2}]
+    assert await rows(acme, "SELECT FROM signal") == []
+
+
+async def test_an_event_of_the_account_that_no_task_wants_is_dropped_and_one_sent_to_the_instance_kept(
+    client: httpx.AsyncClient, acme: Tenant
+) -> None:
+    wanted = {"type": "goods.arrived", "data": {"sku": 7}}
+    hear = {"listen": {"to": {"one": {"with": wanted}}}}
+    head = {"dsl": "1.0.3", "namespace": "tests", "name": "choosing", "version": "1.0.0"}
+    await acme.publish({"document": head, "do": [{"hear": hear}]})
+    url = await trigger(client, acme, "choosing", {})
+    async with asyncio.timeout(20):
+        while not await listening(acme):  # noqa: ASYNC110 - nobody tells of it
+            await asyncio.sleep(0.02)
+        unwanted = {"type": "goods.arrived", "data": {"sku": 8}}
+        await client.post(f"{url}/actions/signal", json=unwanted, headers=bearer(acme.admin))
+        assert (await send(client, acme, unwanted)).json()["delivered_to"] == 1
+        while len(found := await rows(acme, "SELECT kept FROM signal")) != 1:  # noqa: ASYNC110 - nobody tells of it
+            await asyncio.sleep(0.02)
+    assert [row["kept"] for row in found] == [True]
+    await send(client, acme, wanted)
+    await until(client, acme, url, workflow_status="Completed")
+
+
 async def send(client: httpx.AsyncClient, of: Tenant, event: dict[str, Any]) -> httpx.Response:
     """Publish an event as the account's administrator."""
     return await client.post(f"{of.url}/events", json=event, headers=bearer(of.admin))

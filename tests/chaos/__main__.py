@@ -56,7 +56,7 @@ def main() -> None:
     plan = read_plan()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
     folder = Path(tempfile.mkdtemp(prefix="tutti-chaos-"))
-    outcome = asyncio.run(chaos(plan, folder))
+    outcome = asyncio.run(chaos(plan, folder, lambda line: print(line, file=sys.stderr, flush=True)))
     report(plan, outcome)
     if outcome.violations:
         sys.exit(f"The processes' logs are in {folder}.")

@@ -9,7 +9,6 @@ from collections import Counter
 from tenancy.errors import SetupRefused
 from tests.cell import Cell
 
-GAP = (0.8, 3.2)  # seconds between two kills
 DOWN = (0.0, 1.0)  # seconds that PostgreSQL stays away
 AGAIN = 0.3  # seconds until a process is started again
 POSTGRES = "PostgreSQL"
@@ -41,18 +40,21 @@ class Supervised:
 class Killer:
     """Chooses when to kill what; the seed decides."""
 
-    def __init__(self, cell: Cell, processes: list[Supervised], chosen: random.Random) -> None:
+    def __init__(
+        self, cell: Cell, processes: list[Supervised], chosen: random.Random, gap: tuple[float, float]
+    ) -> None:
         self.kills: Counter[str] = Counter()
         self._cell = cell
         self._processes = {process.name: process for process in processes}
         self._chosen = chosen
+        self._gap = gap
 
     async def kill_until(self, stop: asyncio.Event) -> None:
         """Kill one thing after another; at the end everything is there again."""
         names = [*self._processes, POSTGRES]
         while not stop.is_set():
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(stop.wait(), self._chosen.uniform(*GAP))
+                await asyncio.wait_for(stop.wait(), self._chosen.uniform(*self._gap))
             name = self._chosen.choice(names)
             down = self._chosen.uniform(*DOWN)
             self.kills[name] += 1

@@ -22,6 +22,7 @@ GONE = (
     *(OSError, TimeoutError, SetupRefused),
     *(asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError),
 )
+LONGEST = 60  # seconds until a trigger is given up
 LOOK_EVERY = 0.3  # seconds
 WAITING = """
 SELECT id FROM instance WHERE account_id = $1 AND workflow_id = $2 AND ended_at IS NULL AND id <> ALL($3) LIMIT 500
@@ -67,7 +68,9 @@ class Outside:
         inputs = kind.inputs(chosen)
         path = f"{self._workflows[kind.name]}/actions/trigger"
         body = {"instance_name": f"{kind.name} {number}", "trigger_inputs": inputs}
-        while True:
+        status, answer = 0, b""
+        until = time.monotonic() + LONGEST
+        while time.monotonic() < until:
             status, answer = await self._asked(connections, chosen, "POST", path, body)
             self.answers[str(status or "none")] += 1
             if status == 201:
@@ -75,9 +78,9 @@ class Outside:
                 self.acknowledged[instance_id] = Acknowledged(kind.name, inputs)
                 return
             if 400 <= status < 500:
-                self.wrong.append(f"a trigger of {kind.name} was refused: {status} {answer.decode()[:300]}")
-                return
+                break
             await asyncio.sleep(0.2)
+        self.wrong.append(f"a trigger of {kind.name} was not taken: {status} {answer.decode()[:300]}")
 
     async def decide(self) -> None:
         """Approve whatever is open, until cancelled."""
@@ -91,7 +94,7 @@ class Outside:
                     await self._asked(connections, chosen, "POST", path, {"outcome": "approve"})
                 await asyncio.sleep(LOOK_EVERY)
 
-    async def act(self, kind: str, action: str, *, signal: bool) -> None:
+    async def act(self, kind: str, action: str) -> None:
         """Do something to every instance of a kind, once: send it its event, or cancel it; until cancelled."""
         async with self._connections() as connections:
             chosen = chance(self._seed, action)
@@ -100,7 +103,7 @@ class Outside:
                     path = f"{self._workflows[kind]}/instances/{instance_id}/actions/{action}"
                     event = {"type": SIGNAL, "id": f"go-{instance_id}", "data": {"n": ANSWER}}
                     status, _ = await self._asked(
-                        connections, chosen, "POST", path, event if signal else None
+                        connections, chosen, "POST", path, event if action == "signal" else None
                     )
                     if 200 <= status < 300 or status == 409:
                         self._done.add(instance_id)

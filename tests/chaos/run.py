@@ -3,9 +3,8 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -18,6 +17,8 @@ from tests.chaos.people import GONE, Outside
 
 # A call that nobody awaits any more may still be under way when its instance has ended.
 LEFT = "SELECT EXISTS (SELECT FROM instance WHERE ended_at IS NULL) OR EXISTS (SELECT FROM job)"
+TELL_EVERY = 15  # seconds
+ACTIONS = {"listen": "signal", "unwanted": "cancel"}  # what instances of a kind wait for
 COUNTS = """
 SELECT workflow.name || ' ' || instance.status AS what, count(*)
 FROM instance JOIN workflow ON workflow.id = workflow_id GROUP BY what ORDER BY what
@@ -33,6 +34,7 @@ class Plan(msgspec.Struct, frozen=True):
     clients: int = 8
     patience: float = 180
     kinds: tuple[str, ...] = ()  # all, where none is named
+    gap: tuple[float, float] = (0.8, 3.2)  # seconds between two kills
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -48,8 +50,8 @@ class Outcome(msgspec.Struct, frozen=True):
     violations: list[str]
 
 
-async def chaos(plan: Plan, folder: Path) -> Outcome:
-    """Run a plan in a folder of its own; logs of the processes stay there."""
+async def chaos(plan: Plan, folder: Path, tell: Callable[[str], None] = lambda _: None) -> Outcome:
+    """Run a plan in a folder of its own, where the processes' logs stay; `tell` hears how far it is, now and then."""
     postgres = Postgres(folder)
     await postgres.start()
     cell = Cell(
@@ -64,13 +66,15 @@ async def chaos(plan: Plan, folder: Path) -> Outcome:
         async with callee.answering() as port:
             kinds = [kind for kind in mix(port) if not plan.kinds or kind.name in plan.kinds]
             await cell.prepare()
-            return await disturbed(plan, cell, callee, kinds)
+            return await disturbed(plan, cell, callee, kinds, tell)
     finally:
         cell.end()
         postgres.remove()
 
 
-async def disturbed(plan: Plan, cell: Cell, callee: Callee, kinds: list[Kind]) -> Outcome:
+async def disturbed(
+    plan: Plan, cell: Cell, callee: Callee, kinds: list[Kind], tell: Callable[[str], None]
+) -> Outcome:
     """Trigger while things are killed; then look what became of it."""
     ports = [free_port(), free_port()]
     processes = [
@@ -79,30 +83,31 @@ async def disturbed(plan: Plan, cell: Cell, callee: Callee, kinds: list[Kind]) -
         Supervised(cell, "worker 1", "worker"),
         Supervised(cell, "worker 2", "worker"),
     ]
-    async with contextlib.AsyncExitStack() as stack:
-        for process in processes:
-            await stack.enter_async_context(beside(process.keep()))
+    async with asyncio.TaskGroup() as group:
+        beside = [group.create_task(process.keep()) for process in processes]
         for port in ports:
             await cell.ready(port)
         workflows = {kind.name: await cell.publish(ports[0], cell.acme, kind.document) for kind in kinds}
         outside = Outside(cell, ports, workflows, plan.seed)
-        await stack.enter_async_context(beside(outside.decide()))
-        if "listen" in workflows:
-            await stack.enter_async_context(beside(outside.act("listen", "signal", signal=True)))
-        if "unwanted" in workflows:
-            await stack.enter_async_context(beside(outside.act("unwanted", "cancel", signal=False)))
-        killer = Killer(cell, processes, chance(plan.seed, "kill"))
+        beside.append(group.create_task(outside.decide()))
+        for name, action in ACTIONS.items():
+            if name in workflows:
+                beside.append(group.create_task(outside.act(name, action)))
+        killer = Killer(cell, processes, chance(plan.seed, "kill"), plan.gap)
+        beside.append(group.create_task(progress(outside, killer, tell)))
         stop = asyncio.Event()
-        killing = asyncio.create_task(killer.kill_until(stop))
+        killing = group.create_task(killer.kill_until(stop))
         await outside.trigger(
             [kind for kind in kinds if kind.share], plan.instances, plan.seconds, plan.clients
         )
         stop.set()
         await killing
         took = await settled(cell, plan.patience)
-        async with cell.rows() as rows:
-            found = outside.wrong + await violations(rows, kinds, outside.acknowledged, callee.calls)
-            counted = await rows.fetch(COUNTS)
+        for task in beside:
+            task.cancel()
+    async with cell.rows() as rows:
+        found = outside.wrong + await violations(rows, kinds, outside.acknowledged, callee.calls)
+        counted = await rows.fetch(COUNTS)
     return Outcome(
         len(outside.acknowledged),
         dict(outside.answers),
@@ -115,16 +120,11 @@ async def disturbed(plan: Plan, cell: Cell, callee: Callee, kinds: list[Kind]) -
     )
 
 
-@contextlib.asynccontextmanager
-async def beside(work: Any) -> AsyncIterator[None]:
-    """Do something for as long as the block runs."""
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+async def progress(outside: Outside, killer: Killer, tell: Callable[[str], None]) -> None:
+    """Say how far it is, until cancelled."""
+    while True:
+        await asyncio.sleep(TELL_EVERY)
+        tell(f"{len(outside.acknowledged)} acknowledged, {sum(killer.kills.values())} kills")
 
 
 async def settled(cell: Cell, patience: float) -> float:

@@ -7,6 +7,7 @@ somebody else's. No proxy, cookie or redirect is followed; TLS is verified; time
 
 import asyncio
 import os
+import re
 import socket
 import ssl
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,9 @@ URL_LIMIT = 8 * 1024  # characters
 HEADER_COUNT = 64
 HEADER_LIMIT = 8 * 1024  # bytes of one header
 BODY_LIMIT = 1_048_576  # bytes of a request's or a response's body, the latter without its compression
+TURN = (
+    32 * 1024
+)  # bytes that a server can have parsed before others get their turn: a flood of tiny chunks is slow to read
 PART = 64 * 1024  # bytes of a body that are looked at together
 
 DENIED = (
@@ -184,7 +188,9 @@ class Egress:
             raise DeniedError(
                 "the host"
             )  # its name was not refused, so an address would tell what that stands for
-        return socket.socket(family, kind, protocol)
+        made = socket.socket(family, kind, protocol)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, TURN)
+        return made
 
 
 class CheckedResolver(AbstractResolver):
@@ -237,9 +243,9 @@ def address_of(text: str) -> URL:
         raise unusable("It is not a URL.") from None
     if url.scheme not in ("http", "https") or not url.raw_host:
         raise unusable("It has to begin with http:// or https:// and to name a host.")
-    if "@" in text.split("//", 1)[1].split("/", 1)[0]:
+    if "@" in re.split(r"[/?#]", text.split("//", 1)[1], maxsplit=1)[0]:
         raise unusable("It has a user or password in it; use `authentication` instead.")
-    if any(not character.isalnum() and character not in "-._:%" for character in url.raw_host):
+    if any(not character.isalnum() and character not in "-._:" for character in url.raw_host):
         raise unusable("Its host has characters that no host's name has.")
     if len(str(url)) > URL_LIMIT:
         raise unusable(f"It has at most {URL_LIMIT} characters.")

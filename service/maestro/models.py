@@ -292,7 +292,7 @@ class InstanceEventAccepted(msgspec.Struct, kw_only=True):
 class EventPublished(msgspec.Struct, kw_only=True):
     event: Annotated[dict[str, Any], Meta(description="the CloudEvent as it is delivered")]
     delivered_to: Annotated[
-        int, Meta(ge=0, description="instances that listened for events of its type when it came")
+        int, Meta(ge=0, description="instances that listened for its type when it came, counted to 10,000")
     ]
     response_metadata: ResponseMetadata
 

@@ -6,12 +6,16 @@ from tenancy.schema import run_sql
 
 ID = "2026-11-22T11:10:00:000000"
 VERSION = "1.38.0"
-DESCRIPTION = "due_schedules; indexes of children that have ended, and of schedules"
+DESCRIPTION = "due_schedules; indexes of children that have ended, of listeners and schedules"
 
 FORWARDS = """
 -- Whoever awaits a child reads it when it has ended, too.
 DROP INDEX instance_by_parent;
 CREATE INDEX instance_by_parent ON instance (account_id, parent_id, parent_wait) WHERE parent_id IS NOT NULL;
+
+-- Those who listen are read page by page, in the order of their ids.
+DROP INDEX listener_by_type;
+CREATE INDEX listener_by_type ON listener (account_id, type, instance_id);
 
 CREATE INDEX schedule_on ON schedule (account_id) WHERE kind = 'on' AND NOT paused;
 

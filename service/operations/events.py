@@ -16,10 +16,11 @@ from service.tables import Event
 from tenancy.errors import BadRequest, FieldError, TooLarge
 
 AT_ONCE = 100  # instances that are given an event at once; more are given it by a job
+COUNTED = 10_000
 
 
 class Published(msgspec.Struct, frozen=True):
-    """An event with everything it must hold, and how many instances listened for its type when it came."""
+    """An event with everything it must hold, and how many instances listened for its type when it came, up to 10,000."""
 
     event: dict[str, Any]
     listening: int
@@ -37,17 +38,17 @@ async def publish(access: Access, event: dict[str, Any]) -> Published:
     async with access.rows() as caller:
         whole = completed(caller, event)
         account_id = caller.account_id
-        listening = await listeners.count(account_id, whole["type"])
-        if listening > AT_ONCE or await subscriptions.wanted(account_id, whole["type"]):
+        listening = await listeners.page(account_id, whole["type"], UUID(int=0), COUNTED)
+        if len(listening) > AT_ONCE or await subscriptions.wanted(account_id, whole["type"]):
             await enqueue([Job(account_id, None, "publish", payload=msgspec.json.encode(whole))])
-        elif listening:
-            ids = await listeners.page(account_id, whole["type"], UUID(int=0), AT_ONCE)
-            await inbox.put(account_id, await inbox.locked(account_id, ids), whole, kept=False)
+        else:
+            living = await inbox.locked(account_id, listening)
+            await inbox.put(account_id, living, whole, kept=False)
         told = msgspec.json.encode({"type": whole["type"]}).decode()
         await Event.insert(
             Event(account_id=account_id, type="event.published", actor=caller.id, data=told)
         ).run()
-        return Published(whole, listening)
+        return Published(whole, len(listening))
 
 
 def completed(caller: Caller, event: dict[str, Any]) -> dict[str, Any]:

@@ -11,15 +11,41 @@ from litestar import Litestar
 from service.settings import settings
 from tests.conftest import emptied
 from tests.maestro.rows import at_rest, digest
-from tests.world import World, trigger
+from tests.world import Tenant, World, bearer, trigger
+
+SIGNING: dict[str, Any] = {
+    "document": {"dsl": "1.0.3", "namespace": "tests", "name": "signing", "version": "1.0.0"},
+    "do": [
+        {
+            "signOff": {
+                "call": "approval",
+                "with": {"title": "Sign", "assignees": {"roles": ["admin"]}, "minimum": 2, "form": {}},
+            }
+        }
+    ],
+}
 
 
 class Scene(msgspec.Struct):
-    """A world in which nothing moves: each account has two instances that wait and two that are complete."""
+    """A world in which nothing moves.
+
+    Each account has two instances that wait, two that are complete, and two that wait for approvals of administrators.
+    """
 
     world: World
     waiting: dict[str, str]
+    asked: dict[str, str]
     stored: dict[str, Any] = {}
+
+    def ids(self, tenant: str) -> dict[str, str]:
+        """Ids of things that an account has, by the names that paths have for them."""
+        of: Tenant = getattr(self.world, tenant)
+        return {
+            "accountId": str(of.id),
+            "workflowId": str(of.workflows["waiting"]),
+            "instanceId": self.waiting[tenant],
+            "workItemId": self.asked[tenant],
+        }
 
     async def rows(self) -> dict[str, Any]:
         """Digest every row of both accounts."""
@@ -32,14 +58,19 @@ async def scene(litestar: Litestar, application: Any) -> Scene:
     await emptied()
     world = await World.made(litestar.state["sandbox"])
     transport = httpx.ASGITransport(app=application)
-    waiting = {}
+    waiting, asked = {}, {}
     async with httpx.AsyncClient(transport=transport, base_url="http://tutti.test") as client:
         for name, tenant in (("acme", world.acme), ("globex", world.globex)):
+            await tenant.publish(SIGNING)
             for _ in range(2):
                 waiting[name] = (await trigger(client, tenant, "waiting", {})).rpartition("/")[2]
                 await trigger(client, tenant, "greeting", {"who": "Ada"})
-    await at_rest([world.acme.id, world.globex.id])
-    made = Scene(world, waiting)
+                await trigger(client, tenant, "signing", {})
+        await at_rest([world.acme.id, world.globex.id])
+        for name, tenant in (("acme", world.acme), ("globex", world.globex)):
+            listed = await client.get(f"{tenant.url}/work-items", headers=bearer(tenant.admin))
+            asked[name] = listed.json()["data"][0]["id"]
+    made = Scene(world, waiting, asked)
     made.stored = await made.rows()
     return made
 

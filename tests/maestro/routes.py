@@ -1,8 +1,8 @@
 """The routes as the application itself tells them, and a body for each that takes one."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
-from uuid import UUID
 
 import msgspec
 from litestar.handlers import HTTPRouteHandler
@@ -30,8 +30,8 @@ BODIES: dict[str, bytes] = {
     "replaceWorkflowFromYaml": YAML,
     "signalWorkflowInstance": b'{"type": "goods.arrived"}',
     "publishEvent": b'{"type": "goods.arrived"}',
+    "completeWorkItem": b'{"outcome": "approve", "comment": "test", "fields": {}}',
 }
-IDS = ("accountId", "workflowId", "instanceId")
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -45,8 +45,8 @@ class Route(msgspec.Struct, frozen=True):
 
     @property
     def ids(self) -> list[str]:
-        """Which ids its path holds."""
-        return [name for name in IDS if f"{{{name}:str}}" in self.path]
+        """Which ids its path holds, the account's first."""
+        return re.findall(r"{(\w+):str}", self.path)
 
     @property
     def body(self) -> bytes:
@@ -58,12 +58,9 @@ class Route(msgspec.Struct, frozen=True):
         """The headers that describe the body."""
         return {"Content-Type": self.media_type} if self.media_type else {}
 
-    def url(self, *ids: UUID | str) -> str:
-        """Put ids into the path, in the order of `IDS`."""
-        url = self.path
-        for name, value in zip(IDS, ids, strict=False):
-            url = url.replace(f"{{{name}:str}}", str(value))
-        return url
+    def url(self, ids: Mapping[str, Any]) -> str:
+        """Put ids into the path."""
+        return re.sub(r"{(\w+):str}", lambda found: str(ids[found[1]]), self.path)
 
 
 def handlers(*, every: bool = False) -> Iterator[tuple[str, HTTPRouteHandler]]:

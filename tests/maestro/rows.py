@@ -18,6 +18,8 @@ TABLES = (
     "timer",
     "signal",
     "event",
+    "work_item",
+    "decision",
 )
 DIGEST = " UNION ALL ".join(
     f"SELECT '{table}', count(*), md5(string_agg(one::text, '|' ORDER BY one::text)) FROM {table} AS one"

@@ -20,6 +20,7 @@ WITH_JSON = [route for route in WITH_BODY if route.media_type == "application/js
 WITH_YAML = [route for route in WITH_BODY if route.media_type == "application/yaml"]
 LISTS = [route for route in ROUTES if route.query]
 INSTANCE_LISTS = [route for route in LISTS if "started_by_id" in route.query]
+STATUSES = {"GetWorkflowsList": "active", "getWorkItems": "open"}
 DEEP = 100_000
 
 NO_JSON = {
@@ -59,6 +60,7 @@ PLACES = {
     "TriggerWorkflow": b'{"instance_name": "a", "trigger_inputs": {"who": VALUE}}',
     "signalWorkflowInstance": b'{"type": "goods.arrived", "data": VALUE}',
     "publishEvent": b'{"type": "goods.arrived", "data": VALUE}',
+    "completeWorkItem": b'{"outcome": "approve", "fields": {"a": VALUE}}',
     "createWorkflow": b'{"document": {"dsl": "1.0.3", "namespace": "a", "name": "b", "version": "1.0.0",'
     b' "metadata": {"a": VALUE}}, "do": [{"a": {"set": {"b": 1}}}]}',
     "replaceWorkflow": b'{"document": {"dsl": "1.0.3", "namespace": "tests", "name": "waiting", "version": "2.0.0"},'
@@ -104,8 +106,7 @@ async def nothing_stored(scene: Scene) -> AsyncIterator[None]:
 
 def url_of(scene: Scene, route: Route, workflow: str = "waiting") -> str:
     """Where a route's object of Acme is."""
-    acme = scene.world.acme
-    return route.url(acme.id, acme.workflows[workflow], scene.waiting["acme"])
+    return route.url(scene.ids("acme") | {"workflowId": scene.world.acme.workflows[workflow]})
 
 
 async def call(
@@ -246,6 +247,8 @@ WRONG_PARAMETERS = [
     *(("ctoken", value) for value in ("bogus", "", "%00", "%FF", "%ED%A0%80", "a" * 513, "=", "kA", "gA")),
     *(("status", value) for value in ("nonsense", "", "%00", "%FF", "active%20", "Activ%D0%B5")),
     *(("started_by_id", value) for value in ("nonsense", "", "%00", "0" * 32 + "x", "{}")),
+    *(("assigned_to", value) for value in ("nonsense", "", "%00", "ME")),
+    *((name, value) for name in ("workflow_id", "instance_id") for value in ("nonsense", "", "%00", "{}")),
     *(("workflow_definition_id", value) for value in ("nonsense", "", "%00", "[]")),
 ]
 
@@ -264,7 +267,13 @@ async def test_wrong_query_parameter_is_refused_by_name(
 async def test_repeated_query_parameter_is_refused_where_it_stands_once(
     client: httpx.AsyncClient, scene: Scene, route: Route
 ) -> None:
-    valid = {"page_size": "5", "status": "active", "ctoken": "a", "started_by_id": str(uuid4())}
+    valid = {
+        "page_size": "5",
+        "status": "active",
+        "ctoken": "a",
+        "assigned_to": "me",
+        **dict.fromkeys(("started_by_id", "workflow_id", "instance_id"), str(uuid4())),
+    }
     for name in set(route.query) & valid.keys():
         query = f"{name}={valid[name]}&{name}={valid[name]}"
         response = await call(client, scene, route, f"{url_of(scene, route)}?{query}")
@@ -276,12 +285,12 @@ async def test_page_token_of_another_list_filter_or_account_is_refused(
     client: httpx.AsyncClient, scene: Scene, route: Route
 ) -> None:
     acme, globex = scene.world.acme, scene.world.globex
-    states = {"status": "active"} if "started_by_id" not in route.query else {"status": "In Progress"}
+    states = {"status": STATUSES.get(route.name, "In Progress")}
     places = {
         "its own": (url_of(scene, route), {}, acme.admin),
         "filtered": (url_of(scene, route), states, acme.admin),
         "another account": (
-            route.url(globex.id, globex.workflows["waiting"]),
+            route.url(scene.ids("globex")),
             {},
             globex.admin,
         ),
@@ -311,22 +320,18 @@ MALFORMED_IDS = (
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
 async def test_malformed_id_is_refused_by_name(client: httpx.AsyncClient, scene: Scene, route: Route) -> None:
-    acme = scene.world.acme
-    good: list[UUID | str] = [acme.id, acme.workflows["waiting"], scene.waiting["acme"]]
-    for position, name in enumerate(route.ids):
+    good = scene.ids("acme")
+    for name in route.ids:
         for text in MALFORMED_IDS:
-            ids = [*good[:position], text, *good[position + 1 :]]
-            response = await call(client, scene, route, route.url(*ids))
+            response = await call(client, scene, route, route.url(good | {name: text}))
             assert (text, targets(response)) == (text, {name: "FIELD_INVALID"})
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
 async def test_id_of_zeros_is_a_missing_one(client: httpx.AsyncClient, scene: Scene, route: Route) -> None:
-    acme = scene.world.acme
-    good: list[UUID | str] = [acme.id, acme.workflows["waiting"], scene.waiting["acme"]]
-    for position in range(len(route.ids)):
-        ids = [*good[:position], UUID(int=0), *good[position + 1 :]]
-        assert_refused(await call(client, scene, route, route.url(*ids)), 404)
+    good = scene.ids("acme")
+    for name in route.ids:
+        assert_refused(await call(client, scene, route, route.url(good | {name: UUID(int=0)})), 404)
 
 
 @pytest.mark.parametrize(
@@ -336,11 +341,10 @@ async def test_id_of_zeros_is_a_missing_one(client: httpx.AsyncClient, scene: Sc
 async def test_id_in_capitals_or_braces_is_the_same_id(
     client: httpx.AsyncClient, scene: Scene, route: Route, form: Any
 ) -> None:
-    acme = scene.world.acme
-    plain = [str(acme.id), str(acme.workflows["waiting"]), scene.waiting["acme"]]
+    plain = scene.ids("acme")
     answers = [
-        (await call(client, scene, route, route.url(*ids))).json()
-        for ids in (plain, [form(text) for text in plain])
+        (await call(client, scene, route, route.url(ids))).json()
+        for ids in (plain, {name: form(text) for name, text in plain.items()})
     ]
     for answer in answers:
         answer.pop("response_metadata", None)

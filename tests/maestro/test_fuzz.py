@@ -30,8 +30,14 @@ JSON = st.recursive(
 # What stands for an id: `own` is there, anything else is made up.
 IDENTIFIER = st.just("own") | st.just("own") | st.just("own") | st.uuids() | st.binary(max_size=30)
 QUERY = st.dictionaries(
-    st.sampled_from(["status", "page_size", "ctoken", "started_by_id", "workflow_definition_id"]) | TEXT,
-    TEXT | st.binary(max_size=20) | st.sampled_from(["active", "Completed", "1", "50"]),
+    st.sampled_from(
+        [
+            *("status", "page_size", "ctoken", "started_by_id", "workflow_definition_id"),
+            *("assigned_to", "workflow_id", "instance_id"),
+        ]
+    )
+    | TEXT,
+    TEXT | st.binary(max_size=20) | st.sampled_from(["active", "Completed", "open", "me", "1", "50"]),
     max_size=3,
 )
 
@@ -55,10 +61,10 @@ def bodies(draw: st.DrawFn, route: Route) -> bytes:
 
 
 @st.composite
-def requests(draw: st.DrawFn) -> tuple[Route, list[Any], dict[Any, Any], bytes, str]:
+def requests(draw: st.DrawFn) -> tuple[Route, dict[str, Any], dict[Any, Any], bytes, str]:
     """A request against one of the routes."""
     route = draw(st.sampled_from(ROUTES))
-    ids = [draw(IDENTIFIER) for _ in route.ids]
+    ids = {name: draw(IDENTIFIER) for name in route.ids}
     media_type = route.media_type or "application/json"
     return (
         route,
@@ -81,21 +87,21 @@ def requests(draw: st.DrawFn) -> tuple[Route, list[Any], dict[Any, Any], bytes, 
 async def test_made_up_request_gets_an_answer_of_the_dialect(
     bare: httpx.AsyncClient,
     scene: Scene,
-    request: tuple[Route, list[Any], dict[Any, Any], bytes, str],
+    request: tuple[Route, dict[str, Any], dict[Any, Any], bytes, str],
 ) -> None:
     route, wanted, query, body, media_type = request
     acme = scene.world.acme
-    own = (acme.id, acme.workflows["waiting"], scene.waiting["acme"])
-    ids = [
-        str(mine) if one == "own" else str(one) if isinstance(one, UUID) else quote(one, safe="")
-        for one, mine in zip(wanted, own, strict=False)
-    ]
+    own = scene.ids("acme")
+    ids = {
+        name: own[name] if one == "own" else str(one) if isinstance(one, UUID) else quote(one, safe="")
+        for name, one in wanted.items()
+    }
     # An id of no bytes, or of dots or slashes, makes another path.
-    same_route = all(ids) and not any(one in (".", "..") or "%2F" in one for one in ids)
+    same_route = not any(one in ("", ".", "..") or "%2F" in one for one in ids.values())
     text = "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in query.items())
     response = await bare.request(
         route.method,
-        f"{route.url(*ids)}?{text}",
+        f"{route.url(ids)}?{text}",
         content=body,
         headers={**bearer(acme.admin), "Content-Type": media_type},
     )

@@ -1,6 +1,7 @@
 """Every route refuses everyone it should, told from the route table: a new route is covered, or fails here."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -95,8 +96,7 @@ async def send(client: httpx.AsyncClient, route: Route, url: str, **changed: Any
 
 def own_url(scene: Scene, route: Route) -> str:
     """Where a route's object of Acme is, which exists."""
-    acme = scene.world.acme
-    return route.url(acme.id, acme.workflows["waiting"], scene.waiting["acme"])
+    return route.url(scene.ids("acme"))
 
 
 def refusal(response: httpx.Response, *ids: object) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
@@ -117,6 +117,7 @@ def test_route_belongs_to_an_account_and_has_a_name(route: Route) -> None:
     assert route.path.startswith("/v1/accounts/{accountId:str}/")
     assert not route.name.startswith("/")
     assert re.findall(r"{(\w+)", route.path) == route.ids
+    assert route.ids[0] == "accountId"
 
 
 @EACH_ROUTE
@@ -146,9 +147,8 @@ async def test_route_refuses_callers_without_proof_scope_or_membership(
 async def test_route_tells_nothing_of_a_bad_request_to_callers_it_refuses(
     bare: httpx.AsyncClient, scene: Scene, callers: dict[str, dict[str, str]], route: Route
 ) -> None:
-    acme = scene.world.acme
-    ids: list[Any] = [acme.id, acme.workflows["waiting"], scene.waiting["acme"]]
-    url = own_url(scene, route)
+    ids = scene.ids("acme")
+    url = route.url(ids)
     requests: dict[str, dict[str, Any]] = {
         "malformed body": {"url": url, "content": b"{[\xff"},
         "no body": {"url": url, "content": b""},
@@ -159,18 +159,18 @@ async def test_route_tells_nothing_of_a_bad_request_to_callers_it_refuses(
         "unknown parameter": {"url": f"{url}?nonsense=1"},
         **{f"bad {name}": {"url": f"{url}?{name}=%00"} for name in route.query},
         **{
-            f"malformed {name}": {"url": route.url(*ids[:position], "nonsense", *ids[position + 1 :])}
-            for position, name in enumerate(route.ids)
-            if position
+            f"malformed {name}": {"url": route.url(ids | {name: "nonsense"})}
+            for name in route.ids
+            if name != "accountId"
         },
     }
     for caller in SOME_CALLERS:
-        plain = refusal(await send(bare, route, url, headers=callers[caller]), *ids)
+        plain = refusal(await send(bare, route, url, headers=callers[caller]), *ids.values())
         assert plain[0] == CALLERS[caller]
         for name, request in requests.items():
             headers = {**request.get("headers", {}), **callers[caller]}
             response = await send(bare, route, **{**request, "headers": headers})
-            assert (name, refusal(response, *ids, "nonsense")[2]) == (name, plain[2])
+            assert (name, refusal(response, *ids.values(), "nonsense")[2]) == (name, plain[2])
             assert response.status_code == CALLERS[caller]
     assert await scene.rows() == scene.stored
 
@@ -179,14 +179,18 @@ async def test_route_tells_nothing_of_a_bad_request_to_callers_it_refuses(
 async def test_malformed_account_id_is_400_for_callers_whose_token_holds_and_401_for_others(
     client: httpx.AsyncClient, scene: Scene, callers: dict[str, dict[str, str]], route: Route
 ) -> None:
-    url = route.url("nonsense", uuid4(), uuid4())
+    url = route.url(scene.ids("acme") | {"accountId": "nonsense"})
     for caller, status in (("another account's member", 400), ("nobody", 401), ("a revoked token", 401)):
         response = await send(client, route, url, headers=callers[caller])
         assert (caller, response.status_code) == (caller, status)
 
 
 async def compared(
-    client: httpx.AsyncClient, route: Route, tenant: Tenant, foreign: list[Any], missing: list[Any]
+    client: httpx.AsyncClient,
+    route: Route,
+    tenant: Tenant,
+    foreign: Mapping[str, Any],
+    missing: Mapping[str, Any],
 ) -> None:
     """Hold the answers for a foreign and a missing thing against each other, for good requests and bad ones."""
     good: dict[str, Any] = {}
@@ -200,8 +204,8 @@ async def compared(
         answers = []
         for ids in (foreign, missing):
             headers = {**request.get("headers", {}), **bearer(tenant.admin)}
-            response = await send(client, route, route.url(*ids), **{**request, "headers": headers})
-            answers.append(refusal(response, *ids))
+            response = await send(client, route, route.url(ids), **{**request, "headers": headers})
+            answers.append(refusal(response, *ids.values()))
         assert answers[0] == answers[1]
         assert answers[0][0] == 404 or request is not good
 
@@ -210,20 +214,19 @@ async def compared(
 async def test_another_account_answers_as_a_missing_one(
     client: httpx.AsyncClient, scene: Scene, route: Route
 ) -> None:
-    globex = scene.world.globex
-    foreign = [globex.id, globex.workflows["waiting"], scene.waiting["globex"]]
-    await compared(client, route, scene.world.acme, foreign, [uuid4(), uuid4(), uuid4()])
-    await compared(client, route, scene.world.acme, foreign, [UUID(int=0), UUID(int=0), UUID(int=0)])
+    acme, foreign = scene.world.acme, scene.ids("globex")
+    await compared(client, route, acme, foreign, dict.fromkeys(foreign, uuid4()))
+    await compared(client, route, acme, foreign, dict.fromkeys(foreign, UUID(int=0)))
     assert await scene.rows() == scene.stored
 
 
 @pytest.mark.parametrize("route", WITH_ID, ids=lambda route: route.name)
-async def test_another_accounts_workflow_answers_as_a_missing_one(
+async def test_another_accounts_thing_answers_as_a_missing_one(
     client: httpx.AsyncClient, scene: Scene, route: Route
 ) -> None:
-    acme, globex = scene.world.acme, scene.world.globex
-    foreign = [acme.id, globex.workflows["waiting"], scene.waiting["globex"]]
-    await compared(client, route, acme, foreign, [acme.id, uuid4(), uuid4()])
+    account = {"accountId": scene.world.acme.id}
+    foreign = scene.ids("globex") | account
+    await compared(client, route, scene.world.acme, foreign, dict.fromkeys(foreign, uuid4()) | account)
     assert await scene.rows() == scene.stored
 
 
@@ -231,17 +234,13 @@ async def test_another_accounts_workflow_answers_as_a_missing_one(
 async def test_instance_of_another_account_or_workflow_answers_as_a_missing_one(
     client: httpx.AsyncClient, scene: Scene, route: Route
 ) -> None:
-    acme, globex = scene.world.acme, scene.world.globex
-    missing = [acme.id, acme.workflows["waiting"], uuid4()]
-    await compared(
-        client, route, acme, [acme.id, acme.workflows["waiting"], scene.waiting["globex"]], missing
-    )
-    missing = [acme.id, acme.workflows["greeting"], uuid4()]
-    await compared(client, route, acme, [acme.id, acme.workflows["greeting"], scene.waiting["acme"]], missing)
-    missing = [acme.id, globex.workflows["waiting"], uuid4()]
-    await compared(
-        client, route, acme, [acme.id, globex.workflows["waiting"], scene.waiting["acme"]], missing
-    )
+    acme, globex, own = scene.world.acme, scene.world.globex, scene.ids("acme")
+    for foreign in (
+        own | {"instanceId": scene.waiting["globex"]},
+        own | {"workflowId": acme.workflows["greeting"]},
+        own | {"workflowId": globex.workflows["waiting"]},
+    ):
+        await compared(client, route, acme, foreign, foreign | {"instanceId": uuid4()})
     assert await scene.rows() == scene.stored
 
 
@@ -249,4 +248,4 @@ async def test_asking_for_methods_tells_nothing_about_rows(bare: httpx.AsyncClie
     for route in ROUTES:
         own = refusal(await bare.options(own_url(scene, route)))
         assert own[0] == 204
-        assert refusal(await bare.options(route.url(uuid4(), uuid4(), uuid4()))) == own
+        assert refusal(await bare.options(route.url(dict.fromkeys(route.ids, uuid4())))) == own

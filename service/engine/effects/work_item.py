@@ -37,9 +37,9 @@ WITH asked AS (
                            users, roles, outcomes, minimum, data, form, due_at, overdue_outcome, excluded, opened_at,
                            status, output, ended_at)
     SELECT $1, $2, $3, asked.id, wait, kind, task, pointer, title, description,
-           users, roles, outcomes, minimum, data, form, due_at, overdue_outcome, excluded, $5,
+           users, roles, outcomes, minimum, data, form, due_at, overdue_outcome, excluded, $5::timestamptz,
            CASE WHEN someone THEN 'open' ELSE 'failed' END, CASE WHEN NOT someone THEN nobody END,
-           CASE WHEN NOT someone THEN $5 END
+           CASE WHEN NOT someone THEN $5::timestamptz END
     FROM asked, LATERAL (SELECT EXISTS (
         SELECT FROM membership JOIN app_user ON app_user.id = membership.user_id
         WHERE membership.account_id = $1 AND membership.status = 'active' AND app_user.status = 'active'

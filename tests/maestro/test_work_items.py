@@ -1,0 +1,718 @@
+"""What instances ask of people: who may answer, what answers come to, what dates and ends do, and that none is lost."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import httpx
+import msgspec
+import pytest
+
+from auth.bearer import Caller
+from auth.clients import issue_token
+from auth.scopes import MAESTRO
+from service.engine.effects import work_item
+from service.engine.queue import Job
+from service.operations.work_items import Filters, conditions, listing
+from tenancy.accounts import add_user, remove_member
+from tenancy.rows import rows_of
+from tests.maestro.errors import assert_refused, targets
+from tests.world import LIFE, Tenant, World, bearer, trigger, until
+
+STANDARD = "https://serverlessworkflow.io/spec/1.0.0/errors/"
+BOTH = {"roles": ["admin", "member"]}
+PARTICULARS = {
+    "type": "object",
+    "required": ["number"],
+    "properties": {"number": {"type": "integer", "minimum": 1}, "note": {"type": "string"}},
+    "additionalProperties": False,
+}
+SECONDS = 15  # generous, for the machine may be busy
+
+Asking = Callable[..., Awaitable["Asked"]]
+
+
+class Asked(msgspec.Struct):
+    """A work item that waits for its answer, and its instance."""
+
+    client: httpx.AsyncClient
+    of: Tenant
+    instance: str
+    url: str
+
+    async def read(self, token: str | None = None) -> dict[str, Any]:
+        """Read it as Acme's machine client, or by another token."""
+        response = await self.client.get(self.url, headers=bearer(token or self.of.machine))
+        assert response.status_code == 200, response.text
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    async def answer(self, token: str, **body: Any) -> httpx.Response:
+        """Decide it."""
+        return await self.client.post(f"{self.url}/actions/complete", json=body, headers=bearer(token))
+
+    async def done(self, token: str, **body: Any) -> dict[str, Any]:
+        """Decide it, which nobody minds; return the work item."""
+        response = await self.answer(token, **body)
+        assert response.status_code == 200, response.text
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    async def ended(self, status: str = "Completed") -> dict[str, Any]:
+        """Wait until the instance has ended."""
+        return await until(self.client, self.of, self.instance, workflow_status=status)
+
+    async def became(self, **wanted: Any) -> dict[str, Any]:
+        """Wait until the work item has the wanted fields."""
+        return await until(self.client, self.of, self.url, SECONDS, **wanted)
+
+    @property
+    def instance_id(self) -> UUID:
+        """The instance's id."""
+        return UUID(self.instance.rpartition("/")[2])
+
+    async def events(self) -> Counter[tuple[str, UUID | None]]:
+        """Count what was told of the work item, by type and actor."""
+        rows = await stored(
+            self.of,
+            "SELECT type, actor FROM event WHERE instance_id = $1 AND type LIKE 'work_item.%'",
+            self.instance_id,
+        )
+        return Counter((row["type"], row["actor"]) for row in rows)
+
+
+async def stored(of: Tenant, statement: str, *arguments: Any) -> list[asyncpg.Record]:
+    """Ask behind the service's back."""
+    async with rows_of(of.id) as connection:
+        return await connection.fetch(statement, *arguments)
+
+
+def asking(arguments: dict[str, Any], kind: str = "approval", **task: Any) -> dict[str, Any]:
+    """Write a definition whose first task asks people."""
+    head = {"dsl": "1.0.3", "namespace": "tests", "name": "asking", "version": "1.0.0"}
+    return {"document": head, "do": [{"signOff": {"call": kind, "with": arguments, **task}}]}
+
+
+@pytest.fixture
+async def ask(client: httpx.AsyncClient, world: World) -> Asking:
+    """Start an instance of Acme that asks people, and wait for its work item."""
+
+    async def started(kind: str = "approval", task: dict[str, Any] | None = None, **arguments: Any) -> Asked:
+        given = {"title": "Sign", "assignees": BOTH} | arguments
+        await world.acme.publish(asking(given, kind, **(task or {})))
+        instance = await trigger(client, world.acme, "asking", {})
+        return await opened(client, world.acme, instance)
+
+    return started
+
+
+async def opened(client: httpx.AsyncClient, of: Tenant, instance: str) -> Asked:
+    """Wait for an instance's open work item."""
+    query = {"instance_id": instance.rpartition("/")[2], "status": "open"}
+    async with asyncio.timeout(SECONDS):
+        while True:
+            response = await client.get(f"{of.url}/work-items", params=query, headers=bearer(of.machine))
+            if response.json()["data"]:
+                (found,) = response.json()["data"]
+                return Asked(client, of, instance, f"{of.url}/work-items/{found['id']}")
+            await asyncio.sleep(0.02)
+
+
+async def colleague(of: Tenant, name: str, role: str = "member") -> tuple[UUID, str]:
+    """Make one more member; return their id and token."""
+    user = await add_user(f"{name}@acme.example", name.title(), None, of.id, role)
+    return user, await issue_token(of.id, ("user", user), MAESTRO, LIFE)
+
+
+# --- Approvals -------------------------------------------------------------------------------------------------------
+
+
+async def test_an_approval_waits_for_a_person_and_gives_what_they_decided(ask: Asking, world: World) -> None:
+    asked = await ask(
+        title="Pay", description="*Now*", data={"sum": 7}, assignees={"users": ["MEMBER@acme.example"]}
+    )
+    found = await asked.read()
+    found.pop("response_metadata")
+    opened_at = found.pop("opened_at")
+    assert found == {
+        "id": asked.url.rpartition("/")[2],
+        "kind": "approval",
+        "title": "Pay",
+        "description": "*Now*",
+        "status": "open",
+        "overdue": False,
+        "account_id": str(world.acme.id),
+        "workflow_id": str(world.acme.workflows["asking"]),
+        "instance_id": str(asked.instance_id),
+        "task_name": "signOff",
+        "position": "/do/0/signOff",
+        "assignees": {"users": ["member@acme.example"], "roles": []},
+        "outcomes": [
+            {"name": "approve", "label": "Approve", "comment": "optional"},
+            {"name": "reject", "label": "Reject", "comment": "optional"},
+        ],
+        "minimum": 1,
+        "decisions": [],
+        "data": {"sum": 7},
+    }
+    decided = await asked.done(world.acme.member, outcome="approve", comment="fine")
+    assert (decided["status"], decided["outcome"]) == ("completed", "approve")
+    assert decided == await asked.read() | {"response_metadata": decided["response_metadata"]}
+    (decision,) = decided["decisions"]
+    user = {"id": str(world.acme.member_id), "name": "Acme Member", "email": "member@acme.example"}
+    assert decision == {
+        "user": user,
+        "outcome": "approve",
+        "comment": "fine",
+        "decided_at": decided["ended_at"],
+    }
+    output = (await asked.ended())["output"]
+    times = {name: whole(output.pop(name)) for name in ("openedAt", "decidedAt")}
+    assert times == {"openedAt": whole(opened_at), "decidedAt": whole(decided["ended_at"])}
+    assert whole(output["decisions"][0].pop("at")) == whole(decision["decided_at"])
+    assert output == {
+        "id": decided["id"],
+        "outcome": "approve",
+        "approved": True,
+        "decisions": [{"user": user, "outcome": "approve", "comment": "fine", "fields": None}],
+        "minimum": 1,
+        "due": None,
+    }
+
+
+def whole(moment: str) -> str:
+    """A time to the second, from either of its forms."""
+    return moment[:19]
+
+
+async def test_a_rejection_is_an_outcome_and_no_error(ask: Asking, world: World) -> None:
+    asked = await ask()
+    await asked.done(world.acme.admin, outcome="reject")
+    output = (await asked.ended())["output"]
+    assert (output["outcome"], output["approved"]) == ("reject", False)
+
+
+async def test_the_minimum_counts_different_people(ask: Asking, world: World) -> None:
+    asked = await ask(minimum=2)
+    for comment in ("first", "again"):
+        found = await asked.done(world.acme.admin, outcome="approve", comment=comment)
+        assert found["status"] == "open"
+        assert [one["comment"] for one in found["decisions"]] == [comment]
+    found = await asked.done(world.acme.member, outcome="approve")
+    assert found["status"] == "completed"
+    assert [one["user"]["name"] for one in found["decisions"]] == ["Acme Admin", "Acme Member"]
+    output = (await asked.ended())["output"]
+    assert (output["approved"], len(output["decisions"]), output["minimum"]) == (True, 2, 2)
+
+
+async def test_somebody_may_change_their_mind_until_it_is_decided(ask: Asking, world: World) -> None:
+    asked = await ask(minimum=2, outcomes=["yes", "no", "later"])
+    await asked.done(world.acme.admin, outcome="yes")
+    found = await asked.done(world.acme.admin, outcome="later")
+    assert (found["status"], found["outcome"]) == ("completed", "later")
+    assert [one["outcome"] for one in found["decisions"]] == ["later"]
+    assert_refused(await asked.answer(world.acme.admin, outcome="yes"), 409)
+
+
+async def test_any_other_outcome_decides_at_once_and_the_next_one_is_told_who_did(
+    ask: Asking, world: World
+) -> None:
+    asked = await ask(minimum=2, outcomes=["yes", {"name": "no", "comment": "required"}])
+    assert targets(await asked.answer(world.acme.member, outcome="no")) == {"comment": "FIELD_REQUIRED"}
+    await asked.done(world.acme.member, outcome="no", comment="too dear")
+    late = await asked.answer(world.acme.admin, outcome="yes")
+    assert_refused(late, 409)
+    assert "Acme Member has decided the work item already: no." in late.json()["detail"]
+
+
+async def test_what_happened_is_told_with_who_did_it(ask: Asking, world: World) -> None:
+    acme = world.acme
+    asked = await ask(minimum=2)
+    await asked.done(acme.admin, outcome="approve")
+    await asked.done(acme.member, outcome="approve")
+    assert await asked.events() == {
+        ("work_item.opened", None): 1,
+        ("work_item.answered", acme.admin_id): 1,
+        ("work_item.answered", acme.member_id): 1,
+        ("work_item.decided", acme.member_id): 1,
+    }
+
+
+# --- Forms -----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_form_is_completed_by_the_first_who_fills_it_in(ask: Asking, world: World) -> None:
+    asked = await ask("form", form=PARTICULARS)
+    found = await asked.read()
+    assert (found["kind"], found["form"], found["outcomes"]) == ("form", PARTICULARS, [])
+    found = await asked.done(world.acme.member, fields={"number": 7})
+    assert found["status"] == "completed"
+    assert "outcome" not in found
+    assert [one["fields"] for one in found["decisions"]] == [{"number": 7}]
+    output = (await asked.ended())["output"]
+    assert output.keys() == {"id", "fields", "user", "openedAt", "due", "completedAt"}
+    assert output["fields"] == {"number": 7}
+    assert output["user"]["email"] == "member@acme.example"
+    late = await asked.answer(world.acme.admin, fields={"number": 8})
+    assert_refused(late, 409)
+    assert "Acme Member has completed the form already." in late.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "wrong"),
+    [
+        ({}, {"fields/number": "FIELD_REQUIRED"}),
+        ({"number": "7"}, {"fields/number": "FIELD_INVALID"}),
+        ({"number": 0}, {"fields/number": "FIELD_INVALID"}),
+        ({"number": 1, "more": 1}, {"fields/more": "FIELD_INVALID"}),
+        ({"number": 1, "note": "\0"}, {"fields/note": "FIELD_INVALID"}),
+        ({"number": 2**53}, {"fields/number": "FIELD_INVALID"}),
+    ],
+)
+async def test_fields_are_held_against_the_form(
+    ask: Asking, world: World, fields: dict[str, Any], wrong: dict[str, str]
+) -> None:
+    asked = await ask(form=PARTICULARS)
+    assert targets(await asked.answer(world.acme.admin, outcome="approve", fields=fields)) == wrong
+    assert (await asked.read())["decisions"] == []
+
+
+async def test_an_approval_with_a_form_keeps_everybodys_fields(ask: Asking, world: World) -> None:
+    asked = await ask(form=PARTICULARS, minimum=2)
+    assert targets(await asked.answer(world.acme.admin, outcome="approve")) == {"fields": "FIELD_REQUIRED"}
+    await asked.done(world.acme.admin, outcome="approve", fields={"number": 1})
+    await asked.done(world.acme.member, outcome="approve", fields={"number": 2, "note": "ok"})
+    output = (await asked.ended())["output"]
+    assert [one["fields"] for one in output["decisions"]] == [{"number": 1}, {"number": 2, "note": "ok"}]
+
+
+async def test_a_form_that_never_ends_is_refused_in_time(ask: Asking, world: World) -> None:
+    inner = {"type": "object", "additionalProperties": {"$ref": "#/$defs/t"}}
+    either = [inner | {"minProperties": 1}, inner | {"maxProperties": 9}, {"type": "string"}]
+    asked = await ask(form={"$ref": "#/$defs/t", "$defs": {"t": {"anyOf": either}}})
+    fields: dict[str, Any] = {"a": 1}
+    for _ in range(40):
+        fields = {"a": fields}
+    response = await asked.answer(world.acme.admin, outcome="approve", fields=fields)
+    assert targets(response) == {"fields": "SCHEMA_LIMIT"}
+
+
+async def test_a_computed_form_that_is_no_schema_says_so(ask: Asking, world: World) -> None:
+    asked = await ask(form="${ {type: 7} }")
+    response = await asked.answer(world.acme.admin, outcome="approve", fields={})
+    assert targets(response) == {"fields": "SCHEMA_LIMIT"}
+
+
+async def test_answers_are_bounded_one_by_one_and_together(ask: Asking, world: World) -> None:
+    asked = await ask(form={}, minimum=100)
+    response = await asked.answer(world.acme.admin, outcome="approve", fields={"a": "a" * 65_536})
+    assert_refused(response, 413)
+    most = {"a": "a" * 65_000}
+    for number in range(16):
+        _, token = await colleague(world.acme, f"colleague{number}")
+        await asked.done(token, outcome="approve", fields=most)
+    assert_refused(await asked.answer(world.acme.admin, outcome="approve", fields=most), 413)
+    assert len((await asked.read())["decisions"]) == 16
+
+
+# --- Who may ---------------------------------------------------------------------------------------------------------
+
+
+async def test_only_assignees_decide_and_administrators_and_machines_read(ask: Asking, world: World) -> None:
+    acme = world.acme
+    _, other = await colleague(acme, "other")
+    asked = await ask(assignees={"users": [str(acme.member_id)]})
+    response = await asked.answer(acme.admin, outcome="approve")
+    assert_refused(response, 403)
+    assert "administrator may not" in response.json()["detail"]
+    response = await asked.answer(acme.machine, outcome="approve")
+    assert_refused(response, 403)
+    assert "machine client" in response.json()["detail"]
+    assert_refused(await asked.answer(other, outcome="approve"), 403)
+    assert_refused(await asked.client.get(asked.url, headers=bearer(other)), 403)
+    for token in (acme.admin, acme.machine, acme.member):
+        assert (await asked.read(token))["status"] == "open"
+    await asked.done(acme.member, outcome="approve")
+
+
+async def test_who_may_is_told_before_what_is_wrong(ask: Asking, world: World) -> None:
+    asked = await ask(assignees={"users": ["member@acme.example"]})
+    assert_refused(await asked.answer(world.acme.admin, outcome="nonsense"), 403)
+    assert targets(await asked.answer(world.acme.member, outcome="nonsense")) == {"outcome": "FIELD_INVALID"}
+
+
+async def test_the_starter_may_not_decide_where_four_eyes_are_wanted(ask: Asking, world: World) -> None:
+    asked = await ask(excludeStarter=True)
+    assert (await asked.read())["excluded_user_id"] == str(world.acme.admin_id)
+    response = await asked.answer(world.acme.admin, outcome="approve")
+    assert_refused(response, 403)
+    assert "started" in response.json()["detail"]
+    await asked.done(world.acme.member, outcome="approve")
+
+
+async def test_role_and_membership_are_those_of_the_moment(
+    ask: Asking, world: World, owner: asyncpg.Connection
+) -> None:
+    acme = world.acme
+    user, token = await colleague(acme, "grace")
+    asked = await ask(assignees={"roles": ["Admin"]}, minimum=2)
+    assert_refused(await asked.answer(token, outcome="approve"), 403)
+    async with rows_of(acme.id) as connection:
+        await connection.execute("UPDATE membership SET role = 'admin' WHERE user_id = $1", user)
+    await asked.done(token, outcome="approve")
+    await remove_member("grace@acme.example", acme.id)
+    assert_refused(await asked.answer(token, outcome="reject"), 404)
+    # What was decided stays, as it was right when it was.
+    found = await asked.done(acme.admin, outcome="approve")
+    assert [one["user"]["name"] for one in found["decisions"]] == ["Grace", "Acme Admin"]
+    assert found["status"] == "completed"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"assignees": {"users": ["nobody@acme.example"]}},
+        {"assignees": {"users": ["admin@globex.example"]}},
+        {"assignees": {"users": ["nonsense"], "roles": ["treasurer"]}},
+        {"assignees": {"users": ["admin@acme.example"]}, "excludeStarter": True},
+        {"assignees": {"users": ["gone@acme.example"]}},
+    ],
+    ids=["unknown", "of another account", "no such role", "the starter alone", "removed"],
+)
+async def test_a_task_that_nobody_may_decide_faults(
+    client: httpx.AsyncClient, world: World, arguments: dict[str, Any]
+) -> None:
+    await colleague(world.acme, "gone")
+    await remove_member("gone@acme.example", world.acme.id)
+    await world.acme.publish(asking({"title": "Sign", "due": "PT1H", **arguments}))
+    url = await trigger(client, world.acme, "asking", {})
+    error = (await until(client, world.acme, url, workflow_status="Failed"))["error"]
+    assert (error["type"], error["status"]) == (STANDARD + "configuration", 400)
+    assert error["instance"] == "/do/0/signOff"
+    assert "assignees" in error["detail"]
+    assert await stored(world.acme, "SELECT wait FROM timer WHERE reason = 'due'") == []
+
+
+async def test_a_task_that_nobody_may_decide_can_be_caught(client: httpx.AsyncClient, world: World) -> None:
+    document = asking({"title": "Sign", "assignees": {"roles": ["treasurer"]}})
+    caught = {"errors": {"with": {"status": 400}}, "do": [{"else": {"set": {"caught": True}}}]}
+    document["do"] = [{"attempt": {"try": document["do"], "catch": caught}}]
+    await world.acme.publish(document)
+    url = await trigger(client, world.acme, "asking", {})
+    assert (await until(client, world.acme, url, workflow_status="Completed"))["output"] == {"caught": True}
+
+
+# --- Dates and ends --------------------------------------------------------------------------------------------------
+
+
+async def test_a_date_that_passes_marks_the_work_item_and_ends_nothing(ask: Asking, world: World) -> None:
+    asked = await ask(due="PT0.2S")
+    found = await asked.became(overdue=True)
+    assert found["status"] == "open"
+    late = await asked.client.get(
+        f"{world.acme.url}/work-items", params={"status": "overdue"}, headers=bearer(world.acme.admin)
+    )
+    assert [one["id"] for one in late.json()["data"]] == [found["id"]]
+    assert (await asked.events())["work_item.overdue", None] == 1
+    await asked.done(world.acme.admin, outcome="approve")
+    output = (await asked.ended())["output"]
+    assert (output["approved"], whole(output["due"])) == (True, whole(found["due_at"]))
+
+
+async def test_a_date_that_passes_decides_where_the_task_says_so(ask: Asking, world: World) -> None:
+    asked = await ask(due="PT1S", overdue="reject", minimum=2)
+    assert (await asked.read())["overdue_outcome"] == "reject"
+    await asked.done(world.acme.admin, outcome="approve")
+    output = (await asked.ended())["output"]
+    assert (output["outcome"], output["approved"]) == ("reject", False)
+    assert [one["outcome"] for one in output["decisions"]] == ["approve"]
+    found = await asked.read()
+    assert (found["status"], found["outcome"], found["overdue"]) == ("completed", "reject", True)
+    late = await asked.answer(world.acme.member, outcome="approve")
+    assert_refused(late, 409)
+    assert "due date has decided the work item: reject" in late.json()["detail"]
+    assert (await asked.events())["work_item.decided", None] == 1
+
+
+async def test_a_decision_ends_the_wait_for_its_date(ask: Asking, world: World) -> None:
+    asked = await ask(due="2099-01-01T00:00:00Z")
+    assert (await asked.read())["due_at"] == "2099-01-01T00:00:00.000Z"
+    count = "SELECT count(*) FROM timer WHERE reason = 'due'"
+    assert (await stored(world.acme, count))[0][0] == 1
+    await asked.done(world.acme.admin, outcome="approve")
+    assert (await stored(world.acme, count))[0][0] == 0
+
+
+async def test_a_date_that_is_told_again_or_too_late_changes_nothing(ask: Asking, world: World) -> None:
+    asked = await ask(due="P1D", overdue="reject")
+    ((wait,),) = await stored(world.acme, "SELECT wait FROM work_item")
+    await asked.done(world.acme.admin, outcome="approve")
+    before = await asked.read(), await asked.events()
+    for job in (Job(world.acme.id, asked.instance_id, "due", wait), Job(world.acme.id, uuid4(), "due", 1)):
+        await work_item.due(job)
+    after = await asked.read(), await asked.events()
+    assert after[1] == before[1]
+    assert after[0] | {"response_metadata": None} == before[0] | {"response_metadata": None}
+
+
+async def test_the_tasks_timeout_is_the_hard_limit(ask: Asking, world: World) -> None:
+    asked = await ask(task={"timeout": {"after": {"milliseconds": 300}}}, due="P1D")
+    error = (await asked.ended("Failed"))["error"]
+    assert (error["type"], error["status"]) == (STANDARD + "timeout", 408)
+    assert (await asked.read())["status"] == "cancelled"
+    response = await asked.answer(world.acme.admin, outcome="approve")
+    assert_refused(response, 409)
+    assert "cancelled" in response.json()["detail"]
+
+
+async def test_a_timeout_that_is_caught_closes_the_work_item(client: httpx.AsyncClient, world: World) -> None:
+    document = asking(
+        {"title": "Sign", "assignees": BOTH, "due": "P1D"}, timeout={"after": {"milliseconds": 300}}
+    )
+    caught = {"errors": {"with": {"status": 408}}, "do": [{"rest": {"wait": {"hours": 1}}}]}
+    document["do"] = [{"attempt": {"try": document["do"], "catch": caught}}]
+    await world.acme.publish(document)
+    asked = await opened(client, world.acme, await trigger(client, world.acme, "asking", {}))
+    found = await asked.became(status="cancelled")
+    assert found["ended_at"]
+    assert await stored(world.acme, "SELECT wait FROM timer WHERE reason = 'due'") == []
+
+
+async def test_the_end_of_an_instance_closes_what_it_asks(ask: Asking, world: World) -> None:
+    asked = await ask()
+    await asked.client.post(f"{asked.instance}/actions/cancel", headers=bearer(world.acme.admin))
+    assert (await asked.read())["status"] == "cancelled"
+    assert_refused(await asked.answer(world.acme.admin, outcome="approve"), 409)
+
+
+# --- At the same moment ----------------------------------------------------------------------------------------------
+
+
+async def test_approvals_at_the_same_moment_all_count(ask: Asking, world: World) -> None:
+    people = 8
+    tokens = [(await colleague(world.acme, f"colleague{number}"))[1] for number in range(people)]
+    asked = await ask(minimum=people)
+    found = await asyncio.gather(*(asked.done(token, outcome="approve") for token in tokens))
+    assert Counter(one["status"] for one in found) == {"open": people - 1, "completed": 1}
+    assert sorted(len(one["decisions"]) for one in found) == list(range(1, people + 1))
+    assert len((await asked.ended())["output"]["decisions"]) == people
+
+
+async def test_of_opposite_decisions_at_the_same_moment_one_decides(ask: Asking, world: World) -> None:
+    for _ in range(5):
+        asked = await ask()
+        answers = await asyncio.gather(
+            asked.answer(world.acme.admin, outcome="approve"),
+            asked.answer(world.acme.member, outcome="reject"),
+        )
+        assert sorted(one.status_code for one in answers) == [200, 409]
+        (won,) = (one.json()["outcome"] for one in answers if one.status_code == 200)
+        output = (await asked.ended())["output"]
+        assert (output["outcome"], len(output["decisions"])) == (won, 1)
+        assert (await asked.events()).total() == 3
+
+
+async def test_a_decision_and_a_cancellation_at_the_same_moment_do_not_block_one_another(
+    ask: Asking, world: World
+) -> None:
+    acme = world.acme
+    for _ in range(8):
+        asked = await ask(due="P1D")
+        decided, cancelled = await asyncio.gather(
+            asked.answer(acme.admin, outcome="approve"),
+            asked.client.post(f"{asked.instance}/actions/cancel", headers=bearer(acme.admin)),
+        )
+        assert decided.status_code in (200, 409)
+        assert cancelled.status_code in (200, 409)
+        assert 200 in (decided.status_code, cancelled.status_code)
+        assert (await asked.read())["status"] == ("completed" if decided.status_code == 200 else "cancelled")
+        await asked.ended("Canceled" if cancelled.status_code == 200 else "Completed")
+
+
+async def test_a_decision_and_its_date_at_the_same_moment_decide_once(ask: Asking, world: World) -> None:
+    for _ in range(5):
+        asked = await ask(due="P1D", overdue="reject")
+        ((wait,),) = await stored(world.acme, "SELECT wait FROM work_item WHERE status = 'open'")
+        answer, _ = await asyncio.gather(
+            asked.answer(world.acme.admin, outcome="approve"),
+            work_item.due(Job(world.acme.id, asked.instance_id, "due", wait)),
+        )
+        output = (await asked.ended())["output"]
+        assert output["outcome"] == ("approve" if answer.status_code == 200 else "reject")
+        assert answer.status_code in (200, 409)
+        told = await asked.events()
+        assert sum(count for (kind, _), count in told.items() if kind == "work_item.decided") == 1
+
+
+# --- Lists -----------------------------------------------------------------------------------------------------------
+
+INSERT = """
+INSERT INTO work_item (id, account_id, workflow_id, instance_id, wait, kind, task, pointer, title, users, roles, status,
+                       overdue, opened_at, ended_at)
+SELECT gen_random_uuid(), instance.account_id, instance.workflow_id, instance.id, 100 + number, 'approval', 'a', '/do/0/a',
+       'number ' || number, CASE number % 3 WHEN 0 THEN ARRAY['member@acme.example'] ELSE '{}' END,
+       CASE number % 3 WHEN 1 THEN ARRAY['admin'] ELSE '{}' END,
+       (ARRAY['open', 'completed', 'cancelled', 'open'])[1 + number % 4], number % 4 = 3, moment,
+       CASE WHEN number % 4 IN (1, 2) THEN moment END
+FROM instance, generate_series(1, $2::integer) AS number,
+     LATERAL (SELECT now() - interval '1 hour' - number / 3 * interval '1 second' AS moment) AS opened
+WHERE instance.id = $1
+"""
+
+
+@pytest.fixture
+async def many(client: httpx.AsyncClient, world: World) -> str:
+    """An instance with 120 work items: three of each second; a third for the member, a third for administrators."""
+    instance = await trigger(client, world.acme, "waiting", {})
+    await insert(world.acme, instance, 120)
+    return instance.rpartition("/")[2]
+
+
+async def insert(of: Tenant, instance: str, count: int) -> None:
+    """Store work items by the hundred."""
+    await stored(of, INSERT, UUID(instance.rpartition("/")[2]), count)
+
+
+async def pages(
+    client: httpx.AsyncClient, of: Tenant, token: str, **query: Any
+) -> list[list[dict[str, Any]]]:
+    """Read page after page to the end, along the links."""
+    found = []
+    url = str(httpx.URL(f"{of.url}/work-items", params=query))
+    while url:
+        response = await client.get(url, headers=bearer(token))
+        assert response.status_code == 200, response.text
+        found.append(response.json()["data"])
+        assert ("next" in response.links) is ("page_token_next" in response.json()["response_metadata"])
+        following = response.links.get("next", {}).get("url", "")
+        url = following and httpx.URL(following).raw_path.decode()
+    return found
+
+
+async def listed(client: httpx.AsyncClient, of: Tenant, token: str, **query: Any) -> list[dict[str, Any]]:
+    """Read a whole list."""
+    return [one for page in await pages(client, of, token, page_size=50, **query) for one in page]
+
+
+async def test_pages_give_each_work_item_once_newest_first(
+    client: httpx.AsyncClient, world: World, many: str
+) -> None:
+    found = await pages(client, world.acme, world.acme.admin, page_size=7)
+    assert [len(page) for page in found] == [7] * 17 + [1]
+    seen = [one for page in found for one in page]
+    assert len({one["id"] for one in seen}) == 120
+    assert seen == sorted(seen, key=lambda one: (one["opened_at"], one["id"]), reverse=True)
+    assert [len(page) for page in await pages(client, world.acme, world.acme.admin)] == [50, 50, 20]
+
+
+async def test_filters_narrow_the_list(client: httpx.AsyncClient, world: World, many: str) -> None:
+    acme = world.acme
+    other = await trigger(client, acme, "waiting", {})
+    await insert(acme, other, 5)
+
+    async def count(**query: Any) -> int:
+        return len(await listed(client, acme, acme.machine, **query))
+
+    assert await count() == 125
+    assert await count(instance_id=many) == 120
+    assert await count(workflow_id=str(acme.workflows["waiting"])) == 125
+    assert await count(workflow_id=str(acme.workflows["greeting"])) == 0
+    assert await count(workflow_id=str(uuid4())) == 0
+    for status, expected in (("open", 60), ("completed", 30), ("cancelled", 30), ("overdue", 30)):
+        assert await count(status=status, instance_id=many) == expected
+    for one in await listed(client, acme, acme.machine, status="overdue"):
+        assert (one["status"], one["overdue"]) == ("open", True)
+    assert await listed(client, world.globex, world.globex.admin) == []
+
+
+async def test_members_see_what_is_assigned_to_them_and_others_everything(
+    client: httpx.AsyncClient, world: World, many: str
+) -> None:
+    acme = world.acme
+    for query in ({}, {"assigned_to": "me"}):
+        assert len(await listed(client, acme, acme.member, **query)) == 40
+    assert len(await listed(client, acme, acme.admin)) == 120
+    assert len(await listed(client, acme, acme.machine, assigned_to="all")) == 120
+    assert len(await listed(client, acme, acme.admin, assigned_to="me")) == 40
+    assert await listed(client, acme, acme.machine, assigned_to="me") == []
+    query = {"assigned_to": "all"}
+    response = await client.get(f"{acme.url}/work-items", params=query, headers=bearer(acme.member))
+    assert_refused(response, 403)
+
+
+async def test_the_starter_is_not_assigned_what_they_may_not_decide(ask: Asking, world: World) -> None:
+    asked = await ask(excludeStarter=True)
+    assert await listed(asked.client, world.acme, world.acme.admin, assigned_to="me") == []
+    assert len(await listed(asked.client, world.acme, world.acme.member)) == 1
+
+
+async def test_a_members_page_token_is_of_no_use_to_another(
+    client: httpx.AsyncClient, world: World, many: str
+) -> None:
+    acme = world.acme
+    url = f"{acme.url}/work-items"
+    query: dict[str, Any] = {"page_size": 5, "assigned_to": "me"}
+    answer = await client.get(url, params=query, headers=bearer(acme.member))
+    query["ctoken"] = answer.json()["response_metadata"]["page_token_next"]
+    response = await client.get(url, params=query, headers=bearer(acme.admin))
+    assert targets(response) == {"ctoken": "PAGE_TOKEN_INVALID"}
+
+
+SHAPES = {
+    "all": Filters(),
+    "open": Filters(status="open"),
+    "completed": Filters(status="completed"),
+    "cancelled": Filters(status="cancelled"),
+    "overdue": Filters(status="overdue"),
+    "of a workflow": Filters(workflow_id=uuid4()),
+    "open of a workflow": Filters(workflow_id=uuid4(), status="open"),
+}
+
+
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+async def test_every_shape_of_list_is_read_along_an_index(
+    client: httpx.AsyncClient, world: World, owner: asyncpg.Connection, mode: str
+) -> None:
+    for tenant in (world.acme, world.globex):
+        await insert(tenant, await trigger(client, tenant, "waiting", {}), 5000)
+    await owner.execute("ANALYZE work_item")
+    caller = Caller(world.acme.id, world.acme.member_id, "Acme Member", "member")
+    wrong = {}
+    for name, shape in SHAPES.items():
+        if shape.workflow_id is not None:
+            shape = msgspec.structs.replace(shape, workflow_id=world.acme.workflows["waiting"])  # noqa: PLW2901 - known here
+        where, arguments = conditions(caller, shape)
+        for after in ("", f" AND (opened_at, id) < (now() - interval '70 minutes', '{uuid4()}')"):
+            plan = await explained(world.acme, listing(where + after, 51), arguments, mode)
+            if "Index" not in plan or "Seq Scan on work_item" in plan or "Sort" in plan:
+                wrong[name + after] = plan
+    assert not wrong, "\n".join(f"{name}:\n{text}" for name, text in wrong.items())
+
+
+async def explained(of: Tenant, statement: str, arguments: list[Any], mode: str) -> str:
+    """Ask how the database would run a statement."""
+    async with rows_of(of.id) as connection:
+        await connection.execute(f"SET LOCAL plan_cache_mode = {mode}")
+        await connection.execute(f"PREPARE shape AS {statement}")
+        literals = ", ".join(f"'{argument}'" for argument in arguments)
+        rows = await connection.fetch(f"EXPLAIN EXECUTE shape ({literals})")
+        await connection.execute("DEALLOCATE shape")
+    return "\n".join(row[0] for row in rows)
+
+
+async def test_one_work_item_is_read_and_locked_along_an_index(
+    client: httpx.AsyncClient, world: World, owner: asyncpg.Connection, many: str
+) -> None:
+    acme = world.acme
+    await insert(acme, await trigger(client, acme, "waiting", {}), 5000)
+    await owner.execute("ANALYZE work_item")
+    for statement, arguments in (
+        (work_item.LOCK_BY_ID, [acme.id, uuid4()]),
+        (work_item.LOCK_BY_WAIT, [acme.id, many, 101]),
+        (work_item.ANSWER, [many, 101]),
+    ):
+        plan = await explained(acme, statement, arguments, "force_generic_plan")
+        assert "Seq Scan" not in plan, plan

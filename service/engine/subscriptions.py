@@ -50,12 +50,16 @@ class Listened(msgspec.Struct, frozen=True):
 
 
 class Offer(msgspec.Struct, frozen=True):
-    """What an event comes to for a schedule: how far that is now, and the events that start an instance, if it does."""
+    """What an event comes to for a schedule: how far that is now, and the events that start an instance, if it does.
+
+    Those may be none: an event of `until` is not among them.
+    """
 
     schedule: asyncpg.Record
     definition: Definition
+    event: dict[str, Any]
     becomes: Listened
-    events: list[dict[str, Any]] | None
+    events: list[dict[str, Any]] | None = None
 
 
 def begun(definition: Definition, on: Strategy) -> Listened:
@@ -129,12 +133,12 @@ async def offer(
     if result.status is Status.WAITING:
         becomes = listened(result, schedule["types"])
         if len(becomes.state) <= MOST_STATE_BYTES:
-            return Offer(schedule, definition, becomes, None)
+            return Offer(schedule, definition, event, becomes)
     if result.status is not Status.COMPLETED:
         reason = "it has taken too much" if result.fault is None else result.fault.title
         logger.warning("schedule of workflow %s begins anew: %s", schedule["workflow_id"], reason)
-        return Offer(schedule, definition, begun(definition, on), None)
-    return Offer(schedule, definition, begun(definition, on), result.output)
+        return Offer(schedule, definition, event, begun(definition, on))
+    return Offer(schedule, definition, event, begun(definition, on), result.output)
 
 
 def has_taken(state: State, event: dict[str, Any]) -> bool:
@@ -160,15 +164,15 @@ async def store(account_id: UUID, offers: Sequence[Offer]) -> bool:
             offered.becomes.types,
         )
         if offered.events is not None:
-            await start(offered.schedule, offered.definition, offered.events)
+            await start(offered, offered.events)
     return True
 
 
-async def start(schedule: asyncpg.Record, definition: Definition, events: list[dict[str, Any]]) -> None:
+async def start(offered: Offer, events: list[dict[str, Any]]) -> None:
     """Start an instance with the events that a schedule has taken; the same ones never start a second."""
-    now = datetime.now(UTC)
+    schedule, definition, now = offered.schedule, offered.definition, datetime.now(UTC)
     new = New(
-        id=uuid5(schedule["id"], " ".join(map(key_of, events))),
+        id=uuid5(schedule["id"], " ".join(map(key_of, [*events, offered.event]))),
         account_id=schedule["account_id"],
         version_id=schedule["version_id"],
         name=f"{title_of(definition)} {now.isoformat(timespec='seconds')}",

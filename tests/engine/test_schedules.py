@@ -460,6 +460,16 @@ STRATEGIES: dict[str, tuple[Any, list[dict[str, Any]], list[list[str]]]] = {
         [{"type": "a"}, {"type": "a"}, {"type": "stop"}, {"type": "a"}],
         [["0", "1"]],
     ),
+    "an until at once, twice": (
+        {"any": [{"with": {"type": "a"}}], "until": {"one": {"with": {"type": "stop"}}}},
+        [{"type": "stop"}, {"type": "stop"}],
+        [[], []],
+    ),
+    "an event that no instance can have as its input": (
+        {"one": {"with": {"type": "a"}}},
+        [{"type": "a", "data": "\0"}, {"type": "a", "data": 2**60}, {"type": "a"}],
+        [["2"]],
+    ),
     "an expression that fails is no match": (
         {"one": {"with": {"type": "a", "data": "${ error }"}}},
         [{"type": "a", "data": 1}],

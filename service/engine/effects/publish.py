@@ -57,6 +57,7 @@ async def page_delivered(job: Job, event: dict[str, Any]) -> Literal["more", "sc
             await connection.execute("UPDATE job SET position = $2 WHERE id = $1", job.id, instances[-1])
         if len(instances) == PAGE:
             return "more"
+        # An event that could not be stored as an instance's input starts none.
         if flaw([event]) is None and await subscriptions.wanted(account_id, event_type):
             return "schedules"
         await finish([job.id])

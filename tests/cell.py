@@ -37,13 +37,16 @@ class Postgres:
 
     async def start(self) -> None:
         """Start the server, recovering what a killed one left."""
+        await asyncio.to_thread(self.server.stop)  # lets go of a killed one
         await asyncio.to_thread(self.server.start)
         await provide_embedded(self.server)
 
-    def kill(self) -> None:
+    async def kill(self) -> None:
         """Kill the server's first process; what it has told to be committed must survive that."""
         pid = (self.server.place.data / "postmaster.pid").read_text().split()[0]
         os.kill(int(pid), signal.SIGKILL)
+        while lives(pid):  # noqa: ASYNC110 - it is nobody's child here
+            await asyncio.sleep(0.01)
 
     def remove(self) -> None:
         """Stop the server and delete its data."""
@@ -197,6 +200,14 @@ def environment(postgres: Postgres, database: str) -> dict[str, str]:
         "DATABASE_URL": postgres.url("tutti_app", database),
         "TUTTI_OWNER_DATABASE_URL": postgres.url("tutti_owner", database),
     }
+
+
+def lives(pid: str) -> bool:
+    """Say whether a process is there, and more than a name that nobody has collected yet."""
+    try:
+        return Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except OSError:
+        return False
 
 
 def free_port() -> int:

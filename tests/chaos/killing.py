@@ -64,7 +64,7 @@ class Killer:
                 self._processes[name].kill()
 
     async def _kill_postgres(self, down: float) -> None:
-        self._cell.postgres.kill()
+        await self._cell.postgres.kill()
         await asyncio.sleep(down)
         for _ in range(10):
             with contextlib.suppress(SetupRefused):  # it may still be busy with what the kill left

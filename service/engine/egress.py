@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from types import TracebackType
 from typing import Self
+from urllib.parse import quote
 
 import aiohttp
 import msgspec
@@ -38,6 +39,10 @@ DENIED = (
     "The service does not call {host}: its address is not one of the public Internet."
     " Whoever runs the service may allow it with TUTTI_EGRESS_ALLOW."
 )
+
+
+_PARTS = re.compile(r"[^:]+://([^/?]*)(.*)", re.DOTALL)
+_AS_WRITTEN = "!$%&'()*+,/:;=?@[]~"  # what means something in a path or query, or has been encoded
 
 
 class CallError(Exception):
@@ -232,7 +237,9 @@ class LastResponse:
 
 
 def address_of(text: str) -> URL:
-    """Read the address of a call: an http or https URL of a host, without user and password.
+    """Read the address of a call: an http or https URL of a host, without user and password, its fragment left out.
+
+    What is encoded stays as it is written, `%26` and `&` being different things; what a URL cannot hold is encoded.
 
     Raises:
         CallError: with what is wrong with it.
@@ -241,15 +248,19 @@ def address_of(text: str) -> URL:
         url = URL(text)
     except ValueError:
         raise unusable("It is not a URL.") from None
-    if url.scheme not in ("http", "https") or not url.raw_host:
+    parts = _PARTS.fullmatch(text.partition("#")[0])
+    if url.scheme not in ("http", "https") or not url.raw_host or parts is None:
         raise unusable("It has to begin with http:// or https:// and to name a host.")
-    if "@" in re.split(r"[/?#]", text.split("//", 1)[1], maxsplit=1)[0]:
+    authority, path = parts.groups()
+    if "@" in authority:
         raise unusable("It has a user or password in it; use `authentication` instead.")
     if any(not character.isalnum() and character not in "-._:" for character in url.raw_host):
         raise unusable("Its host has characters that no host's name has.")
-    if len(str(url)) > URL_LIMIT:
+    rest = quote(path, safe=_AS_WRITTEN, errors="replace")
+    sent = f"{url.scheme}://{url.raw_authority}{'' if rest.startswith('/') else '/'}{rest}"
+    if len(sent) > URL_LIMIT:
         raise unusable(f"It has at most {URL_LIMIT} characters.")
-    return url
+    return URL(sent, encoded=True)
 
 
 def unusable(detail: str) -> CallError:

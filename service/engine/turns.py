@@ -41,7 +41,7 @@ class Places:
         if free <= 0:
             return []
         served = [account_id for account_id, taken in self._taken.items() if taken >= self._share]
-        of_each = max(self._batch, self._share)
+        of_each = max(self._batch, self._share // 4)
         jobs = await claim(self._lane, free * self._batch, of_each, self._after, without=served)
         if jobs:
             self._after = jobs[-1].account_id

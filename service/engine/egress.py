@@ -26,6 +26,7 @@ from service.engine.addresses import Network, is_permitted
 from service.engine.tokens import TokenCache
 from service.language.errors import Kind
 
+USER_AGENT = "tutti"
 URL_LIMIT = 8 * 1024  # characters
 HEADER_COUNT = 64
 HEADER_LIMIT = 8 * 1024  # bytes of one header

@@ -120,6 +120,11 @@ async def listener(talk: Talk | bytes, tls: ssl.SSLContext | None = None) -> Asy
         await server.wait_closed()
 
 
+async def drip_nothing(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    """Say nothing for as long as somebody waits for it."""
+    await reader.read()
+
+
 def free_port() -> int:
     """A port that nobody listens at."""
     with socket.socket() as probe:

@@ -13,15 +13,13 @@ from service.engine.effects.authentication import Proof, prove
 from service.engine.effects.http_request import expanded, key_header, request_of
 from service.engine.effects.http_response import DETAIL_LIMIT, TITLE_LIMIT, output_of, refusal_of, succeeded
 from service.engine.effects.redaction import Redaction
-from service.engine.egress import CallError, Egress, unusable
+from service.engine.egress import USER_AGENT, CallError, Egress, unusable
 from service.engine.flow import Raised, reads_secrets
 from service.engine.messages import Pending
 from service.language.document import HttpCall
 from service.language.errors import fault
 from service.language.expressions import Evaluation, Expression, ExpressionFailure
 from service.language.questions import Answering, ask
-
-USER_AGENT = "tutti"
 
 
 async def perform(

@@ -11,10 +11,11 @@ from authlib.oauth2.rfc7523 import client_secret_jwt_sign
 from joserfc.jwk import OctKey
 from yarl import URL
 
-from service.engine.egress import CallError, Egress, Request, Response, address_of
+from service.engine.egress import USER_AGENT, CallError, Egress, Request, Response, address_of
 from service.engine.tokens import Token
 from service.language.authentication import TOKEN_EXCHANGE
 
+HEADERS = {"accept": "application/json", "user-agent": USER_AGENT}
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 WELL_KNOWN = "/.well-known/openid-configuration"
 ASSERTION_SECONDS = 60  # for which an assertion that is made here is good
@@ -111,7 +112,7 @@ async def token_from(egress: Egress, policy: OAuth, *, discovers: bool) -> Token
         )
     else:
         body = urlencode([(name, each) for name, one in parameters.items() for each in one]).encode()
-    headers |= {"content-type": policy.request.encoding, "accept": "application/json"}
+    headers |= {**HEADERS, "content-type": policy.request.encoding}
     response = await asked(egress, Request("POST", endpoint, headers, body))
     if not 200 <= response.status < 300:
         raise unauthenticated(f"The token endpoint answered {response.status}{reason_in(response)}.")
@@ -186,9 +187,7 @@ def needed(value: Found | None, name: str, purpose: str) -> Found:
 async def discovered(egress: Egress, policy: OAuth, authority: URL) -> URL:
     """The token endpoint of an OpenID provider (OpenID Connect Discovery 1.0, 4)."""
     issuer = policy.authority.removesuffix(WELL_KNOWN).rstrip("/")
-    response = await asked(
-        egress, Request("GET", address_of(issuer + WELL_KNOWN), {"accept": "application/json"})
-    )
+    response = await asked(egress, Request("GET", address_of(issuer + WELL_KNOWN), HEADERS))
     if response.status != 200:
         raise unauthenticated(f"The provider's configuration could not be read: {response.status}.")
     found = decoded(response, Discovered, "The provider's configuration")

@@ -15,7 +15,6 @@ from service.engine.queue import Job, enqueue
 from tenancy.rows import current_connection
 
 KEPT_EVENTS = 100  # that wait for one instance
-LARGEST_EVENT = 65_536  # bytes; what the CloudEvents specification asks everyone to take
 
 # Everyone locks in the order of ids, and instances before jobs.
 LIVING = """

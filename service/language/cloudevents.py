@@ -28,6 +28,7 @@ from service.language.expressions import (
 Read = Literal["data", "envelope", "raw"]
 Event = dict[str, Any]
 
+LARGEST_EVENT = 65_536  # bytes; what the specification asks everyone to take
 ATTRIBUTE = re.compile(r"[a-z0-9]{1,64}")
 TEXTS = ("specversion", "id", "source", "type", "time", "subject", "datacontenttype", "dataschema")
 

@@ -112,6 +112,7 @@ CREATE FUNCTION start_instance(
 DECLARE
     caller record;
     target record;
+    moment timestamptz := greatest(clock_timestamp(), began);  -- clocks differ
 BEGIN
     caller := enter_account(credential, requested, required);
     verdict := caller.verdict;
@@ -138,11 +139,11 @@ BEGIN
     INSERT INTO instance (id, account_id, workflow_id, version_id, version, name, status, started_by, started_by_name,
                           trigger_inputs, tags, total_steps, workflow_created_by, access_id, access_secret_hash,
                           started_at, sequence, state, last_completed_step, last_completed_step_name, expires_at,
-                          ended_at, output, fault)
+                          last_modified_at, ended_at, output, fault)
     VALUES (new_id, requested, of_workflow, published, target.version, new_name, new_status, caller.principal_id,
             caller.principal_name, inputs, new_tags, steps, target.created_by, new_access_id, new_secret_hash,
             began, new_sequence, new_state, step, step_name, new_expires_at,
-            CASE WHEN has_ended THEN clock_timestamp() END, new_output, new_fault);
+            moment, CASE WHEN has_ended THEN moment END, new_output, new_fault);
     INSERT INTO event (account_id, workflow_id, instance_id, type, actor)
     VALUES (requested, of_workflow, new_id, 'instance.triggered', caller.principal_id);
     PERFORM write_effects(requested, effects);

@@ -8,9 +8,8 @@ import msgspec
 
 from auth.bearer import Access, Caller
 from service.engine import inbox, listeners, subscriptions
-from service.engine.inbox import LARGEST_EVENT
 from service.engine.queue import Job, enqueue
-from service.language.cloudevents import EventRefused, complete
+from service.language.cloudevents import LARGEST_EVENT, EventRefused, complete
 from service.operations.inputs import unstorable_fields
 from service.tables import Event
 from tenancy.errors import BadRequest, FieldError, TooLarge

@@ -6,7 +6,7 @@ import pytest
 
 from service.engine.messages import Call, Forget, Listen, Publish
 from service.engine.states import Status
-from service.language.cloudevents import complete
+from service.language.cloudevents import LARGEST_EVENT, complete
 from tests.engine.instances import NOON, Instance, described, fault_of
 
 
@@ -254,6 +254,15 @@ def test_emit_outputs_and_publishes_the_complete_event() -> None:
         "roomid": "r",
     }
     assert complete(reached.output, identifier="", source="", at=NOON) == reached.output
+
+
+def test_an_event_too_large_for_an_inbox_is_not_emitted() -> None:
+    task = "{source: 'urn:s', type: t, data: '${ .text }'}"
+    assert fault_of(EMIT.replace("EVENT", task), {"text": "x" * LARGEST_EVENT}) == (
+        "validation",
+        400,
+        "/do/0/e",
+    )
 
 
 def test_each_event_has_an_id_of_its_own_and_the_authors_is_kept() -> None:

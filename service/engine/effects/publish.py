@@ -1,6 +1,5 @@
 """Delivers events of an account to whatever listens for them: instances, and schedules that start some (contract 10.6)."""
 
-import logging
 from datetime import timedelta
 from typing import Any, Literal
 from uuid import UUID
@@ -13,8 +12,6 @@ from service.language.questions import Answering
 from service.language.values import flaw
 from tenancy.rows import current_connection, rows_of
 
-logger = logging.getLogger("tutti.events")
-
 PAGE = 500  # instances that are given an event in one transaction
 TRIES = 10  # times that somebody else may be faster with a schedule before the job goes back to the queue
 
@@ -25,11 +22,6 @@ async def perform(answering: Answering, job: Job) -> None:
     The job says how far it is, and is locked when it goes on: nobody gets the event twice, however often it runs.
     """
     assert job.payload is not None  # noqa: S101 - such jobs carry an event
-    if len(job.payload) > inbox.LARGEST_EVENT:
-        logger.warning("an event of account %s is too large to be delivered", job.account_id)
-        async with rows_of(job.account_id):
-            await finish([job.id])
-        return
     event = msgspec.json.decode(job.payload)
     while (left := await page_delivered(job, event)) == "more":
         pass

@@ -22,9 +22,11 @@ AIM = "at most 3"
 
 # An advance of each copy is queued, as if its timer had just fired.
 QUEUE = """
-WITH fired AS (DELETE FROM timer WHERE account_id = $1 AND wait <> 0 RETURNING account_id, instance_id, wait)
+WITH fired AS (
+    DELETE FROM timer WHERE account_id = $1 AND wait <> 0 AND instance_id <> $2 RETURNING account_id, instance_id, wait
+)
 INSERT INTO job (account_id, instance_id, lane, reason, wait)
-SELECT account_id, instance_id, 'advance', 'timer', wait FROM fired WHERE instance_id <> $2
+SELECT account_id, instance_id, 'advance', 'timer', wait FROM fired
 """
 FIRE = "UPDATE timer SET due_at = now() WHERE account_id = $1 AND wait <> 0 AND instance_id <> $2"
 LEFT = "SELECT count(*) FROM instance WHERE account_id = $1 AND id <> $2 AND ended_at IS NULL"

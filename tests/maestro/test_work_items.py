@@ -111,20 +111,20 @@ async def ask(client: httpx.AsyncClient, world: World) -> Asking:
 
 async def opened(client: httpx.AsyncClient, of: Tenant, instance: str) -> Asked:
     """Wait for an instance's open work item."""
+    (asked,) = await all_opened(client, of, instance, 1)
+    return asked
+
+
+async def all_opened(client: httpx.AsyncClient, of: Tenant, instance: str, count: int) -> list[Asked]:
+    """Wait until an instance has so many open work items."""
     query = {"instance_id": instance.rpartition("/")[2], "status": "open"}
     async with asyncio.timeout(SECONDS):
         while True:
             response = await client.get(f"{of.url}/work-items", params=query, headers=bearer(of.machine))
-            if response.json()["data"]:
-                (found,) = response.json()["data"]
-                return Asked(client, of, instance, f"{of.url}/work-items/{found['id']}")
+            found = response.json()["data"]
+            if len(found) == count:
+                return [Asked(client, of, instance, f"{of.url}/work-items/{one['id']}") for one in found]
             await asyncio.sleep(0.02)
-
-
-async def colleague(of: Tenant, name: str, role: str = "member") -> tuple[UUID, str]:
-    """Make one more member; return their id and token."""
-    user = await add_user(f"{name}@acme.example", name.title(), None, of.id, role)
-    return user, await issue_token(of.id, ("user", user), MAESTRO, LIFE)
 
 
 # --- Approvals -------------------------------------------------------------------------------------------------------
@@ -486,6 +486,22 @@ async def test_the_end_of_an_instance_closes_what_it_asks(ask: Asking, world: Wo
     await asked.client.post(f"{asked.instance}/actions/cancel", headers=bearer(world.acme.admin))
     assert (await asked.read())["status"] == "cancelled"
     assert_refused(await asked.answer(world.acme.admin, outcome="approve"), 409)
+
+
+async def test_of_competing_branches_the_first_decision_closes_the_others_work_item(
+    client: httpx.AsyncClient, world: World
+) -> None:
+    acme = world.acme
+    (branch,) = asking({"title": "Sign", "assignees": BOTH, "due": "P1D"})["do"]
+    document = asking({})
+    branches = [{name: branch["signOff"]} for name in ("one", "other")]
+    document["do"] = [{"race": {"fork": {"compete": True, "branches": branches}}}]
+    await acme.publish(document)
+    instance = await trigger(client, acme, "asking", {})
+    first, second = await all_opened(client, acme, instance, 2)
+    await first.done(acme.admin, outcome="reject")
+    assert (await first.ended())["output"]["outcome"] == "reject"
+    assert (await second.read())["status"] == "cancelled"
 
 
 # --- At the same moment ----------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ class Callee(asyncio.Protocol):
             if not found or len(body) < int(length or 0):
                 return
             self.buffer = body[int(length or 0) :]
-            self.transport.write(ANSWER)  # type: ignore[attr-defined] # a socket's transport can write
+            self.transport.write(ANSWER)
 
 
 @contextlib.asynccontextmanager

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 from uuid import uuid4
@@ -20,7 +21,19 @@ from service.engine.egress import Egress
 from service.engine.tokens import CAPACITY, Token, TokenCache
 from service.language.authentication import TOKEN_EXCHANGE
 from service.language.errors import Fault
-from tests.engine.outside import Names, Site, call, drip_nothing, egress, fault_of, kind_of, listener, site
+from tests.engine.outside import (
+    Names,
+    Site,
+    call,
+    certificate,
+    drip_nothing,
+    egress,
+    fault_of,
+    kind_of,
+    listener,
+    site,
+    trusted,
+)
 
 CREDENTIALS = {"grant": "client_credentials", "client": {"id": "me", "secret": "geheim-1"}}
 
@@ -263,6 +276,9 @@ async def test_a_token_is_exchanged_for_a_token(authority: Authority, way: Egres
     assert sent["grant_type"] == [TOKEN_EXCHANGE]
     assert (sent["subject_token"], sent["subject_token_type"]) == (["s"], ["urn:s"])
     assert (sent["actor_token"], sent["actor_token_type"]) == (["a"], ["urn:a"])
+    del tokens["actor"]
+    await call(way, authority.arguments(grant=TOKEN_EXCHANGE, **tokens))
+    assert "actor_token" not in authority.sent()
 
 
 async def test_the_request_may_be_json(authority: Authority, way: Egress) -> None:
@@ -355,6 +371,29 @@ async def test_a_provider_that_is_not_the_one_meant_is_an_error(
     fault = await fault_of(way, authority.arguments("oidc"))
     assert kind_of(fault) == ("authentication", 401)
     assert authority.issued == 0
+
+
+async def test_a_provider_that_does_not_answer_is_an_error() -> None:
+    async with site(missing) as server, egress() as way:
+        fault = await fault_of(way, endpoint(server, oidc={"authority": server.url, **CREDENTIALS}))
+        assert kind_of(fault) == ("authentication", 401)
+        assert fault.detail == "The provider's configuration could not be read: 404."
+
+
+async def missing(_: web.Request) -> web.Response:
+    return web.Response(status=404)
+
+
+async def test_a_provider_does_not_lead_away_from_tls(tmp_path: Path) -> None:
+    async def configuration(_: web.Request) -> web.Response:
+        return web.json_response({"issuer": server.url, "token_endpoint": "http://127.0.0.1:1/token"})
+
+    path, context = certificate(tmp_path, "127.0.0.1")
+    with trusted(path):
+        async with site(configuration, context) as server, egress() as way:
+            fault = await fault_of(way, endpoint(server, oidc={"authority": server.url, **CREDENTIALS}))
+            assert kind_of(fault) == ("authentication", 401)
+            assert "TLS" in (fault.detail or "")
 
 
 async def test_the_author_may_name_the_issuers(authority: Authority, way: Egress) -> None:

@@ -308,6 +308,7 @@ async def test_an_argument_that_fails_is_an_expression_error() -> None:
         ("application/json; charset=iso-8859-1", b'"\xfc"', "ü"),
         ("application/json; charset=utf-16", '{"a":1}'.encode("utf-16"), {"a": 1}),
         ("application/json", b"9007199254740991", 2**53 - 1),
+        ("application/json", b"[" + b"{}," * 600 + b"{}]", [{}] * 601),
         ("application/json", b"12345678901234567.5e3", 12345678901234567.5e3),
         ("application/json", b'"\\\\u0000"', "\\u0000"),
         ("text/plain", b"\xc3\xbc", "ü"),
@@ -561,10 +562,12 @@ async def test_a_secret_does_not_come_back_in_an_error(shown: int) -> None:
     async with site(answering(text, 400, Content_Type="text/plain")) as server, egress() as way:
         fault = await fault_of(
             way,
-            {"endpoint": server.url, "headers": {"X-Key": "${ $secrets.key }"}},
+            {"endpoint": server.url, "headers": {"X-Key": "${ $secrets.key.of[0] }"}},
             secrets={"key": {"of": [SECRET]}},
         )
     detail = fault.detail or ""
+    assert kind_of(fault) == ("communication", 400)
+    assert detail == text.replace(SECRET, MARK)[:4096] or MARK in detail
     for form in forms(SECRET)[:9]:
         assert form not in detail
     for piece in (
@@ -637,8 +640,16 @@ def test_a_text_that_was_learnt_is_hidden_in_whatever_form(secret: str, before: 
     for form in (secret, quote(secret, safe=""), json.dumps(secret)[1:-1]):
         assert MARK in hidden.text(before + form + after, 4096)
     inside = base64.b64encode(f"{before}{secret}{after}".encode(errors="replace")).decode()
-    if len(secret.encode()) >= 6:
-        assert MARK in hidden.text(inside, 4096)
+    assert MARK in hidden.text(inside, 4096)
+
+
+async def test_numbers_of_a_secret_are_hidden_too_and_short_texts_are_not() -> None:
+    secret = {"pin": 123456, "flag": True, "unit": "a"}
+    async with site(answering("a 123456 True", 400, Content_Type="text/plain")) as server, egress() as way:
+        fault = await fault_of(
+            way, {"endpoint": server.url, "body": "${ $secrets.key }"}, secrets={"key": secret}
+        )
+    assert fault.detail == f"a {MARK} True"
 
 
 @given(st.text(), st.integers(0, 40))

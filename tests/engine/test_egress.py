@@ -3,22 +3,14 @@
 import asyncio
 import contextlib
 import gzip
-import os
-import ssl
 import time
 import zlib
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
@@ -28,7 +20,7 @@ from service.engine.addresses import NOT_PUBLIC, embedded, is_own, is_permitted
 from service.engine.egress import BODY_LIMIT, CallError, CheckedResolver, Egress, Request, address_of
 from service.settings import read
 from tenancy.errors import SetupRefused
-from tests.engine.outside import OK, Names, egress, error_of, listener, site
+from tests.engine.outside import OK, Names, certificate, egress, error_of, listener, site, trusted
 
 # --- Addresses ------------------------------------------------------------------------------------------------------
 
@@ -155,6 +147,7 @@ def test_an_address_of_this_host_is_not_called_although_it_looks_public(
     assert is_own(ip_address("127.0.0.1"))
     assert not is_permitted(ip_address("127.0.0.1"), ())
     assert not is_own(ip_address("8.8.8.8"))
+    assert not is_own(ip_address("255.255.255.255"))
 
 
 # --- What reaches whom ----------------------------------------------------------------------------------------------
@@ -302,50 +295,6 @@ def test_a_usable_url_is_sent_as_it_is_meant(text: str, sent: str) -> None:
 
 
 # --- TLS ------------------------------------------------------------------------------------------------------------
-
-
-def certificate(folder: Path, host: str) -> tuple[Path, ssl.SSLContext]:
-    """A certificate that signs itself, and a server's context with it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
-    now = datetime.now(UTC)
-    names: list[x509.GeneralName] = [x509.DNSName(host)]
-    with contextlib.suppress(ValueError):
-        names = [x509.IPAddress(ip_address(host))]
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path, secret = folder / "certificate.pem", folder / "key.pem"
-    path.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    secret.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(path, secret)
-    return path, context
-
-
-@contextlib.contextmanager
-def trusted(path: Path) -> Iterator[None]:
-    """Let clients that are made now trust a certificate."""
-    os.environ["SSL_CERT_FILE"] = str(path)
-    try:
-        yield
-    finally:
-        del os.environ["SSL_CERT_FILE"]
 
 
 async def tls_answer(_: web.Request) -> web.Response:

@@ -11,7 +11,7 @@ import msgspec
 
 from service.engine.effects.authentication import Proof, prove
 from service.engine.effects.http_request import expanded, key_header, request_of
-from service.engine.effects.http_response import DETAIL_LIMIT, TITLE_LIMIT, output_of, refusal_of, succeeded
+from service.engine.effects.http_response import output_of, refusal_of, succeeded
 from service.engine.effects.redaction import Redaction
 from service.engine.egress import USER_AGENT, CallError, Egress, unusable
 from service.engine.flow import Raised, reads_secrets
@@ -20,6 +20,9 @@ from service.language.document import HttpCall
 from service.language.errors import fault
 from service.language.expressions import Evaluation, Expression, ExpressionFailure
 from service.language.questions import Answering, ask
+
+DETAIL_LIMIT = 4 * 1024  # bytes of an error's detail (contract 2.2)
+TITLE_LIMIT = 200
 
 
 async def perform(
@@ -50,8 +53,7 @@ class Performance:
     def __init__(
         self, egress: Egress, answering: Answering, account_id: UUID, pending: Pending, hidden: Redaction
     ) -> None:
-        if not isinstance(pending.task.work, HttpCall):
-            raise TypeError("only `call: http` is performed here")
+        assert isinstance(pending.task.work, HttpCall)  # noqa: S101 - the worker performs nothing else here
         self.egress = egress
         self.answering = answering
         self.account_id = account_id
@@ -83,7 +85,7 @@ class Performance:
         if response.status == 401 and proof is not None and proof.key is not None:
             self.egress.tokens.drop(proof.key, proof.parameter or "")
         if not succeeded(response, redirect=self.work.redirect):
-            raise refusal_of(response, self.hidden)
+            raise refusal_of(response)
         return output_of(self.work.output, request, response, self.hidden)
 
     def granted(self, secrets: Mapping[str, Any]) -> dict[str, Any]:

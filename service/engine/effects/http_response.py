@@ -12,8 +12,6 @@ from service.engine.effects.redaction import Redaction
 from service.engine.egress import URL_LIMIT, CallError, Request, Response, readable
 from service.language.values import LARGEST_INTEGER, nodes
 
-DETAIL_LIMIT = 4 * 1024  # bytes
-TITLE_LIMIT = 200
 DEEPEST = 512  # levels (contract 1.6)
 
 _JSON = re.compile(r"(application|text)/json|[^/]+/[^/]+\+json")
@@ -55,20 +53,15 @@ def output_of(
     }
 
 
-def refusal_of(response: Response, hidden: Redaction) -> CallError:
-    """The error of a status that is no success; its detail is the text of the response."""
-    title = response.reason.strip() or phrase_of(response.status)
+def refusal_of(response: Response) -> CallError:
+    """The error of a status that is no success; its detail is the text of the response, whole and as it came."""
     media_type = media_type_of(response)
-    if _JSON.fullmatch(media_type) or _TEXT.fullmatch(media_type) or not media_type:
+    if not media_type or _JSON.fullmatch(media_type) or _TEXT.fullmatch(media_type):
         detail = text_of(response)
     else:
         detail = f"{len(response.body)} bytes of {media_type}"
-    return CallError(
-        "communication",
-        hidden.text(title, TITLE_LIMIT),
-        hidden.text(detail, DETAIL_LIMIT),
-        response.status,
-    )
+    title = response.reason.strip() or phrase_of(response.status)
+    return CallError("communication", title, detail, response.status)
 
 
 def phrase_of(status: int) -> str:

@@ -29,8 +29,9 @@ class Redaction:
 
         What is hidden is looked for past the limit too: half of it would be shown otherwise.
         """
+        pattern, longest = self._pattern
         pieces, position = [], 0
-        for found in self._pattern.finditer(text[: limit + self._longest]) if self._learnt else ():
+        for found in pattern.finditer(text[: limit + longest]) if self._learnt else ():
             if found.start() >= limit:
                 break
             pieces += [text[position : found.start()], MARK]
@@ -47,13 +48,14 @@ class Redaction:
 
     def is_in(self, text: str) -> bool:
         """Whether a text holds anything that is hidden."""
-        return bool(self._learnt) and self._pattern.search(text) is not None
+        return bool(self._learnt) and self._pattern[0].search(text) is not None
 
     @cached_property
-    def _pattern(self) -> re.Pattern[str]:
+    def _pattern(self) -> tuple[re.Pattern[str], int]:
+        """What finds each form, and how many characters the longest one has."""
         forms = {form for text in self._learnt for form in forms_of(text)}
-        self._longest = max(map(len, forms), default=0)
-        return re.compile("|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True)))
+        longest_first = sorted(forms, key=len, reverse=True)
+        return re.compile("|".join(map(re.escape, longest_first))), max(map(len, forms), default=0)
 
 
 def texts_in(value: Any) -> Iterator[str]:
@@ -82,6 +84,5 @@ def forms_of(text: str) -> Iterator[str]:
         encoded = base64.b64encode(bytes(before) + content).decode()
         # Characters that neighbours in the encoded text have a part in are not known.
         known = encoded[(0, 2, 3)[before] : len(encoded) - (0, 3, 2)[(before + len(content)) % 3]]
-        if len(known) >= SHORTEST:
-            yield known
-            yield known.translate(str.maketrans("+/", "-_"))
+        yield known
+        yield known.translate(str.maketrans("+/", "-_"))

@@ -14,7 +14,7 @@ OWN = {
     },
     "task_run": {"id": "", "instance_id": "fresh.id"},
     "event": {"id": "", "instance_id": "fresh.id"},
-    "timer": {"id": "gen_random_uuid()", "instance_id": "fresh.id", "due_at": "fresh.due_at"},
+    "timer": {"id": "uuidv7()", "instance_id": "fresh.id", "due_at": "fresh.due_at"},
 }
 COLUMNS = "SELECT attname FROM pg_attribute WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped"
 AT_ONCE = 100_000
@@ -29,7 +29,7 @@ async def copy(rows: asyncpg.Connection, original: UUID, count: int, due_at: str
     for first in range(1, count + 1, AT_ONCE):
         await rows.execute("CREATE TEMPORARY TABLE fresh (id uuid, due_at timestamptz)")
         last = min(first + AT_ONCE - 1, count)
-        made = f"SELECT gen_random_uuid(), {due_at} FROM generate_series({first}, {last}) AS n"
+        made = f"SELECT uuidv7(), {due_at} FROM generate_series({first}, {last}) AS n"
         await rows.execute(f"INSERT INTO fresh {made}")
         for table in OWN:
             await rows.execute(await statement(rows, table), original)

@@ -1,17 +1,21 @@
 """Where jq stands in a definition, and what it may see there.
 
 An `Expression` is made once, when a definition is read; an `Evaluation` asks for its value with the data of one moment.
-Constants, identity and plain paths are answered in this process, everything else goes to the sandbox.
+Constants, identity, plain paths and simple programs (`service.language.simple`) are answered in this process,
+everything else goes to the sandbox.
 
 A program never holds anything of a template but its expressions: literal parts stay here and the values are put between
 them afterwards, so no literal text can be taken for jq, and no number of it passes through jq's arithmetic.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeGuard
 
 import msgspec
+
+from service.language.jq_values import SandboxNeededError
+from service.language.simple import Program, parsed
 
 NO_RESULT: Final = "no result"
 FAILED: Final = "expression failed"
@@ -52,14 +56,16 @@ class Path(msgspec.Struct, frozen=True):
 
 
 class Leaf(msgspec.Struct, frozen=True):
-    """One piece of jq: its JSON Pointer below the value it stands in, its text, and what it is when it is simple.
+    """One piece of jq: its JSON Pointer below the value it stands in, its text, and what this process knows of it.
 
-    `text` keeps the author's columns: the `${` before it has become two blanks.
+    `text` keeps the author's columns: the `${` before it has become two blanks. `plain` is what it is when no data can
+    make it need jq; if there is none, `simple` may answer it for most data.
     """
 
     pointer: str
     text: str
     plain: Constant | Path | None
+    simple: Program | None = None
 
 
 class Slot(msgspec.Struct, frozen=True):
@@ -72,7 +78,7 @@ class Expression(msgspec.Struct, frozen=True):
     """A value of a definition that may hold jq.
 
     `source` is the author's text or template, `names` the variables visible there (without `$`), `program` the
-    complete jq program for the sandbox, or None when the value is known without jq (a constant, `.` or a plain path).
+    complete jq program for the sandbox, or None when the value is known without jq (constants, `.` and plain paths only).
     `leaves` are its pieces of jq, `shape` the template with slots in their places, `used` those of the names that its
     program may read.
     """
@@ -131,26 +137,39 @@ def is_variable_name(text: str) -> bool:
 
 def expression(source: str, names: Iterable[str]) -> Expression:
     """Read a field that is an expression: bare jq, or jq in `${ … }`."""
-    return compose(source, Slot(0), (leaf(source, ""),), names)
+    visible = distinct(names)
+    return compose(source, Slot(0), (leaf(source, "", visible),), visible)
 
 
 def template(value: Any, names: Iterable[str]) -> Expression:
     """Read a field that is data, in which strings that are wholly `${ … }` are expressions."""
+    visible = distinct(names)
     leaves: list[Leaf] = []
-    shape = shaped(value, "", leaves)
-    return compose(value, shape, tuple(leaves), names)
+    shape = shaped(value, "", leaves, visible)
+    return compose(value, shape, tuple(leaves), visible)
 
 
-def shaped(value: Any, pointer: str, leaves: list[Leaf]) -> Any:
+def distinct(names: Iterable[str]) -> tuple[str, ...]:
+    """Names of variables, each once. Raises ValueError for what is no name."""
+    visible = tuple(dict.fromkeys(names))
+    wrong = [name for name in visible if not is_variable_name(name)]
+    if wrong:
+        raise ValueError(f"not a variable name: {wrong[0]!r}")
+    return visible
+
+
+def shaped(value: Any, pointer: str, leaves: list[Leaf], names: Sequence[str]) -> Any:
     """A template with slots for its expressions, which are appended to `leaves`; other values are kept as they are."""
     if is_expression(value):
-        leaves.append(leaf(value, pointer))
+        leaves.append(leaf(value, pointer, names))
         return Slot(len(leaves) - 1)
     known = len(leaves)
     if isinstance(value, dict):
-        copy: Any = {key: shaped(child, f"{pointer}/{escaped(key)}", leaves) for key, child in value.items()}
+        copy: Any = {
+            key: shaped(child, f"{pointer}/{escaped(key)}", leaves, names) for key, child in value.items()
+        }
     elif isinstance(value, list):
-        copy = [shaped(child, f"{pointer}/{index}", leaves) for index, child in enumerate(value)]
+        copy = [shaped(child, f"{pointer}/{index}", leaves, names) for index, child in enumerate(value)]
     else:
         return value
     return copy if len(leaves) > known else Constant(value)
@@ -161,12 +180,13 @@ def escaped(key: Any) -> str:
     return str(key).replace("~", "~0").replace("/", "~1")
 
 
-def leaf(source: str, pointer: str) -> Leaf:
+def leaf(source: str, pointer: str, names: Sequence[str]) -> Leaf:
     """One piece of jq, its columns kept."""
     text = source
     if is_expression(source):
         text = source.rstrip(BLANK)[:-1].replace("${", "  ", 1)
-    return Leaf(pointer, text, plainly(text.strip(BLANK)))
+    plain = plainly(text.strip(BLANK))
+    return Leaf(pointer, text, plain, parsed(text, names) if plain is None else None)
 
 
 def plainly(text: str) -> Constant | Path | None:
@@ -181,16 +201,12 @@ def plainly(text: str) -> Constant | Path | None:
     return Path(found["name"], tuple(key[1:].strip('"') for key in EACH_KEY.findall(found["keys"])))
 
 
-def compose(source: Any, shape: Any, leaves: tuple[Leaf, ...], names: Iterable[str]) -> Expression:
-    """Put an expression together: all of its leaves that need jq become one program."""
-    visible = tuple(dict.fromkeys(names))
-    wrong = [name for name in visible if not is_variable_name(name)]
-    if wrong:
-        raise ValueError(f"not a variable name: {wrong[0]!r}")
+def compose(source: Any, shape: Any, leaves: tuple[Leaf, ...], names: tuple[str, ...]) -> Expression:
+    """Put an expression together: all of its leaves that may need jq become one program."""
     texts = [each.text for each in leaves if each.plain is None]
-    used = tuple(name for name in visible if any(name in text for text in texts))
-    program = wrapped(texts, visible) if texts else None
-    return Expression(source, visible, program, leaves, shape, used)
+    used = tuple(name for name in names if any(name in text for text in texts))
+    program = wrapped(texts, names) if texts else None
+    return Expression(source, names, program, leaves, shape, used)
 
 
 # --- The program ----------------------------------------------------------------------------------------------------
@@ -240,21 +256,40 @@ def is_true(value: Any) -> bool:
 
 def answer_locally(evaluation: Evaluation) -> Any | NotLocal:
     """The value or failure of an evaluation that needs no jq, exactly as jq would give it."""
-    if evaluation.expression.program is not None:
+    try:
+        return completed(evaluation, lambda each: known(each, evaluation))
+    except SandboxNeededError:
         return NOT_LOCAL
-    return assembled(evaluation, ())
+
+
+def known(each: Leaf, evaluation: Evaluation) -> Any:
+    """The value or failure of a leaf without the sandbox. Raises SandboxNeededError."""
+    if each.plain is not None:
+        return read_plain(each.plain, evaluation)
+    if each.simple is None:
+        raise SandboxNeededError
+    return each.simple.value(evaluation.dot, evaluation.variables)
 
 
 def assembled(evaluation: Evaluation, entries: Sequence[Any]) -> Any:
-    """The value of an evaluation out of its program's answer: one entry for each leaf that needed jq."""
+    """The value of an evaluation out of its program's answer: one entry for each leaf that is not plain."""
     expected = sum(1 for each in evaluation.expression.leaves if each.plain is None)
     if len(entries) != expected:
         return ExpressionFailure(FAILED, "the evaluator's answer has not one entry for each expression")
-    values = []
     remaining = iter(entries)
+    return completed(
+        evaluation,
+        lambda each: (
+            read_entry(next(remaining)) if each.plain is None else read_plain(each.plain, evaluation)
+        ),
+    )
+
+
+def completed(evaluation: Evaluation, answer: Callable[[Leaf], Any]) -> Any:
+    """The template with the answer to each of its leaves, or the first failure among these."""
+    values = []
     for each in evaluation.expression.leaves:
-        plain = each.plain
-        found = read_entry(next(remaining)) if plain is None else read_plain(plain, evaluation)
+        found = answer(each)
         if isinstance(found, ExpressionFailure):
             return located(found, each)
         values.append(found)

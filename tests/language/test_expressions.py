@@ -151,18 +151,18 @@ def test_simple_expressions_need_no_jq(text: str, expected: Any) -> None:
     [
         ".a.",
         "..",
-        ".[0]",
+        ".[]",
         ".a?",
         "$ENV",
         "$__loc__",
-        "$item[0]",
+        "$item[]",
         '."\\(1)"',
         '"\\u0041"',
-        "1.0",
+        "1e3",
         "01",
         "\u00a0.a",
         "",
-        ".a .b",
+        ".a. b",
     ],
 )
 def test_everything_else_does(text: str) -> None:

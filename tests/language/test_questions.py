@@ -49,7 +49,7 @@ def asked(text: str, dot: Any = None, **variables: Any) -> Evaluation:
 async def test_the_simple_ones_are_answered_at_once_and_the_others_in_one_call() -> None:
     answering = Noting()
     hard: list[Question] = [
-        asked(". + 1", 1),
+        asked("[.[] + 1]", [1]),
         Validation(WILD, {}),
         asked("empty"),
         Validation(TAME, {"count": "many"}),

@@ -8,7 +8,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from service.engine.definitions import definition_of
+from service.engine.definitions import definition_of, remembered
 from service.engine.effects import child, work_item
 from service.engine.events import Subject
 from service.engine.frames import State
@@ -27,22 +27,11 @@ from service.engine.queue import Job
 from service.engine.storing import EXPIRY, About
 from service.language.document import Definition
 from service.language.errors import Fault
-from tenancy.rows import current_connection
+from tenancy.rows import read, rows_of
 
 RUNTIME = {"name": "tutti", "version": "0.1.0"}
 
-LOAD = """
-SELECT instance.id, instance.workflow_id, instance.version_id, instance.name, instance.sequence, instance.state,
-       instance.trigger_inputs, instance.started_at, instance.started_by, instance.started_by_name, instance.depth,
-       instance.schedule_id,
-       array(SELECT signal.id FROM signal WHERE signal.account_id = instance.account_id
-             AND signal.instance_id = instance.id ORDER BY received_at, id) AS signals,
-       array(SELECT signal.event FROM signal WHERE signal.account_id = instance.account_id
-             AND signal.instance_id = instance.id ORDER BY received_at, id) AS events,
-       array(SELECT signal.id FROM signal WHERE signal.account_id = instance.account_id
-             AND signal.instance_id = instance.id AND NOT signal.kept) AS passing
-FROM instance WHERE instance.account_id = $1 AND instance.id = ANY($2) AND instance.ended_at IS NULL
-"""
+LOAD = "SELECT * FROM load_instances($1, $2)"
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -63,10 +52,18 @@ class Loaded(msgspec.Struct, frozen=True):
 
 
 async def load(account_id: UUID, jobs: Sequence[Job]) -> list[Loaded]:
-    """Read the instances of jobs, one job for each, in the open transaction; those that have ended are left out."""
+    """Read the instances of jobs, one job for each; those that have ended are left out. Commonly one round trip."""
     by_instance = {job.instance_id: job for job in jobs}
-    rows = await current_connection().fetch(LOAD, account_id, list(by_instance))
-    return [await loaded(by_instance[row["id"]], row) for row in rows]
+    rows = await read(LOAD, account_id, list(by_instance))
+    if all(is_at_hand(by_instance[row["id"]], row) for row in rows):
+        return [await loaded(by_instance[row["id"]], row) for row in rows]
+    async with rows_of(account_id):
+        return [await loaded(by_instance[row["id"]], row) for row in rows]
+
+
+def is_at_hand(job: Job, row: asyncpg.Record) -> bool:
+    """Whether nothing more is to be read: neither the definition nor the answer that the job tells of."""
+    return remembered(row["version_id"]) is not None and job.reason not in {"work_item", "child"}
 
 
 async def loaded(job: Job, row: asyncpg.Record) -> Loaded:

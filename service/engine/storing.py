@@ -28,30 +28,18 @@ from service.engine.messages import (
     Sleep,
     TaskRun,
 )
-from service.engine.queue import ADVANCING, Reason, finish
+from service.engine.queue import ADVANCING, Reason
 from service.engine.states import Status
 from service.language.errors import Fault, fault
 from service.language.values import DEEPEST_VALUE, is_deep
-from tenancy.rows import current_connection
+from tenancy.rows import current_connection, read, rows_of
 
 MOST_STATE_BYTES = 4_194_304
 KEPT_BYTES = 16_384  # of one value in the history; of a larger one the beginning stays
 BEGINNING = 4_096
 EXPIRY = 0  # the number of the workflow's own timer; waits count from 1
 
-# last_modified_at is the moment of the write; the transaction may have begun before another one's.
-UPDATE = """
-UPDATE instance SET status = new.status, state = new.state, sequence = instance.sequence + 1,
-       last_modified_at = clock_timestamp(), last_completed_step = new.step, last_completed_step_name = new.step_name,
-       expires_at = coalesce(new.expires_at, instance.expires_at),
-       ended_at = CASE WHEN new.ended THEN clock_timestamp() END, output = new.output, fault = new.fault
-FROM unnest($2::uuid[], $3::int[], $4::text[], $5::bytea[], $6::int[], $7::text[], $8::timestamptz[], $9::bool[],
-            $10::bytea[], $11::bytea[])
-     AS new (id, sequence, status, state, step, step_name, expires_at, ended, output, fault)
-WHERE instance.account_id = $1 AND instance.id = new.id AND instance.sequence = new.sequence
-  AND instance.ended_at IS NULL
-RETURNING instance.id
-"""
+STORE = f"SELECT store_advances({', '.join(f'${number}' for number in range(1, 15))}) AS stored"
 
 # An event that came while an advance was under way: its own job has found the state from before, in which nobody may
 # have listened for it. A sender locks the instance's row, so either this sees the event or its job sees the new state.
@@ -161,24 +149,42 @@ def settled(
     )
 
 
-async def store(account_id: UUID, advances: Sequence[Settled], at: datetime) -> set[UUID]:
-    """Write advances of one account in the open transaction; return the instances where nobody was faster."""
-    ordered = sorted(
-        advances, key=lambda one: one.instance_id
-    )  # as everyone locks in this order, nobody deadlocks
-    rows = await current_connection().fetch(UPDATE, account_id, *columns(ordered))
-    stored = {row["id"] for row in rows}
-    won = [one for one in ordered if one.instance_id in stored]
-    if won:
-        await write(account_id, effects_of(won))
-        await follow_up(account_id, won, at)
-        await finish([one.given.job for one in won if one.given.job is not None])
+async def store(
+    account_id: UUID, advances: Sequence[Settled], idle: Sequence[int], passed: Sequence[UUID], at: datetime
+) -> set[UUID]:
+    """Write advances of one account; return the instances where nobody was faster.
+
+    `idle` are jobs that changed nothing, `passed` events that were offered and not wanted. Commonly one round trip.
+    """
+    arguments = (account_id, *columns(advances), list(idle), encoded_effects(advances))
+    if not passed and not any(map(follows_up, advances)):
+        (row,) = await read(STORE, *arguments)
+        return set(row["stored"])
+    async with rows_of(account_id) as connection:
+        stored = set(await connection.fetchval(STORE, *arguments))
+        await drop(passed)
+        await follow_up(account_id, [one for one in advances if one.instance_id in stored], at)
     return stored
 
 
+def encoded_effects(advances: Sequence[Settled]) -> str | None:
+    """What `write_effects` takes, None if there is nothing."""
+    effects = effects_of(advances)
+    return msgspec.json.encode(effects).decode() if effects else None
+
+
+def follows_up(one: Settled) -> bool:
+    """Whether `follow_up` has something to do."""
+    return bool(
+        one.result.consumed
+        or one.given.passing
+        or any(isinstance(effect, Ask | Listen | Forget) for effect in one.result.effects)
+    )
+
+
 def columns(advances: Sequence[Settled]) -> list[list[Any]]:
-    """The arguments of `UPDATE`, column by column."""
-    rows = (
+    """The advances as `store_advances` takes them, column by column."""
+    rows = [
         (
             one.instance_id,
             one.sequence,
@@ -190,10 +196,11 @@ def columns(advances: Sequence[Settled]) -> list[list[Any]]:
             one.result.status.terminal,
             one.output,
             one.fault,
+            one.given.job,
         )
         for one in advances
-    )
-    return [list(column) for column in zip(*rows, strict=True)]
+    ]
+    return [[row[index] for row in rows] for index in range(11)]
 
 
 async def write(account_id: UUID, effects: dict[str, list[Any]]) -> None:

@@ -21,6 +21,7 @@ class Places:
         work: Callable[[UUID, Sequence[Job]], Coroutine[Any, Any, None]],
     ) -> None:
         self.wake = asyncio.Event()
+        self.left_some = False  # whether the last claim may not have taken all that there was
         self._lane: Lane = lane
         self._places = places
         self._share = max(1, places // 2)
@@ -30,19 +31,17 @@ class Places:
         self._tasks: set[asyncio.Task[None]] = set()
         self._after = UUID(int=0)
 
-    @property
-    def full(self) -> bool:
-        """Whether every place is taken."""
-        return len(self._tasks) >= self._places
-
     async def claim(self) -> list[Job]:
         """Lease jobs for the free places, from the account behind the last one on."""
         free = self._places - len(self._tasks)
+        self.left_some = free <= 0
         if free <= 0:
             return []
         served = [account_id for account_id, taken in self._taken.items() if taken >= self._share]
         of_each = max(self._batch, self._share // 4)
-        jobs = await claim(self._lane, free * self._batch, of_each, self._after, without=served)
+        most = free * self._batch
+        jobs = await claim(self._lane, most, of_each, self._after, without=served)
+        self.left_some = bool(served) or len(jobs) >= most or max(counts(jobs).values(), default=0) >= of_each
         if jobs:
             self._after = jobs[-1].account_id
         return jobs
@@ -64,7 +63,8 @@ class Places:
                 del self._taken[account_id]
             if not task.cancelled():
                 done(jobs)
-            self.wake.set()
+            if self.left_some:
+                self.wake.set()
 
         task.add_done_callback(ended)
 
@@ -75,3 +75,8 @@ class Places:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def counts(jobs: Sequence[Job]) -> Counter[UUID]:
+    """How many jobs each account has."""
+    return Counter(job.account_id for job in jobs)

@@ -27,9 +27,9 @@ from service.engine.frames import is_busy
 from service.engine.interpreter import advance, pending, run
 from service.engine.loading import Loaded, facts_of, load
 from service.engine.messages import Advance, Answered, Pending
-from service.engine.queue import CHANNEL, Job, finish, keep, put_back
+from service.engine.queue import CHANNEL, Job, keep, put_back
 from service.engine.states import Status
-from service.engine.storing import Given, Settled, drop, settled, stopped, store
+from service.engine.storing import Given, Settled, settled, stopped, store
 from service.engine.turns import Places
 from service.engine.vault import SecretsUnreadableError, secrets_of
 from service.language.document import HttpCall
@@ -38,7 +38,7 @@ from service.language.questions import ask
 from service.language.sandbox import Sandbox, SandboxUnavailableError
 from tenancy.errors import SetupRefused
 from tenancy.postgres import connected, engine
-from tenancy.rows import read, rows_of
+from tenancy.rows import read
 
 logger = logging.getLogger("tutti.worker")
 
@@ -171,7 +171,7 @@ class Worker:
                     self._leased[job.id] = job
                 for account_id, batch in by_account(jobs).items():
                     lane.begin(account_id, batch, self._done)
-                if not jobs or lane.full:
+                if not jobs or not lane.left_some:
                     with contextlib.suppress(asyncio.TimeoutError):
                         await asyncio.wait_for(lane.wake.wait(), POLL_EVERY)
 
@@ -214,17 +214,13 @@ class Worker:
 
     async def _advanced_once(self, account_id: UUID, jobs: Sequence[Job]) -> list[Job]:
         """Advance each instance once; return the jobs whose instance somebody else changed meanwhile."""
-        async with rows_of(account_id):
-            found = await load(account_id, jobs)
+        found = await load(account_id, jobs)
         advances = await asyncio.gather(*(self._advanced(one) for one in found))
         changed = [one for one in advances if one.result.changed]
         idle = {job.id for job in jobs} - {one.given.job for one in changed}
-        async with rows_of(account_id):
-            stored = await store(account_id, changed, datetime.now(UTC)) if changed else set()
-            if idle:
-                await finish(list(idle))
-                unwanted = [one for one in advances if not one.result.changed]
-                await drop([identifier for one in unwanted for identifier in one.given.passing])
+        unwanted = [one for one in advances if not one.result.changed]
+        passed = [identifier for one in unwanted for identifier in one.given.passing]
+        stored = await store(account_id, changed, list(idle), passed, datetime.now(UTC))
         return [job for job in jobs if job.id not in idle and job.instance_id not in stored]
 
     async def _advanced(self, loaded: Loaded) -> Settled:
@@ -268,21 +264,15 @@ class Worker:
 
     async def _call(self, job: Job) -> None:
         """Perform a call or start a child, without any transaction open."""
-        async with rows_of(job.account_id):
-            found = await load(job.account_id, [job])
-            wanted = found[0] if found else None
-            what = None if wanted is None else pending_of(wanted)
-            if what is None:  # it has been performed, or is not wanted any more
-                await finish([job.id])
-        if wanted is None or what is None:
-            return
-        answered = await self._answered(wanted, what)
-        if answered is None:
-            return
+        found = await load(job.account_id, [job])
+        what = pending_of(found[0]) if found else None
+        answered = None if what is None else await self._answered(found[0], what)
+        if answered is None and what is not None:
+            return  # its answer comes later, and its job is done
         for _ in range(TRIES):
-            again = await self._answer(job, answered)
-            if not again:
+            if await self._answer(job, found, answered):
                 return
+            found = await load(job.account_id, [job])
         await put_back([job.id], timedelta(seconds=1))
 
     async def _answered(self, loaded: Loaded, what: Pending) -> Answered | None:
@@ -303,17 +293,13 @@ class Worker:
             unreadable = fault("authorization", "Secrets unreadable", detail, what.task.pointer)
             return Answered(datetime.now(UTC), job.wait, fault=unreadable)
 
-    async def _answer(self, job: Job, answered: Answered) -> bool:
-        """Advance the instance by an answer; whether somebody else was faster, so that it is to be tried again."""
-        async with rows_of(job.account_id):
-            found = await load(job.account_id, [job])
-        advances = [await self._advanced(msgspec.structs.replace(one, stimulus=answered)) for one in found]
-        changed = [one for one in advances if one.result.changed]
-        async with rows_of(job.account_id):
-            if not changed:
-                await finish([job.id])
-                return False
-            return not await store(job.account_id, changed, datetime.now(UTC))
+    async def _answer(self, job: Job, found: Sequence[Loaded], answered: Answered | None) -> bool:
+        """Advance the instance by an answer, if it still waits for one; False when somebody else was faster."""
+        told = [msgspec.structs.replace(one, stimulus=answered) for one in found]
+        changed = [one for one in [await self._advanced(one) for one in told] if one.result.changed]
+        idle = [] if changed else [job.id]
+        stored = await store(job.account_id, changed, idle, (), datetime.now(UTC))
+        return len(stored) == len(changed)
 
 
 def by_account(jobs: Sequence[Job]) -> dict[UUID, list[Job]]:

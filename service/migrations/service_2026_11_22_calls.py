@@ -6,19 +6,22 @@ from tenancy.schema import run_sql
 
 ID = "2026-11-22T10:30:00:000000"
 VERSION = "1.38.0"
-DESCRIPTION = "write_effects, let_go, start_instance, cancel_instance; PgQueuer's jobs move"
+DESCRIPTION = "write_effects, load_instances, store_advances, let_go, start_instance, cancel_instance; PgQueuer's jobs move"
 
 FORWARDS = """
 -- Write what follows advances of one account. `what` holds lists of rows, each naming its instance: runs (history), ends
 -- (of tasks that an earlier advance began), timers, forgotten (waits that are over), jobs, events, ended (instances).
-CREATE FUNCTION write_effects(of_account uuid, what json) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
+-- `chosen` names the instances whose rows count; NULL: all of them.
+CREATE FUNCTION write_effects(of_account uuid, what json, chosen uuid[] DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
     IF what -> 'runs' IS NOT NULL THEN
         INSERT INTO task_run (account_id, instance_id, number, name, kind, pointer, iteration, attempt, status,
                               started_at, ended_at, input, output, error, cut)
         SELECT of_account, run.* FROM json_to_recordset(what -> 'runs') AS run (
             instance_id uuid, number integer, name text, kind text, pointer text, iteration integer, attempt integer,
-            status text, started_at timestamptz, ended_at timestamptz, input json, output json, error json, cut json);
+            status text, started_at timestamptz, ended_at timestamptz, input json, output json, error json, cut json)
+        WHERE chosen IS NULL OR run.instance_id = ANY (chosen);
     END IF;
     IF what -> 'ends' IS NOT NULL THEN
         UPDATE task_run SET status = run.status, ended_at = run.ended_at, output = run.output, error = run.error,
@@ -27,22 +30,25 @@ BEGIN
         FROM json_to_recordset(what -> 'ends') AS run (
             instance_id uuid, number integer, status text, ended_at timestamptz, output json, error json, cut jsonb)
         WHERE task_run.account_id = of_account AND task_run.instance_id = run.instance_id
-          AND task_run.number = run.number;
+          AND task_run.number = run.number AND (chosen IS NULL OR run.instance_id = ANY (chosen));
     END IF;
     IF what -> 'timers' IS NOT NULL THEN
         INSERT INTO timer (id, account_id, instance_id, wait, due_at)
         SELECT gen_random_uuid(), of_account, timer.* FROM json_to_recordset(what -> 'timers') AS timer (
             instance_id uuid, wait integer, due_at timestamptz)
+        WHERE chosen IS NULL OR timer.instance_id = ANY (chosen)
         ON CONFLICT (account_id, instance_id, wait) DO UPDATE SET due_at = excluded.due_at;
     END IF;
     IF what -> 'forgotten' IS NOT NULL THEN
         DELETE FROM timer USING json_to_recordset(what -> 'forgotten') AS past (instance_id uuid, wait integer)
-        WHERE timer.account_id = of_account AND timer.instance_id = past.instance_id AND timer.wait = past.wait;
+        WHERE timer.account_id = of_account AND timer.instance_id = past.instance_id AND timer.wait = past.wait
+          AND (chosen IS NULL OR past.instance_id = ANY (chosen));
         INSERT INTO job (account_id, instance_id, lane, reason)
         SELECT of_account, child.id, 'perform', 'cancel'
         FROM json_to_recordset(what -> 'forgotten') AS past (instance_id uuid, wait integer)
         JOIN instance AS child ON child.account_id = of_account AND child.parent_id = past.instance_id
-             AND child.parent_wait = past.wait AND child.ended_at IS NULL;
+             AND child.parent_wait = past.wait AND child.ended_at IS NULL
+        WHERE chosen IS NULL OR past.instance_id = ANY (chosen);
         IF FOUND THEN
             PERFORM pg_notify('tutti_jobs', 'perform');
         END IF;
@@ -50,19 +56,85 @@ BEGIN
     IF what -> 'events' IS NOT NULL THEN
         INSERT INTO event (account_id, workflow_id, instance_id, type, data)
         SELECT of_account, told.* FROM json_to_recordset(what -> 'events') AS told (
-            workflow_id uuid, instance_id uuid, type text, data jsonb);
+            workflow_id uuid, instance_id uuid, type text, data jsonb)
+        WHERE chosen IS NULL OR told.instance_id = ANY (chosen);
     END IF;
     IF what -> 'jobs' IS NOT NULL THEN
         INSERT INTO job (account_id, instance_id, lane, reason, wait, payload)
         SELECT of_account, new.instance_id, new.lane, new.reason, new.wait, convert_to(new.payload::text, 'UTF8')
         FROM json_to_recordset(what -> 'jobs') AS new (
-            instance_id uuid, lane text, reason text, wait integer, payload json);
+            instance_id uuid, lane text, reason text, wait integer, payload json)
+        WHERE chosen IS NULL OR new.instance_id = ANY (chosen);
         PERFORM pg_notify('tutti_jobs', lane)
         FROM (SELECT DISTINCT value ->> 'lane' AS lane FROM json_array_elements(what -> 'jobs')) AS lanes;
     END IF;
     IF what -> 'ended' IS NOT NULL THEN
-        PERFORM let_go(of_account, ARRAY(SELECT json_array_elements_text(what -> 'ended')::uuid));
+        PERFORM let_go(of_account, ARRAY(
+            SELECT one::uuid FROM json_array_elements_text(what -> 'ended') AS one
+            WHERE chosen IS NULL OR one::uuid = ANY (chosen)));
     END IF;
+END
+$$;
+
+-- Read instances that have not ended, and the events that wait for them, oldest first; in one round trip, tenant included.
+CREATE FUNCTION load_instances(of_account uuid, wanted uuid[]) RETURNS TABLE (
+    id uuid, workflow_id uuid, version_id uuid, name text, sequence integer, state bytea, trigger_inputs jsonb,
+    started_at timestamptz, started_by uuid, started_by_name text, depth integer, schedule_id uuid,
+    signals uuid[], events bytea[], passing uuid[]
+) LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    PERFORM set_config('app.account_id', of_account::text, true);
+    RETURN QUERY
+        SELECT instance.id, instance.workflow_id, instance.version_id, instance.name, instance.sequence, instance.state,
+               instance.trigger_inputs, instance.started_at, instance.started_by, instance.started_by_name,
+               instance.depth, instance.schedule_id, coalesce(waiting.signals, '{}'), coalesce(waiting.events, '{}'),
+               coalesce(waiting.passing, '{}')
+        FROM instance, LATERAL (
+            SELECT array_agg(signal.id ORDER BY received_at, signal.id) AS signals,
+                   array_agg(signal.event ORDER BY received_at, signal.id) AS events,
+                   array_agg(signal.id) FILTER (WHERE NOT signal.kept) AS passing
+            FROM signal WHERE signal.account_id = of_account AND signal.instance_id = instance.id
+        ) AS waiting
+        WHERE instance.account_id = of_account AND instance.id = ANY (wanted) AND instance.ended_at IS NULL;
+END
+$$;
+
+-- Store advances of one account where the instance is still at the sequence that each began from, with what follows and
+-- without the jobs that asked for them (`done`, one for each; `idle` are jobs that changed nothing). Says which were stored.
+CREATE FUNCTION store_advances(
+    of_account uuid, ids uuid[], sequences integer[], statuses text[], states bytea[], steps integer[],
+    step_names text[], expiries timestamptz[], ends boolean[], outputs bytea[], faults bytea[],
+    done bigint[], idle bigint[], effects json
+) RETURNS uuid[] LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    stored uuid[];
+BEGIN
+    PERFORM set_config('app.account_id', of_account::text, true);
+    IF cardinality(ids) > 1 THEN  -- everyone locks in the order of the ids, so that nobody waits in a circle
+        PERFORM FROM instance WHERE account_id = of_account AND id = ANY (ids) ORDER BY id FOR NO KEY UPDATE;
+    END IF;
+    -- last_modified_at is the moment of the write; the transaction may have waited for a lock.
+    WITH written AS (
+        UPDATE instance SET status = new.status, state = new.state, sequence = instance.sequence + 1,
+               last_modified_at = clock_timestamp(), last_completed_step = new.step,
+               last_completed_step_name = new.step_name, expires_at = coalesce(new.expires_at, instance.expires_at),
+               ended_at = CASE WHEN new.ended THEN clock_timestamp() END, output = new.output, fault = new.fault
+        FROM unnest(ids, sequences, statuses, states, steps, step_names, expiries, ends, outputs, faults)
+             AS new (id, sequence, status, state, step, step_name, expires_at, ended, output, fault)
+        WHERE instance.account_id = of_account AND instance.id = new.id AND instance.sequence = new.sequence
+          AND instance.ended_at IS NULL
+        RETURNING instance.id
+    )
+    SELECT array_agg(written.id) INTO stored FROM written;
+    IF stored IS NOT NULL AND effects IS NOT NULL THEN
+        PERFORM write_effects(of_account, effects, stored);
+    END IF;
+    DELETE FROM job USING unnest(ids, done) AS pair (instance, job)
+    WHERE job.id = pair.job AND pair.instance = ANY (stored);
+    IF cardinality(idle) > 0 THEN
+        DELETE FROM job WHERE id = ANY (idle);
+    END IF;
+    RETURN coalesce(stored, '{}');
 END
 $$;
 

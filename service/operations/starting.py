@@ -26,7 +26,8 @@ from service.language.questions import ask
 from service.language.sandbox import Sandbox
 from service.settings import settings
 
-TRIAL_SECONDS = 0.05
+SHORT_SECONDS = 0.25  # after which the trial leaves the rest to a worker
+TRIAL_SECONDS = 1.0  # after which it is dropped: one expression may take that long
 REMEMBERED_SECONDS = 60
 REMEMBERED = 1_000  # callers
 
@@ -77,7 +78,7 @@ async def first_advance(
     async def answers(questions: Sequence[Any]) -> list[Any]:
         return await ask(sandbox, credential.account_id, questions)
 
-    until = time.monotonic() + TRIAL_SECONDS
+    until = time.monotonic() + SHORT_SECONDS
     told = facts(about, until)
     try:
         async with asyncio.timeout(TRIAL_SECONDS):

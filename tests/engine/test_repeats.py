@@ -17,11 +17,12 @@ import msgspec
 import pytest
 from aiohttp import web
 
+from service.engine import storing
 from service.engine import worker as engine
 from service.engine.effects import child, publish, work_item
 from service.engine.messages import Effect
 from service.engine.queue import Job, put_back
-from tenancy.rows import rows_of
+from tenancy.rows import read, rows_of
 from tests.world import Tenant, World, bearer, trigger, until
 
 
@@ -147,8 +148,15 @@ def before_commit(monkeypatch: pytest.MonkeyPatch) -> Any:
             if written and lost["all"] % 2:
                 raise ConnectionError
 
-    for module in (engine, child, publish, work_item):
+    async def lost_read(statement: str, *arguments: Any) -> Any:
+        lost["all"] += 1
+        if lost["all"] % 2:
+            raise ConnectionError
+        return await read(statement, *arguments)
+
+    for module in (storing, child, publish, work_item):
         monkeypatch.setattr(module, "rows_of", losing)
+    monkeypatch.setattr(storing, "read", lost_read)
     at_once(monkeypatch)
     yield
     assert lost["all"] > 0

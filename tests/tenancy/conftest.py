@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import httpx
@@ -13,13 +14,34 @@ from tests.world import Tenant, World, bearer, trigger
 
 SLEEPING: dict[str, Any] = {
     "document": {"dsl": "1.0.3", "namespace": "tests", "name": "sleeping", "version": "1.0.0"},
+    "schedule": {"every": {"days": 3}},
     "do": [{"sleep": {"wait": {"days": 3}}}],
 }
+
+ASKING: dict[str, Any] = {
+    "document": {"dsl": "1.0.3", "namespace": "tests", "name": "asking", "version": "1.0.0"},
+    "do": [
+        {
+            "signOff": {
+                "call": "approval",
+                "with": {"title": "Sign", "assignees": {"roles": ["admin", "member"]}, "minimum": 2},
+            }
+        }
+    ],
+}
+
+# A worker leaves alone what another one has leased, and nobody reads the secret.
+STORED = """
+INSERT INTO secret (id, account_id, name, ciphertext, created_at, modified_at)
+VALUES (gen_random_uuid(), current_account(), 'token', 'sealed', now(), now());
+INSERT INTO job (account_id, lane, reason, wait, attempts, leased_until, queued_at)
+VALUES (current_account(), 'advance', 'timer', 1, 1, now() + interval '1 day', now());
+"""
 
 
 @pytest.fixture
 async def furnished(world: World, client: httpx.AsyncClient) -> World:
-    """Both tenants own rows in every table: also an instance with a timer, and an event that it does not take."""
+    """Both tenants own rows in every table: instances that wait for time, events and people, and what they leave."""
     for tenant in (world.acme, world.globex):
         await furnish(client, tenant)
     return world
@@ -27,12 +49,23 @@ async def furnished(world: World, client: httpx.AsyncClient) -> World:
 
 async def furnish(client: httpx.AsyncClient, tenant: Tenant) -> None:
     """Give a tenant rows in the tables that its making has left empty."""
-    await tenant.publish(SLEEPING)
-    url = await trigger(client, tenant, "sleeping", {})
-    sent = await client.post(f"{url}/actions/signal", json={"type": "ignored"}, headers=bearer(tenant.admin))
-    assert sent.status_code == 202
-    await eventually(lambda: own_rows(tenant, "timer"))
+
+    async def post(url: str, body: dict[str, Any]) -> None:
+        response = await client.post(url, json=body, headers=bearer(tenant.admin))
+        assert response.is_success, response.text
+
+    for document in (SLEEPING, ASKING):
+        await tenant.publish(document)
+    instances = {name: await trigger(client, tenant, name, {}) for name in ("waiting", "sleeping", "asking")}
+    await post(f"{instances['sleeping']}/actions/signal", {"type": "ignored"})
+    for table in ("timer", "listener", "work_item"):
+        await eventually(partial(own_rows, tenant, table))
     async with rows_of(tenant.id) as connection:
+        item = await connection.fetchval("SELECT id FROM work_item")
+    await post(f"{tenant.url}/work-items/{item}/actions/complete", {"outcome": "approve"})
+    await eventually(partial(no_rows, tenant, "job"))
+    async with rows_of(tenant.id) as connection:
+        await connection.execute(STORED)
         for table in await owned_tables(connection):
             assert await connection.fetchval(f"SELECT count(*) FROM {table}"), f"{table} is still empty"
 
@@ -42,6 +75,11 @@ async def own_rows(tenant: Tenant, table: str) -> int:
     async with rows_of(tenant.id) as connection:
         count: int = await connection.fetchval(f"SELECT count(*) FROM {table}")
     return count
+
+
+async def no_rows(tenant: Tenant, table: str) -> bool:
+    """Whether the tenant sees no row in a table."""
+    return await own_rows(tenant, table) == 0
 
 
 async def eventually(happened: Callable[[], Awaitable[object]], seconds: float = 30) -> None:

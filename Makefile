@@ -35,7 +35,7 @@ openapi: install ## openapi/*.json is what the code says, and valid
 compat: install ## vendors' SDKs and OpenID clients against a live server (needs Node.js 20 or newer)
 	@$(BIN)/pytest -m compat tests/compat $(ARGS)
 
-bench: install ## requests per second and latencies, side by side with a bare handler
+bench: install ## requests and instances per second, latencies, fairness, memory, as ratios (ARGS="--only engine")
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
 lock: install ## resolve requirements.lock anew from pyproject.toml

@@ -36,8 +36,9 @@ STATEMENTS = {
     "has a task that never ended": """
         SELECT instance_id || ' ' || pointer || ' ' || status FROM task_run
         WHERE ended_at IS NULL OR status = 'running'""",
-    "has no history": """
-        SELECT id::text FROM instance WHERE NOT EXISTS (SELECT FROM task_run WHERE instance_id = instance.id)""",
+    "has no history, though nobody cancelled it before it began": """
+        SELECT id || ' ' || status FROM instance
+        WHERE status <> 'cancelled' AND NOT EXISTS (SELECT FROM task_run WHERE instance_id = instance.id)""",
     "has more or fewer children than it started": """
         SELECT parent.id::text FROM instance AS parent
         WHERE (SELECT count(*) FROM instance AS child WHERE child.parent_id = parent.id)

@@ -18,7 +18,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
 
     `share` is relative to the others'; a kind with none is started by others alone. `inputs` makes trigger inputs,
     `output` what becomes of them (None: the instance has no output). `runs` is how many rows its history must have
-    (None: that depends on the answers to its calls).
+    (None: that depends, on the answers to its calls or on how soon it is cancelled).
     """
 
     name: str
@@ -166,6 +166,5 @@ def mix(port: int) -> list[Kind]:
             inputs=number,
             output=lambda _: None,
             status="cancelled",
-            runs=2,
         ),
     ]

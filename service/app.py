@@ -13,6 +13,7 @@ from litestar.types import ASGIApp
 from auth import endpoints as oauth
 from auth.pages.controllers import pages_router
 from auth.sweeping import sweeping
+from service.engine.bell import telling_others
 from service.engine.egress import Egress
 from service.engine.worker import Worker
 from service.exchange import with_exchange
@@ -99,7 +100,7 @@ def create_litestar(*, worker: bool) -> Litestar:
     async def running(app: Litestar) -> AsyncIterator[None]:
         async with pool(settings().pool_size), Sandbox(settings().sandbox_processes) as sandbox:
             app.state["sandbox"] = sandbox
-            async with working(sandbox) if worker else contextlib.nullcontext(), swept():
+            async with telling_others(), working(sandbox) if worker else contextlib.nullcontext(), swept():
                 yield
 
     return Litestar(

@@ -6,7 +6,7 @@ Without a tenant row-level security shows nothing.
 """
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextvars import ContextVar
 from typing import Any, cast
 from uuid import UUID
@@ -22,10 +22,11 @@ from tenancy.postgres import engine
 class Transaction:
     """One open transaction; Piccolo's queries in the same task run on its connection."""
 
-    __slots__ = ("connection",)
+    __slots__ = ("afterwards", "connection")
 
     def __init__(self, connection: PoolConnectionProxy | asyncpg.Connection) -> None:
         self.connection = connection
+        self.afterwards: list[Callable[[], None]] = []
 
 
 @contextlib.asynccontextmanager
@@ -64,7 +65,8 @@ async def transaction(begin: str = "BEGIN") -> AsyncIterator[PoolConnectionProxy
     pool = database.pool
     connection = await pool.acquire()
     end = "ROLLBACK"
-    token = current.set(Transaction(connection))
+    opened = Transaction(connection)
+    token = current.set(opened)
     try:
         await connection.execute(begin)
         yield connection
@@ -79,6 +81,8 @@ async def transaction(begin: str = "BEGIN") -> AsyncIterator[PoolConnectionProxy
                 raise
             finally:
                 await pool.release(connection)
+    for tell in opened.afterwards:
+        tell()
 
 
 async def ended(connection: PoolConnectionProxy, end: str) -> None:
@@ -93,6 +97,11 @@ async def ended(connection: PoolConnectionProxy, end: str) -> None:
     if await connection.execute(end) != end:
         # PostgreSQL answers COMMIT after a failed statement by a quiet ROLLBACK.
         raise RuntimeError("A statement failed and the block went on, so its transaction was rolled back.")
+
+
+def after_commit(tell: Callable[[], None]) -> None:
+    """Call `tell` when the open transaction has been committed, and not if it is rolled back."""
+    open_transaction().afterwards.append(tell)
 
 
 async def read(statement: str, *arguments: object) -> list[asyncpg.Record]:
@@ -110,7 +119,16 @@ def current_connection() -> PoolConnectionProxy:
     Raises:
         RuntimeError: no transaction is open in this task.
     """
+    return cast(PoolConnectionProxy, open_transaction().connection)
+
+
+def open_transaction() -> Transaction:
+    """Return the transaction that is open in this task.
+
+    Raises:
+        RuntimeError: none is.
+    """
     transaction_ = cast("Transaction | None", engine().current_transaction.get())
     if transaction_ is None:
         raise RuntimeError("No transaction is open; open rows_of(account) around this.")
-    return cast(PoolConnectionProxy, transaction_.connection)
+    return transaction_

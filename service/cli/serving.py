@@ -16,6 +16,7 @@ from rich.text import Text
 from service.app import create_app, create_app_without_worker, working
 from service.cli.database import ready_database, server
 from service.cli.terminal import json_option, show, tell
+from service.engine.bell import telling_others
 from service.language.sandbox import Sandbox
 from service.protocol import Http1Protocol
 from service.settings import settings
@@ -158,6 +159,7 @@ def worker() -> None:
         async with (
             ready_database(settings().pool_size),
             Sandbox(settings().sandbox_processes) as sandbox,
+            telling_others(),
             working(sandbox),
         ):
             tell("Tutti runs instances.")

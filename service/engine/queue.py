@@ -16,12 +16,10 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
+from service.engine.bell import Lane, ring_after_commit
 from tenancy.rows import current_connection, read
 
 LEASE = timedelta(seconds=10)
-CHANNEL = "tutti_jobs"  # its notifications carry the lane
-
-Lane = Literal["advance", "perform"]
 Reason = Literal[
     "start",  # the instance has been started
     "timer",  # the timer of `wait` has fired
@@ -65,31 +63,54 @@ async def enqueue(jobs: Sequence[Job]) -> None:
         " SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::int[], $6::bytea[])",
         *(list(column) for column in zip(*rows, strict=True)),
     )
-    for lane in {job.lane for job in jobs}:
-        await current_connection().execute("SELECT pg_notify($1, $2)", CHANNEL, lane)
+    ring_after_commit(job.lane for job in jobs)
+
+
+class Claimed(msgspec.Struct, frozen=True):
+    """What a claim gave: jobs, and the account that it came to last; `left_some`: there may be more behind it."""
+
+    jobs: list[Job]
+    last: UUID
+    left_some: bool
 
 
 async def claim(
-    lane: Lane, most: int, of_each: int, after: UUID, *, without: Iterable[UUID] = ()
-) -> list[Job]:
-    """Lease up to `most` jobs, at most `of_each` of one account, from the account behind `after` on.
+    lane: Lane, accounts: int, of_each: int, after: UUID, without: Sequence[UUID] = ()
+) -> Claimed:
+    """Lease jobs of some accounts, some of each, from the account behind `after` on.
 
     `without` names accounts that have their share already.
     """
     rows = await read(
-        "SELECT * FROM claim_jobs($1, $2, $3, $4, $5, $6)", lane, most, of_each, after, list(without), LEASE
+        "SELECT * FROM claim_jobs($1, $2, $3, $4, $5, $6)",
+        lane,
+        accounts,
+        of_each,
+        after,
+        list(without),
+        LEASE,
     )
-    return [job_of(row) for row in rows]
+    jobs = [job_of(row) for row in rows if row["id"] is not None]
+    (end,) = [row for row in rows if row["id"] is None]
+    return Claimed(jobs, end["account_id"], bool(without) or end["attempts"] > 0)
 
 
-async def keep(jobs: Iterable[int]) -> None:
+async def keep(jobs: Iterable[Job]) -> None:
     """Renew the leases of jobs that are still being worked on."""
-    await read("SELECT lease_jobs($1, $2)", list(jobs), LEASE)
+    await lease(jobs, LEASE)
 
 
-async def put_back(jobs: Iterable[int], delay: timedelta) -> None:
+async def put_back(jobs: Iterable[Job], delay: timedelta) -> None:
     """Give jobs back, to be claimed by anyone after `delay`."""
-    await read("SELECT lease_jobs($1, $2)", list(jobs), delay)
+    await lease(jobs, delay)
+
+
+async def lease(jobs: Iterable[Job], lasting: timedelta) -> None:
+    """Set the leases of jobs that nobody else has claimed meanwhile."""
+    held = list(jobs)
+    await read(
+        "SELECT lease_jobs($1, $2, $3)", [job.id for job in held], [job.attempts for job in held], lasting
+    )
 
 
 async def finish(jobs: Sequence[int]) -> None:

@@ -4,6 +4,7 @@ An advance is stored only if its instance is still at the sequence that it began
 cancellation, another job), nothing of it is written and it is made again. So a job that runs twice changes nothing.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,8 +13,10 @@ from uuid import UUID
 import msgspec
 
 from service.engine import listeners
+from service.engine.bell import Lane, ring
 from service.engine.effects import work_item
 from service.engine.events import Subject
+from service.engine.frames import Listening, waits
 from service.engine.interpreter import encode_state
 from service.engine.messages import (
     Advance,
@@ -35,18 +38,12 @@ from service.language.values import DEEPEST_VALUE, is_deep
 from tenancy.rows import current_connection, read, rows_of
 
 MOST_STATE_BYTES = 4_194_304
+NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # in JSON, and not behind a backslash that is itself escaped
 KEPT_BYTES = 16_384  # of one value in the history; of a larger one the beginning stays
 BEGINNING = 4_096
 EXPIRY = 0  # the number of the workflow's own timer; waits count from 1
 
-STORE = f"SELECT store_advances({', '.join(f'${number}' for number in range(1, 15))}) AS stored"
-
-# An event that came while an advance was under way: its own job has found the state from before, in which nobody may
-# have listened for it. A sender locks the instance's row, so either this sees the event or its job sees the new state.
-UNSEEN = """
-SELECT DISTINCT instance_id FROM signal
-WHERE account_id = $1 AND instance_id = ANY($2) AND id <> ALL($3)
-"""
+STORE = f"SELECT store_advances({', '.join(f'${number}' for number in range(1, 17))}) AS stored"
 
 
 class About(msgspec.Struct, frozen=True):
@@ -156,21 +153,35 @@ async def store(
 
     `idle` are jobs that changed nothing, `passed` events that were offered and not wanted. Commonly one round trip.
     """
-    arguments = (account_id, *columns(advances), list(idle), encoded_effects(advances))
+    effects = effects_of(advances)
+    seen = [identifier for one in advances for identifier in one.given.seen]
+    arguments = (account_id, *columns(advances), seen, list(idle), encoded_effects(effects))
     if not passed and not any(map(follows_up, advances)):
         (row,) = await read(STORE, *arguments)
+        ring(lanes_of(effects))
         return set(row["stored"])
     async with rows_of(account_id) as connection:
         stored = set(await connection.fetchval(STORE, *arguments))
         await drop(passed)
         await follow_up(account_id, [one for one in advances if one.instance_id in stored], at)
+    ring(lanes_of(effects))
     return stored
 
 
-def encoded_effects(advances: Sequence[Settled]) -> str | None:
-    """What `write_effects` takes, None if there is nothing."""
-    effects = effects_of(advances)
-    return msgspec.json.encode(effects).decode() if effects else None
+def encoded_effects(effects: dict[str, list[Any]]) -> str | None:
+    """What `write_effects` takes, None if there is nothing.
+
+    PostgreSQL reads no U+0000 out of JSON; the history shows U+FFFD in its place.
+    """
+    if not effects:
+        return None
+    text = msgspec.json.encode(effects).decode()
+    return NUL.sub(r"\1\\ufffd", text) if r"\u0000" in text else text
+
+
+def lanes_of(effects: dict[str, list[Any]]) -> set[Lane]:
+    """The lanes of the jobs among effects."""
+    return {job["lane"] for job in effects.get("jobs", ())}
 
 
 def follows_up(one: Settled) -> bool:
@@ -196,24 +207,23 @@ def columns(advances: Sequence[Settled]) -> list[list[Any]]:
             one.result.status.terminal,
             one.output,
             one.fault,
+            listens(one.result),
             one.given.job,
         )
         for one in advances
     ]
-    return [[row[index] for row in rows] for index in range(11)]
+    return [[row[index] for row in rows] for index in range(12)]
 
 
-async def write(account_id: UUID, effects: dict[str, list[Any]]) -> None:
-    """Write history, timers, jobs and events, and let go of what ended instances waited for."""
-    if effects:
-        await current_connection().execute(
-            "SELECT write_effects($1, $2)", account_id, msgspec.json.encode(effects).decode()
-        )
+def listens(result: Advance) -> bool:
+    """Whether an instance listens for events now."""
+    if result.state is None or result.status.terminal:
+        return False
+    return any(isinstance(wait, Listening) for wait in waits(result.state.root).values())
 
 
 async def follow_up(account_id: UUID, advances: Sequence[Settled], at: datetime) -> None:
-    """Write what needs more than rows: work items, listeners, and a second look where an event came meanwhile."""
-    connection = current_connection()
+    """Write what needs statements of its own: work items, listeners, events that have been taken."""
     await drop([identifier for one in advances for identifier in (*one.result.consumed, *one.given.passing)])
     forgotten = [(one.instance_id, effect.wait) for one in advances for effect in effects_in(one, Forget)]
     if forgotten:
@@ -222,10 +232,6 @@ async def follow_up(account_id: UUID, advances: Sequence[Settled], at: datetime)
     listening = [(one.instance_id, effect) for one in advances for effect in effects_in(one, Listen)]
     if listening:
         await listeners.store(account_id, listening)
-        ids = [instance_id for instance_id, _ in listening]
-        seen = [identifier for one in advances for identifier in one.given.seen]
-        for row in await connection.fetch(UNSEEN, account_id, ids, seen):
-            await write(account_id, {"jobs": [job_row(row["instance_id"], "event", 0)]})
     for one in advances:
         if asks := effects_in(one, Ask):
             await work_item.open_items(one.about.subject, one.about.started_by, asks, at)
@@ -235,11 +241,6 @@ async def drop(signals: Sequence[UUID]) -> None:
     """Delete events that instances have taken, or were offered and did not want."""
     if signals:
         await current_connection().execute("DELETE FROM signal WHERE id = ANY($1)", signals)
-
-
-def needs_more(advance: Advance) -> bool:
-    """Whether `follow_up` has something to do for an instance that was not there before."""
-    return any(isinstance(effect, Ask | Listen) for effect in advance.effects)
 
 
 def effects_in(one: Settled, *kinds: type[Any]) -> list[Any]:

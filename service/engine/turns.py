@@ -7,7 +7,8 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
-from service.engine.queue import Job, Lane, claim
+from service.engine.bell import Lane
+from service.engine.queue import Job, claim
 
 
 class Places:
@@ -24,7 +25,6 @@ class Places:
         self.left_some = False  # whether the last claim may not have taken all that there was
         self._lane: Lane = lane
         self._places = places
-        self._share = max(1, places // 2)
         self._batch = batch
         self._work = work
         self._taken: Counter[UUID] = Counter()
@@ -32,26 +32,20 @@ class Places:
         self._after = UUID(int=0)
 
     async def claim(self) -> list[Job]:
-        """Lease jobs for the free places, from the account behind the last one on."""
+        """Lease a batch of each account that has jobs, one for each free place, from the account behind the last one on."""
         free = self._places - len(self._tasks)
         self.left_some = free <= 0
         if free <= 0:
             return []
-        served = [account_id for account_id, taken in self._taken.items() if taken >= self._share]
-        of_each = max(self._batch, self._share // 4)
-        most = free * self._batch
-        jobs = await claim(self._lane, most, of_each, self._after, without=served)
-        self.left_some = bool(served) or len(jobs) >= most or max(counts(jobs).values(), default=0) >= of_each
-        if jobs:
-            self._after = jobs[-1].account_id
-        return jobs
+        # However many accounts are served, places are left for others: two take a quarter each, six an eighth.
+        share = max(1, self._places // (len(self._taken) + 2))
+        served = [account_id for account_id, taken in self._taken.items() if taken >= share]
+        claimed = await claim(self._lane, free, self._batch, self._after, served)
+        self._after, self.left_some = claimed.last, claimed.left_some
+        return claimed.jobs
 
     def begin(self, account_id: UUID, jobs: Sequence[Job], done: Callable[[Iterable[Job]], None]) -> None:
-        """Start the work on one account's jobs, as many together as make a batch."""
-        for first in range(0, len(jobs), self._batch):
-            self._begin(account_id, jobs[first : first + self._batch], done)
-
-    def _begin(self, account_id: UUID, jobs: Sequence[Job], done: Callable[[Iterable[Job]], None]) -> None:
+        """Start the work on one account's jobs."""
         task = asyncio.create_task(self._work(account_id, jobs), context=contextvars.Context())
         self._tasks.add(task)
         self._taken[account_id] += 1
@@ -75,8 +69,3 @@ class Places:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
-def counts(jobs: Sequence[Job]) -> Counter[UUID]:
-    """How many jobs each account has."""
-    return Counter(job.account_id for job in jobs)

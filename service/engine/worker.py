@@ -10,26 +10,30 @@ import contextlib
 import contextvars
 import logging
 import os
+import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 import asyncpg
 import msgspec
 
 from service.engine import schedules
+from service.engine.bell import CHANNEL, Lane, hearing, ring
 from service.engine.effects import call_http, child, publish, work_item
 from service.engine.egress import Egress
+from service.engine.events import Subject
 from service.engine.flow import Raised
 from service.engine.frames import is_busy
 from service.engine.interpreter import advance, pending, run
 from service.engine.loading import Loaded, facts_of, load
 from service.engine.messages import Advance, Answered, Pending
-from service.engine.queue import CHANNEL, Job, keep, put_back
+from service.engine.queue import Job, keep, put_back
 from service.engine.states import Status
-from service.engine.storing import Given, Settled, settled, stopped, store
+from service.engine.storing import About, Given, Settled, settled, stopped, store
 from service.engine.turns import Places
 from service.engine.vault import SecretsUnreadableError, secrets_of
 from service.language.document import HttpCall
@@ -38,7 +42,7 @@ from service.language.questions import ask
 from service.language.sandbox import Sandbox, SandboxUnavailableError
 from tenancy.errors import SetupRefused
 from tenancy.postgres import connected, engine
-from tenancy.rows import read
+from tenancy.rows import read, rows_of
 
 logger = logging.getLogger("tutti.worker")
 
@@ -46,14 +50,16 @@ POLL_EVERY = 1.0  # seconds; notifications wake workers at once, this is how lon
 BEAT_EVERY = 3.0  # seconds between renewals of leases, which last 10
 TIMERS_EVERY = 0.25  # seconds; the most that a timer is late on an idle machine
 TIMERS_AT_ONCE = 500
-BATCH = 32  # jobs of one account that are advanced together
-ADVANCES = 8  # such batches under way at once
-PERFORMANCES = 64  # calls and the like under way at once
+BATCH = 16  # jobs of one account that are advanced together
+ADVANCES = 32  # such batches under way at once; most of the time they wait for expressions
+PERFORMANCES = 256  # calls and the like under way at once
 SHORTEST_BACK_OFF = 0.5  # seconds between tries when the database is away
-LONGEST_BACK_OFF = 15
+LONGEST_BACK_OFF = 2  # leases last longer
+LONGEST_DELAY = 15  # seconds until a failed job is tried again
 ADVANCE_SECONDS = 1.0  # after which an advance leaves the rest to another one
 GRACE_SECONDS = 4  # for jobs under way when the worker is told to stop
-TRIES = 10  # times that somebody else may be faster before a job goes back to the queue
+TRIES = 100  # times that somebody else may be faster before a job goes back to the queue
+ATTEMPTS = 5  # times that a job may fail for a reason of its own before it ends its instance
 
 # What may be better the next time; anything else that goes wrong while advancing would go wrong again.
 INFRASTRUCTURE = (
@@ -66,6 +72,10 @@ INFRASTRUCTURE = (
 )
 
 
+# What a database refuses of a job's own data: it would do so the next time too.
+OF_ITS_OWN = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError)
+
+
 class Worker:
     """Advances instances until it is told to stop; any number of workers may share a database."""
 
@@ -74,7 +84,8 @@ class Worker:
         self._egress = egress
         self._lifetime = lifetime
         self._stopping = asyncio.Event()
-        self._leased: dict[int, Job] = {}
+        self._leased: set[Job] = set()
+        self._answering: WeakValueDictionary[UUID | None, asyncio.Lock] = WeakValueDictionary()
         self._advancing = Places("advance", ADVANCES, BATCH, self._advance_batch)
         self._performing = Places("perform", PERFORMANCES, 1, self._perform_batch)
 
@@ -85,24 +96,30 @@ class Worker:
         At its end jobs under way have 4 seconds to finish; what has not goes back to the queue and loses nothing, as an
         advance that was not stored has not happened.
         """
-        works = (self._listening, self._beating, self._timers)
         lanes = (self._advancing, self._performing)
-        # A fresh context for each: a task that began inside a transaction would think that it still is in one, and
-        # two tasks that share a context see one another's.
-        tasks = [
-            asyncio.create_task(self._again(work), context=contextvars.Context())
-            for work in (*works, *(self._dealing(lane) for lane in lanes))
+        dealers = [self._started(self._dealing(lane)) for lane in lanes]
+        others = [
+            self._started(work) for work in (self._listening, self._beating, self._timers, self._schedules)
         ]
         try:
-            yield
+            with hearing(self._hear):
+                yield
         finally:
             self._stopping.set()
-            for lane in lanes:
-                lane.wake.set()
+            self._wake()
+            await asyncio.gather(*dealers)  # so that nothing new begins
             await asyncio.gather(*(lane.ended(GRACE_SECONDS) for lane in lanes))
-            await asyncio.gather(*tasks)
+            await asyncio.gather(*others)
             with contextlib.suppress(*INFRASTRUCTURE):
-                await put_back(list(self._leased), timedelta())
+                await put_back(self._leased, timedelta())
+
+    def _started(self, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+        """Start a kind of work in a fresh context.
+
+        A task that began inside a transaction would think that it still is in one, and two tasks that share a context see
+        one another's.
+        """
+        return asyncio.create_task(self._again(work), context=contextvars.Context())
 
     async def _again(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do one kind of work again whenever it ends before its time, waiting longer after each failure in a row."""
@@ -135,6 +152,9 @@ class Worker:
                 await connection.execute("SELECT 1")  # a connection that is gone tells nobody
 
     def _heard(self, _connection: object, _pid: int, _channel: str, lane: object) -> None:
+        self._hear("advance" if lane == "advance" else "perform")
+
+    def _hear(self, lane: Lane) -> None:
         (self._advancing if lane == "advance" else self._performing).wake.set()
 
     def _wake(self) -> None:
@@ -146,17 +166,22 @@ class Worker:
         while not self._stopping.is_set():
             await self._pause(BEAT_EVERY)
             if self._leased:
-                await keep(list(self._leased))
+                await keep(self._leased)
 
     async def _timers(self) -> None:
-        """Let due timers and schedules become jobs and instances."""
+        """Let due timers become jobs."""
         while not self._stopping.is_set():
             (row,) = await read("SELECT fire_due_timers($1) AS fired", TIMERS_AT_ONCE)
-            started = await schedules.fire_due_schedules()
-            if row["fired"] or started:
-                self._wake()
+            if row["fired"]:
+                ring(("advance", "perform"))
             if row["fired"] < TIMERS_AT_ONCE:
                 await self._pause(TIMERS_EVERY)
+
+    async def _schedules(self) -> None:
+        """Let due schedules start instances."""
+        while not self._stopping.is_set():
+            await schedules.fire_due_schedules()
+            await self._pause(TIMERS_EVERY)
 
     # Taking jobs
 
@@ -167,8 +192,7 @@ class Worker:
             while not self._stopping.is_set():
                 lane.wake.clear()
                 jobs = await lane.claim()
-                for job in jobs:
-                    self._leased[job.id] = job
+                self._leased.update(jobs)
                 for account_id, batch in by_account(jobs).items():
                     lane.begin(account_id, batch, self._done)
                 if not jobs or not lane.left_some:
@@ -178,39 +202,62 @@ class Worker:
         return deal
 
     def _done(self, jobs: Iterable[Job]) -> None:
-        for job in jobs:
-            self._leased.pop(job.id, None)
+        self._leased.difference_update(jobs)
 
     async def _advance_batch(self, account_id: UUID, jobs: Sequence[Job]) -> None:
-        await self._guarded(jobs, self.advance(account_id, jobs))
+        """Advance a batch; if something of it fails for a reason of its own, each job by itself, so that only that fails."""
+        if not await self._guarded(jobs, self.advance(account_id, jobs)) and len(jobs) > 1:
+            for job in jobs:
+                await self._guarded([job], self.advance(account_id, [job]))
 
     async def _perform_batch(self, _account_id: UUID, jobs: Sequence[Job]) -> None:
-        (job,) = jobs
-        await self._guarded(jobs, self.perform(job))
+        for job in jobs:
+            await self._guarded([job], self.perform(job))
 
-    async def _guarded(self, jobs: Sequence[Job], work: Awaitable[None]) -> None:
-        """Do the work; what fails goes back, with a growing delay: a lost job would strand its instance."""
+    async def _guarded(self, jobs: Sequence[Job], work: Awaitable[None]) -> bool:
+        """Do the work; a job that fails goes back, with a growing delay: a lost one would strand its instance.
+
+        False where the reason lies in what was to be done; a single job that keeps failing so ends its instance.
+        """
         try:
             await work
-        except Exception as error:
-            if not isinstance(error, INFRASTRUCTURE):
-                logger.exception("a job failed: instance %s", jobs[0].instance_id)
-            attempts = max(job.attempts for job in jobs)
-            with contextlib.suppress(*INFRASTRUCTURE):  # else their leases run out
-                delay = min(2 ** min(attempts, 10), LONGEST_BACK_OFF)
-                await put_back([job.id for job in jobs], timedelta(seconds=delay))
+        except INFRASTRUCTURE as error:
+            if not isinstance(error, OF_ITS_OWN):
+                await self._put_back(jobs)
+                return True
+            logger.exception("instance %s: a job failed", jobs[0].instance_id)
+        except Exception:
+            logger.exception("instance %s: a job failed", jobs[0].instance_id)
+        else:
+            return True
+        if len(jobs) == 1:
+            await self._failed(jobs[0])
+        return False
+
+    async def _put_back(self, jobs: Sequence[Job]) -> None:
+        attempts = max(job.attempts for job in jobs)
+        with contextlib.suppress(*INFRASTRUCTURE):  # else their leases run out
+            await put_back(jobs, timedelta(seconds=min(2 ** min(attempts, 10), LONGEST_DELAY)))
+
+    async def _failed(self, job: Job) -> None:
+        """Try a job again that failed for a reason of its own, or end its instance when it has been tried enough."""
+        if job.attempts < ATTEMPTS:
+            await self._put_back([job])
+            return
+        with contextlib.suppress(*INFRASTRUCTURE):
+            await break_off(job)
 
     # Advancing
 
     async def advance(self, account_id: UUID, jobs: Sequence[Job]) -> None:
         """Advance instances of one account by what the jobs say happened to them, one job after the other for each."""
         remaining = list(jobs)
-        for _ in range(TRIES * max(1, len(jobs))):
+        for _ in range(TRIES):
             if not remaining:
                 return
             now, later = first_of_each(remaining)
             remaining = await self._advanced_once(account_id, now) + later
-        await put_back([job.id for job in remaining], timedelta(seconds=1))
+        await put_back(remaining, timedelta(seconds=1))
 
     async def _advanced_once(self, account_id: UUID, jobs: Sequence[Job]) -> list[Job]:
         """Advance each instance once; return the jobs whose instance somebody else changed meanwhile."""
@@ -269,11 +316,19 @@ class Worker:
         answered = None if what is None else await self._answered(found[0], what)
         if answered is None and what is not None:
             return  # its answer comes later, and its job is done
-        for _ in range(TRIES):
-            if await self._answer(job, found, answered):
-                return
-            found = await load(job.account_id, [job])
-        await put_back([job.id], timedelta(seconds=1))
+        async with self._one_at_a_time(job.instance_id):
+            for tried in range(
+                TRIES
+            ):  # a call that was made is not made again because others answer at the same time
+                if await self._answer(job, found, answered):
+                    return
+                await asyncio.sleep(random.uniform(0, 0.005 * tried))  # noqa: S311 - so that processes fall out of step
+                found = await load(job.account_id, [job])
+        await put_back([job], timedelta(seconds=1))
+
+    def _one_at_a_time(self, instance_id: UUID | None) -> asyncio.Lock:
+        """The lock under which this process stores answers to one instance, as each makes the state of the others old."""
+        return self._answering.setdefault(instance_id, asyncio.Lock())
 
     async def _answered(self, loaded: Loaded, what: Pending) -> Answered | None:
         """Perform it; None when its answer comes later."""
@@ -327,6 +382,25 @@ def pending_of(loaded: Loaded) -> Pending | None:
     if loaded.state is None:
         return None
     return pending(loaded.definition, loaded.state, loaded.job.wait, facts_of(loaded, 0))
+
+
+async def break_off(job: Job) -> None:
+    """End a job's instance because the job cannot be done, whatever its state is."""
+    failed = fault("runtime", "Engine fault", "The engine failed; its operator's log says why.", "/")
+    result = Advance(state=None, status=Status.FAULTED, changed=True, fault=failed)
+    async with rows_of(job.account_id) as connection:
+        row = await connection.fetchrow(
+            "SELECT workflow_id, sequence, name, started_by, started_by_name, started_at FROM instance"
+            " WHERE account_id = $1 AND id = $2 AND ended_at IS NULL",
+            job.account_id,
+            job.instance_id,
+        )
+    advances = []
+    if row is not None:
+        subject = Subject(job.account_id, row["workflow_id"], job.instance_id)
+        about = About(subject, row["name"], row["started_by"], row["started_by_name"], row["started_at"])
+        advances = [settled(about, row["sequence"], result, None, Given(job.id))]
+    await store(job.account_id, advances, [] if advances else [job.id], (), datetime.now(UTC))
 
 
 def broken(loaded: Loaded) -> Advance:

@@ -65,8 +65,6 @@ BEGIN
         FROM json_to_recordset(what -> 'jobs') AS new (
             instance_id uuid, lane text, reason text, wait integer, payload json)
         WHERE chosen IS NULL OR new.instance_id = ANY (chosen);
-        PERFORM pg_notify('tutti_jobs', lane)
-        FROM (SELECT DISTINCT value ->> 'lane' AS lane FROM json_array_elements(what -> 'jobs')) AS lanes;
     END IF;
     IF what -> 'ended' IS NOT NULL THEN
         PERFORM let_go(of_account, ARRAY(
@@ -104,7 +102,7 @@ $$;
 CREATE FUNCTION store_advances(
     of_account uuid, ids uuid[], sequences integer[], statuses text[], states bytea[], steps integer[],
     step_names text[], expiries timestamptz[], ends boolean[], outputs bytea[], faults bytea[],
-    done bigint[], idle bigint[], effects json
+    listening boolean[], done bigint[], seen uuid[], idle bigint[], effects json
 ) RETURNS uuid[] LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     stored uuid[];
@@ -128,6 +126,16 @@ BEGIN
     SELECT array_agg(written.id) INTO stored FROM written;
     IF stored IS NOT NULL AND effects IS NOT NULL THEN
         PERFORM write_effects(of_account, effects, stored);
+    END IF;
+    -- An event that came while an advance was under way: its own job has found the state from before, in which nobody may
+    -- have listened for it. A sender locks the instance's row, so either this sees the event or its job sees the new state.
+    INSERT INTO job (account_id, instance_id, lane, reason)
+    SELECT DISTINCT of_account, signal.instance_id, 'advance', 'event'
+    FROM unnest(ids, listening) AS listener (instance, listens) JOIN signal
+         ON signal.account_id = of_account AND signal.instance_id = listener.instance
+    WHERE listener.listens AND listener.instance = ANY (stored) AND signal.id <> ALL (seen);
+    IF FOUND THEN
+        PERFORM pg_notify('tutti_jobs', 'advance');
     END IF;
     DELETE FROM job USING unnest(ids, done) AS pair (instance, job)
     WHERE job.id = pair.job AND pair.instance = ANY (stored);

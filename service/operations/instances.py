@@ -1,6 +1,7 @@
 """What people and clients do with instances: trigger, cancel and signal them; get, list and count them."""
 
 import hashlib
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -11,17 +12,25 @@ from uuid_utils.compat import uuid7
 
 from auth.bearer import Access, Credential, new_secret
 from service.engine import inbox
+from service.engine.bell import Lane, ring, ring_after_commit
 from service.engine.definitions import last_published, remember_published
 from service.engine.events import Subject, record
 from service.engine.inbox import KEPT_EVENTS
 from service.engine.states import Status, sources
-from service.engine.storing import effects_of_start, follow_up, job_row, needs_more
+from service.engine.storing import (
+    effects_of_start,
+    encoded_effects,
+    follow_up,
+    follows_up,
+    job_row,
+    lanes_of,
+)
 from service.errors import InputsRefused, InstanceConflict, NotTriggerable, WorkflowPaused
 from service.language.sandbox import Sandbox
 from service.operations.events import completed
 from service.operations.inputs import Checked, check, checked_at_once
 from service.operations.pages import Page, Position, Row, binding, position, token
-from service.operations.starting import New, first_advance, remember
+from service.operations.starting import New, first_advance, note
 from service.tables import Instance, Signal, Workflow
 from tenancy.errors import Forbidden, NotFound
 from tenancy.rows import current_connection, read, rows_entered
@@ -98,8 +107,8 @@ async def trigger(
             subject = Subject(credential.account_id, workflow_id, started.id)
             new = New(subject, name, datetime.now(UTC))
             row = await start(credential, sandbox, started, new, checked)
+        note(credential, row)
         credential.refuse(row["verdict"])
-        remember(credential, row["caller_id"], row["caller_name"])
         if row["verdict"] == NotTriggerable.status:
             raise untriggerable(row["workflow_status"])
         if row["verdict"] == DONE:
@@ -263,7 +272,8 @@ async def start(
     }
     if first is None:
         pending = {"jobs": [job_row(started.id, "start", 0)]}
-        return await called(arguments | {"effects": msgspec.json.encode(pending).decode()})
+        return await called(arguments | {"effects": encoded_effects(pending)}, lanes_of(pending))
+    effects = effects_of_start(first)
     arguments |= {
         "new_status": first.result.status,
         "new_sequence": 1,
@@ -274,13 +284,14 @@ async def start(
         "has_ended": first.result.status.terminal,
         "new_output": first.output,
         "new_fault": first.fault,
-        "effects": msgspec.json.encode(effects_of_start(first)).decode(),
+        "effects": encoded_effects(effects),
     }
-    if not needs_more(first.result):
-        return await called(arguments)
+    if not follows_up(first):
+        return await called(arguments, lanes_of(effects))
     async with rows_entered(START, *arguments.values()) as row:
         if row["verdict"] == DONE:
             await follow_up(credential.account_id, [first], new.at)
+            ring_after_commit(lanes_of(effects))
         return row
 
 
@@ -314,9 +325,11 @@ def unstarted(credential: Credential, workflow_id: UUID, started: Started) -> di
     }
 
 
-async def called(arguments: dict[str, Any]) -> asyncpg.Record:
-    """Call the function that starts an instance, in one round trip."""
+async def called(arguments: dict[str, Any], lanes: Iterable[Lane] = ()) -> asyncpg.Record:
+    """Call the function that starts an instance, in one round trip; `lanes` are those of the jobs that it writes."""
     (row,) = await read(START, *arguments.values())
+    if row["verdict"] == DONE:
+        ring(lanes)
     return row
 
 

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import msgspec
 
 from auth.bearer import Credential
@@ -51,10 +52,13 @@ class New(msgspec.Struct, frozen=True):
 _known: OrderedDict[tuple[bytes, UUID], Known] = OrderedDict()
 
 
-def remember(credential: Credential, caller_id: UUID, caller_name: str) -> None:
-    """Keep in mind that a token was accepted just now."""
+def note(credential: Credential, row: asyncpg.Record) -> None:
+    """Keep in mind whether a token was accepted just now, by the row that `start_instance` gave."""
     key = credential.token_hash, credential.account_id
-    _known[key] = Known(caller_id, caller_name, time.monotonic() + REMEMBERED_SECONDS)
+    if row["caller_id"] is None:
+        _known.pop(key, None)
+        return
+    _known[key] = Known(row["caller_id"], row["caller_name"], time.monotonic() + REMEMBERED_SECONDS)
     _known.move_to_end(key)
     while len(_known) > REMEMBERED:
         _known.popitem(last=False)
@@ -76,6 +80,7 @@ async def first_advance(
     about = About(new.subject, new.name, caller.id, caller.name, new.at)
 
     async def answers(questions: Sequence[Any]) -> list[Any]:
+        await asyncio.sleep(0)  # what is answered without the sandbox would never let others run
         return await ask(sandbox, credential.account_id, questions)
 
     until = time.monotonic() + SHORT_SECONDS
@@ -83,6 +88,6 @@ async def first_advance(
     try:
         async with asyncio.timeout(TRIAL_SECONDS):
             result = await run(advance(definition, None, Start(new.at, inputs), told), answers)
+        return settled(about, 0, result, settings().instance_lifetime)
     except Exception:  # noqa: BLE001 - what fails here fails in a worker again, which tells of it
         return None
-    return settled(about, 0, result, settings().instance_lifetime)

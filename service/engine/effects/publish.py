@@ -30,7 +30,7 @@ async def perform(answering: Answering, job: Job) -> None:
     for _ in range(TRIES):
         if await schedules_served(answering, job, event):
             return
-    await put_back([job.id], timedelta(seconds=1))
+    await put_back([job], timedelta(seconds=1))
 
 
 async def page_delivered(job: Job, event: dict[str, Any]) -> Literal["more", "schedules", "nothing"]:

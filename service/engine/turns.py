@@ -10,6 +10,8 @@ from uuid import UUID
 from service.engine.bell import Lane
 from service.engine.queue import Job, claim
 
+OF_EACH = 16  # jobs that an account gets in its turn
+
 
 class Places:
     """The places of one lane of the queue: who has how many, and whose turn is next."""
@@ -18,21 +20,21 @@ class Places:
         self,
         lane: Lane,
         places: int,
-        batch: int,
+        together: int,
         work: Callable[[UUID, Sequence[Job]], Coroutine[Any, Any, None]],
     ) -> None:
         self.wake = asyncio.Event()
         self.left_some = False  # whether the last claim may not have taken all that there was
         self._lane: Lane = lane
         self._places = places
-        self._batch = batch
+        self._together = together
         self._work = work
         self._taken: Counter[UUID] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._after = UUID(int=0)
 
     async def claim(self) -> list[Job]:
-        """Lease a batch of each account that has jobs, one for each free place, from the account behind the last one on."""
+        """Lease some jobs of each account that has any, from the account behind the last one on."""
         free = self._places - len(self._tasks)
         self.left_some = free <= 0
         if free <= 0:
@@ -40,12 +42,17 @@ class Places:
         # However many accounts are served, places are left for others: two take a quarter each, six an eighth.
         share = max(1, self._places // (len(self._taken) + 2))
         served = [account_id for account_id, taken in self._taken.items() if taken >= share]
-        claimed = await claim(self._lane, free, self._batch, self._after, served)
+        accounts = max(1, free * self._together // OF_EACH)
+        claimed = await claim(self._lane, accounts, OF_EACH, self._after, served)
         self._after, self.left_some = claimed.last, claimed.left_some
         return claimed.jobs
 
     def begin(self, account_id: UUID, jobs: Sequence[Job], done: Callable[[Iterable[Job]], None]) -> None:
-        """Start the work on one account's jobs."""
+        """Start the work on one account's jobs, as many in one place as are done together."""
+        for first in range(0, len(jobs), self._together):
+            self._begin(account_id, jobs[first : first + self._together], done)
+
+    def _begin(self, account_id: UUID, jobs: Sequence[Job], done: Callable[[Iterable[Job]], None]) -> None:
         task = asyncio.create_task(self._work(account_id, jobs), context=contextvars.Context())
         self._tasks.add(task)
         self._taken[account_id] += 1

@@ -34,7 +34,7 @@ from service.engine.messages import Advance, Answered, Pending
 from service.engine.queue import Job, keep, put_back
 from service.engine.states import Status
 from service.engine.storing import About, Given, Settled, settled, stopped, store
-from service.engine.turns import Places
+from service.engine.turns import OF_EACH, Places
 from service.engine.vault import SecretsUnreadableError, secrets_of
 from service.language.document import HttpCall
 from service.language.errors import fault
@@ -50,8 +50,9 @@ POLL_EVERY = 1.0  # seconds; notifications wake workers at once, this is how lon
 BEAT_EVERY = 3.0  # seconds between renewals of leases, which last 10
 TIMERS_EVERY = 0.25  # seconds; the most that a timer is late on an idle machine
 TIMERS_AT_ONCE = 500
-BATCH = 16  # jobs of one account that are advanced together
-ADVANCES = 32  # such batches under way at once; most of the time they wait for expressions
+ADVANCES = (
+    32  # batches of one account's instances under way at once; most of the time they wait for expressions
+)
 PERFORMANCES = 256  # calls and the like under way at once
 SHORTEST_BACK_OFF = 0.5  # seconds between tries when the database is away
 LONGEST_BACK_OFF = 2  # leases last longer
@@ -86,7 +87,7 @@ class Worker:
         self._stopping = asyncio.Event()
         self._leased: set[Job] = set()
         self._answering: WeakValueDictionary[UUID | None, asyncio.Lock] = WeakValueDictionary()
-        self._advancing = Places("advance", ADVANCES, BATCH, self._advance_batch)
+        self._advancing = Places("advance", ADVANCES, OF_EACH, self._advance_batch)
         self._performing = Places("perform", PERFORMANCES, 1, self._perform_batch)
 
     @contextlib.asynccontextmanager
@@ -211,8 +212,8 @@ class Worker:
                 await self._guarded([job], self.advance(account_id, [job]))
 
     async def _perform_batch(self, _account_id: UUID, jobs: Sequence[Job]) -> None:
-        for job in jobs:
-            await self._guarded([job], self.perform(job))
+        (job,) = jobs
+        await self._guarded(jobs, self.perform(job))
 
     async def _guarded(self, jobs: Sequence[Job], work: Awaitable[None]) -> bool:
         """Do the work; a job that fails goes back, with a growing delay: a lost one would strand its instance.

@@ -56,6 +56,10 @@ def own_policy(reader: TaskReader, value: Any, pointer: str) -> Policy | None:
         message = f"Authentication by certificate is not supported; the schemes are {listed(SCHEMES)}."
         reader.refuse("unsupported_feature", message, pointer + "/certificate")
         return None
+    if isinstance(value, dict) and "use" in value:  # the reference of an endpoint is read before
+        message = f"A named policy may not refer to another one; write the policy here, by one of {listed(SCHEMES)}."
+        reader.refuse("bad_format", message, pointer + "/use")
+        return None
     scheme = reader.one_of(value, pointer, SCHEMES)
     if scheme is None:
         return None

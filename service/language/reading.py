@@ -53,8 +53,8 @@ _WORKS: Mapping[str, WorkReader] = {
 }
 # Where the variables are that few places have; the compiler only knows that they are not there.
 _ELSEWHERE = {
-    "$secrets is not": " Secrets are there in `with` and `input.from` of `call: http` and in authentication fields.",
-    "$authorization is not": " It is there in `with` of `call: http`.",
+    "$secrets is not": ". Secrets are there in `with` and `input.from` of `call: http` and in authentication fields.",
+    "$authorization is not": ". It is there in `with` of `call: http`.",
 }
 
 
@@ -148,8 +148,10 @@ class _WorkflowReader(TaskReader):
     def _schedule(self, root: Mapping[str, Any], input_schema: Any) -> Schedule | None:
         if "schedule" not in root:
             return None
-        schedules.warn_of_inputs(self, input_schema)
-        return schedules.schedule(self, root["schedule"])
+        schedule = schedules.schedule(self, root["schedule"])
+        if schedule is not None:
+            schedules.warn_of_inputs(self, input_schema, schedule)
+        return schedule
 
     def _header(self, value: Any) -> dict[str, Any]:
         at = "/document"

@@ -1,6 +1,7 @@
 """Reading when a workflow starts by itself (contract 6.3)."""
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,8 +10,8 @@ from cronsim import CronSim, CronSimError
 from service.language.document import Schedule
 from service.language.durations import Duration, until
 from service.language.expressions import Expression
-from service.language.fields import NO_TIME, SCHEDULE
-from service.language.inputs import trigger_fields
+from service.language.fields import NO_TIME, SCHEDULE, listed
+from service.language.inputs import names_in, properties, resolved
 from service.language.listening import strategy
 from service.language.tasks import TaskReader
 
@@ -19,6 +20,8 @@ LEAST_SECONDS = 1  # between two starts
 _KINDS = ("every", "cron", "after", "on")
 _SOME_DAY = datetime(2000, 1, 1, tzinfo=UTC)
 _CRON = re.compile(r"[0-9A-Za-z*,/#-]{1,200}(?: [0-9A-Za-z*,/#-]{1,200}){4}")
+_CRON_FIELDS = 5
+_CRON_RULE = "write minute, hour, day, month and weekday in UTC, such as `0 9 * * 1`"
 
 
 def schedule(reader: TaskReader, value: Any) -> Schedule | None:
@@ -53,21 +56,40 @@ def _cron(reader: TaskReader, value: Any, pointer: str) -> str | None:
     if not isinstance(value, str):
         reader.refuse("wrong_type", "`cron` is a string; quote it.", pointer)
         return None
+    fields = len(value.split())
+    if fields != _CRON_FIELDS:
+        message = f"`cron` has five fields, and this has {fields}: {_CRON_RULE}."
+        reader.refuse("bad_format", message, pointer)
+        return value
     try:
         never = not _CRON.fullmatch(value) or next(CronSim(value, _SOME_DAY), None) is None
     except CronSimError:
         never = True
     if never:
-        message = f"{value[:64]!r} names no time: write minute, hour, day, month and weekday in UTC, such as `0 9 * * 1`."
+        message = f"{value[:64]!r} names no time: {_CRON_RULE}."
         reader.refuse("bad_format", message, pointer)
     return value
 
 
-def warn_of_inputs(reader: TaskReader, schema: Any) -> None:
-    """Warn of what a scheduled start cannot give: nobody is asked for inputs."""
-    missing = [field.name for field in trigger_fields(schema) if field.required]
-    if missing:
-        message = (
-            f"Nobody gives a scheduled start its inputs; {', '.join(missing[:20])} should have a default."
-        )
+def warn_of_inputs(reader: TaskReader, schema: Any, schedule: Schedule) -> None:
+    """Warn of what a scheduled start cannot give: nobody is asked for inputs, and events come as a list."""
+    top = resolved(schema, schema)
+    given = "object" if schedule.on is None else "array"
+    if "type" in top and given not in names_in(top["type"]):
+        if given == "array":
+            message = "The input of a start by events is the list of those events; the schema should have the type `array`."
+        else:
+            message = "The input of a scheduled start is an object; the schema should have the type `object`."
         reader.warn("input_required", message, "/input/schema")
+        return
+    missing = _required(schema, top) if given == "object" else []
+    if missing:
+        message = f"Nobody gives a scheduled start its inputs; {listed(missing)} should have a default."
+        reader.warn("input_required", message, "/input/schema")
+
+
+def _required(schema: Any, top: Mapping[str, Any]) -> list[str]:
+    """The names of required inputs without a default, whether the schema says more of them or not."""
+    known = properties(schema)
+    names = dict.fromkeys(names_in(top.get("required")))
+    return [name for name in names if known.get(name, {}).get("default") is None]

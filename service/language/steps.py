@@ -18,7 +18,10 @@ BRANCH_LIMIT = 50
 
 _ERROR = ("type", "status", "title", "detail", "instance")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s]+")
-_POINTER = re.compile(r"(?:/(?:[^~/]|~[01])*)*")
+_FORMS = {
+    "type": (_URI, "an absolute URI"),
+    "instance": (re.compile(r"(?:/(?:[^~/]|~[01])*)*"), "a JSON Pointer"),  # RFC 6901
+}
 
 
 def do(reader: TaskReader, fields: Mapping[str, Any], pointer: str) -> Work | None:
@@ -71,14 +74,19 @@ def throw(reader: TaskReader, fields: Mapping[str, Any], pointer: str) -> Work |
     return Raise(error(reader, value, place))
 
 
+def misnamed(field: str, text: str) -> str | None:
+    """What the text of an error's field has to be and is not; nothing where it may be any text."""
+    form = _FORMS.get(field)
+    return None if form is None or form[0].fullmatch(text) else form[1]
+
+
 def error(reader: TaskReader, value: Any, pointer: str) -> Expression:
     """An error to raise (contract 5.1)."""
     fields = reader.closed(value, pointer, _ERROR, ("type", "status"))
     for name in ("type", "title", "detail", "instance"):
         text = reader.text(fields, name, pointer)
-        form = {"type": _URI, "instance": _POINTER}.get(name)
-        if text is not None and form and not is_expression(text) and not form.fullmatch(text):
-            meant = "an absolute URI" if name == "type" else "a JSON Pointer"
+        meant = None if text is None or is_expression(text) else misnamed(name, text)
+        if meant is not None:
             reader.refuse("bad_format", f"`{name}` is {meant} or `${{ … }}`.", below(pointer, name))
     status = fields.get("status", 0)
     if not isinstance(status, int) or isinstance(status, bool):
@@ -157,7 +165,8 @@ def _attribute(reader: TaskReader, name: str, value: Any, pointer: str) -> None:
     """Refuse what an event that is emitted cannot hold, as far as it is literal."""
     if is_expression(value) and name in {*cloudevents.TEXTS, "data_base64"}:
         return
-    for problem in cloudevents.flaws(name, value):
-        reader.refuse(problem.code, problem.message, below(pointer, name))
     if name == "source" and isinstance(value, str) and value and not _URI.fullmatch(value):
         reader.refuse("bad_format", "`source` is an absolute URI or `${ … }`.", below(pointer, name))
+        return
+    for problem in cloudevents.flaws(name, value):
+        reader.refuse(problem.code, problem.message, below(pointer, name))

@@ -4,6 +4,7 @@ Loops, errors, events and calls have files of their own beside this one.
 """
 
 import base64
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -515,6 +516,31 @@ def test_an_error_whose_fields_evaluate_to_the_wrong_type_is_an_expression_error
     definition = "do: [{a: {raise: {error: {type: '${ .t }', status: 400}}}}]"
     assert fault_of(definition, {"t": 5}) == ("expression", 400, "/do/0/a")
     assert fault_of(definition, {"t": None}) == ("expression", 400, "/do/0/a")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "detail"),
+    [
+        ("type", 5, "`type` must be a string, the expression gave a number."),
+        ("type", None, "`type` is missing."),
+        ("type", "notauri", '`type` must be an absolute URI, the expression gave "notauri".'),
+        ("detail", 5, "`detail` must be a string, the expression gave a number."),
+        ("title", ["a"], "`title` must be a string, the expression gave an array."),
+        ("instance", "a/b", '`instance` must be a JSON Pointer, the expression gave "a/b".'),
+    ],
+)
+def test_an_evaluated_error_is_held_against_the_rules_of_a_literal_one(
+    field: str, value: Any, detail: str
+) -> None:
+    fields = {"type": "urn:x", field: "${ .given }"}
+    definition = f"do: [{{a: {{raise: {{error: {json.dumps(fields | {'status': 400})}}}}}}}]"
+    reached = Instance(definition).start({"given": value})
+    assert reached.fault is not None
+    assert reached.fault.type == STANDARD + "expression"
+    assert (reached.fault.title, reached.fault.detail) == (
+        "What is raised is no error of the language",
+        detail,
+    )
 
 
 @pytest.mark.parametrize(

@@ -174,6 +174,8 @@ def test_a_wrong_policy_is_refused_in_a_call_and_where_it_is_declared(
         ]
 
 
-def test_a_declared_policy_is_no_reference() -> None:
-    declared = {"authentications": {"x": {"use": "y"}, "y": {"basic": BASIC}}, "secrets": ["p"]}
-    assert found(problems_of(workflow(use=declared))) == [("missing_field", "/use/authentications/x/basic")]
+def test_a_named_policy_may_not_refer_to_another_one() -> None:
+    use = {"authentications": {"p": {"use": "q"}, "q": {"basic": BASIC}}, "secrets": ["p"]}
+    (problem,) = problems_of(workflow(call({"use": "p"}), use=use))
+    assert (problem.code, problem.pointer) == ("bad_format", "/use/authentications/p/use")
+    assert "A named policy may not refer to another one" in problem.message

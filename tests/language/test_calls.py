@@ -1,5 +1,6 @@
 """How `call` and `run` are read: HTTP, functions and other workflows."""
 
+import re
 from typing import Any
 
 import pytest
@@ -223,7 +224,9 @@ async def test_secrets_and_authorization_are_nowhere_else() -> None:
         ("bad_expression", "/do/4/e/if"),
         ("bad_expression", "/do/5/f/input/from"),
     ]
-    assert "Secrets are there in `with`" in checked.problems[0].message
+    assert re.search(
+        r"\$runtime( \(line 1, column \d+\))?\. Secrets are there in `with`", checked.problems[0].message
+    )
     assert "It is there in `with` of `call: http`" in checked.problems[3].message
 
 

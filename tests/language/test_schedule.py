@@ -92,3 +92,36 @@ async def test_inputs_that_nobody_gives_are_warned_of() -> None:
     root = {"input": {"schema": {"document": schema}}}
     assert await warnings_of(**root) == []
     assert await warnings_of(**root, schedule={"every": "PT1H"}) == [("input_required", "/input/schema")]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "schema", "warns"),
+    [
+        ({"every": "PT1H"}, {"type": "object", "required": ["q"]}, True),
+        ({"every": "PT1H"}, {"required": ["q"]}, True),
+        ({"cron": "* * * * *"}, {"$ref": "#/$defs/a", "$defs": {"a": {"required": ["q"]}}}, True),
+        ({"every": "PT1H"}, {"type": "object", "required": "q"}, True),
+        ({"every": "PT1H"}, {"properties": {"q": {"default": 1}}, "required": ["q"]}, False),
+        ({"every": "PT1H"}, {"type": "array"}, True),
+        ({"every": "PT1H"}, {"type": ["array", "object"]}, False),
+        ({"every": "PT1H"}, True, False),
+        ({"on": {"one": ORDER}}, {"type": "object"}, True),
+        ({"on": {"one": ORDER}}, {"type": "object", "required": ["q"]}, True),
+        ({"on": {"one": ORDER}}, {"type": "array"}, False),
+        ({"on": {"one": ORDER}}, {"type": ["object", "array"], "required": ["q"]}, False),
+        ({"on": {"one": ORDER}}, {"required": ["q"]}, False),
+        ({"on": {"one": ORDER}}, {}, False),
+    ],
+    ids=str,
+)
+async def test_a_schema_that_no_start_of_the_schedule_fits_is_warned_of(
+    schedule: dict[str, Any], schema: Any, warns: bool
+) -> None:
+    found = await warnings_of(input={"schema": {"document": schema}}, schedule=schedule)
+    assert found == ([("input_required", "/input/schema")] if warns else [])
+
+
+@pytest.mark.parametrize(("cron", "has"), [("* * * * * *", 6), ("* * * *", 4), ("@daily", 1)])
+def test_a_cron_expression_of_other_fields_is_told_how_many_it_has(cron: str, has: int) -> None:
+    (problem,) = problems_of(workflow(schedule={"cron": cron}))
+    assert f"`cron` has five fields, and this has {has}: write minute, hour, day" in problem.message

@@ -187,6 +187,8 @@ def test_an_event_is_a_template(attributes: dict[str, Any]) -> None:
     [
         ({"source": "/relative"}, [("bad_format", "/source")]),
         ({"source": ""}, [("wrong_type", "/source")]),
+        ({"source": "no uri"}, [("bad_format", "/source")]),
+        ({"source": "http://["}, [("bad_format", "/source")]),
         ({"type": 5}, [("wrong_type", "/type")]),
         ({"specversion": "0.3"}, [("bad_format", "/specversion")]),
         ({"time": "today"}, [("bad_format", "/time")]),

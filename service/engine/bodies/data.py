@@ -8,7 +8,11 @@ from service.engine.places import Entered
 from service.language.document import Do, Raise, Set, Switch, Wait
 from service.language.durations import until
 from service.language.errors import Fault
-from service.language.expressions import Evaluation, is_true
+from service.language.expressions import Evaluation, is_true, quoted
+from service.language.misfits import misfit
+from service.language.steps import misnamed
+
+NO_ERROR = "What is raised is no error of the language"
 
 
 def do(run: Run, entered: Entered, work: Do) -> Steps[Outcome | None]:
@@ -59,5 +63,14 @@ def raise_error(run: Run, entered: Entered, work: Raise) -> Steps[Outcome | None
     try:
         authored = msgspec.convert({"instance": entered.pointer} | given, Fault)
     except msgspec.ValidationError as refused:
-        raise raised("expression", "Not an error", str(refused), entered.pointer) from None
+        wrong = misfit(str(refused))
+        detail = f"`{wrong.place}` {wrong.rule}" + (
+            f", the expression gave {wrong.given}." if wrong.given else "."
+        )
+        raise raised("expression", NO_ERROR, detail, entered.pointer) from None
+    for name, value in given.items():
+        meant = misnamed(name, value)
+        if meant is not None:
+            detail = f"`{name}` must be {meant}, the expression gave {quoted(value)}."
+            raise raised("expression", NO_ERROR, detail, entered.pointer)
     raise Raised(authored)

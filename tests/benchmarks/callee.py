@@ -1,38 +1,55 @@
-"""The service that workflows call: it answers everything at once, in the load's own process."""
+"""The service that workflows call: it answers everything at once, in the load's own process, and says who called."""
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import cast
+
+import msgspec
 
 ANSWER = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 8\r\n\r\n{"n": 1}'
 
 
-class Callee(asyncio.Protocol):
-    """One connection: each whole request is answered alike."""
+class Call(msgspec.Struct):
+    """What a call says: the name of the instance that makes it."""
+
+    name: str
+
+
+class Callee:
+    """A server, and whoever waits for an instance's call."""
 
     def __init__(self) -> None:
-        self.buffer = b""
+        self.port = 0
+        self._awaited: dict[str, asyncio.Future[None]] = {}
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)  # uvloop's transports are no subclasses of it
+    def expect(self, name: str) -> asyncio.Future[None]:
+        """Return what is done when the instance of that name has called."""
+        return self._awaited.setdefault(name, asyncio.get_running_loop().create_future())
 
-    def data_received(self, data: bytes) -> None:
-        self.buffer += data
-        while True:
-            head, found, body = self.buffer.partition(b"\r\n\r\n")
-            length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
-            if not found or len(body) < int(length or 0):
-                return
-            self.buffer = body[int(length or 0) :]
-            self.transport.write(ANSWER)
+    def take(self, body: bytes) -> None:
+        """Tell whoever waits for this call."""
+        awaited = self._awaited.pop(msgspec.json.decode(body, type=Call).name, None)
+        if awaited is not None and not awaited.done():
+            awaited.set_result(None)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one connection's requests."""
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+                self.take(await reader.readexactly(length))
+                writer.write(ANSWER)
+        writer.close()
 
 
 @contextlib.asynccontextmanager
-async def answering() -> AsyncIterator[int]:
-    """Answer calls for as long as the block runs; yield the port."""
-    server = await asyncio.get_running_loop().create_server(Callee, "127.0.0.1", 0)
+async def answering() -> AsyncIterator[Callee]:
+    """Answer calls for as long as the block runs."""
+    callee = Callee()
+    server = await asyncio.start_server(callee.serve, "127.0.0.1", 0)
+    callee.port = server.sockets[0].getsockname()[1]
     try:
-        yield server.sockets[0].getsockname()[1]
+        yield callee
     finally:
         server.close()

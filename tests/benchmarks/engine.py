@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from tests.benchmarks.callee import answering
+from tests.benchmarks.callee import Callee, answering
 from tests.benchmarks.completions import WARM_UP, Completions, completions, median, triggering
 from tests.benchmarks.load import Client, Measurement, asked, round_of
 from tests.benchmarks.load import median as median_load
@@ -44,15 +44,22 @@ APPROVAL = [
 
 def call(port: int) -> list[dict[str, Any]]:
     """Write the task that calls what listens on a port."""
-    request = {"method": "post", "endpoint": f"http://127.0.0.1:{port}/", "body": {"n": "${ .n }"}}
+    request = {
+        "method": "post",
+        "endpoint": f"http://127.0.0.1:{port}/",
+        "body": {"name": "${ $runtime.metadata.instanceName }"},
+    }
     return [{"ask": {"call": "http", "with": request}}]
 
 
 class Bench:
     """A running service, and its workflows' URL paths by name."""
 
-    def __init__(self, cell: Cell, port: int, workflows: Mapping[str, str], seconds: float) -> None:
+    def __init__(
+        self, cell: Cell, port: int, workflows: Mapping[str, str], callee: Callee, seconds: float
+    ) -> None:
         self.cell = cell
+        self.callee = callee
         self.port = port
         self.workflows = workflows
         self.seconds = seconds
@@ -68,6 +75,26 @@ class Bench:
             self.answered.append(answered)
         async with self.cell.rows() as rows:
             return await completions(rows, path, begin, begin + self.seconds + WARM_UP)
+
+    async def called(self, clients: int) -> Completions:
+        """Trigger calls, each client its next when the last has been made, for a round."""
+        path = self.workflows["call"]
+        begin = time.time()
+        end = begin + self.seconds + WARM_UP
+        await asyncio.gather(*(self._call(path, end) for _ in range(clients)))
+        async with self.cell.rows() as rows:
+            return await completions(rows, path, begin, end)
+
+    async def _call(self, path: str, until: float) -> None:
+        client = Client(self.port)
+        trigger = triggering(path, self.cell.acme.token, INPUTS)
+        while time.time() < until:
+            request = trigger()
+            name = msgspec.json.decode(request.partition(b"\r\n\r\n")[2])["instance_name"]
+            made = self.callee.expect(name)
+            await client.ask(request)
+            await made
+        client.close()
 
     async def approved(self, clients: int) -> Completions:
         """Trigger approvals and complete each through the API, for a round."""
@@ -114,7 +141,7 @@ async def measure_engine(postgres: Postgres, options: Options) -> None:
             subjects[f"three sets, jq, {clients}"] = partial(bench.triggered, "counted", clients)
             subjects[f"three steps, DBOS, {clients}"] = partial(dbos, postgres, clients, options.seconds)
             subjects[f"three sets, plain, {clients}"] = partial(bench.triggered, "plain", clients)
-            subjects[f"HTTP call, {clients}"] = partial(bench.triggered, "call", clients)
+            subjects[f"HTTP call, {clients}"] = partial(bench.called, clients)
             subjects[f"approval, {clients}"] = partial(bench.approved, clients)
         subjects["PgQueuer"] = partial(pgqueuer, postgres)
         rounds: dict[str, list[Any]] = {name: [] for name in subjects}
@@ -137,11 +164,11 @@ async def running(postgres: Postgres, options: Options) -> AsyncIterator[Bench]:
                 for name, tasks in (
                     ("counted", COUNTED),
                     ("plain", PLAIN),
-                    ("call", call(callee)),
+                    ("call", call(callee.port)),
                     ("approval", APPROVAL),
                 )
             }
-            yield Bench(cell, port, workflows, options.seconds)
+            yield Bench(cell, port, workflows, callee, options.seconds)
     finally:
         cell.end()
 

@@ -103,7 +103,7 @@ async def measure_fairness(postgres: Postgres, options: Options) -> None:
         async with answering() as callee:
             port = await cell.serve()
             later = document("later", [{"sleep": {"wait": "${ {milliseconds: .pause} }"}}, *COUNTED])
-            called = document("called", [*call(callee), *COUNTED])
+            called = document("called", [*call(callee.port), *COUNTED])
             timed = {
                 "wait of 1 ms, three sets": await cell.publish(port, cell.globex, later),
                 "HTTP call, three sets": await cell.publish(port, cell.globex, called),

@@ -16,6 +16,7 @@ from litestar import Litestar
 from service.engine import worker as engine
 from service.engine.queue import Job, claim, lease, put_back
 from service.engine.storing import Settled, store
+from service.engine.turns import Places
 from tenancy.rows import rows_of
 from tests.engine.outside import site
 from tests.world import World, bearer, trigger, until
@@ -36,7 +37,7 @@ async def no_dealing(litestar: Litestar, world: World, monkeypatch: pytest.Monke
     async def nothing(_: object) -> list[Job]:
         return []
 
-    monkeypatch.setattr(engine.Places, "claim", nothing)
+    monkeypatch.setattr(Places, "claim", nothing)
     return world
 
 

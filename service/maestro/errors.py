@@ -21,6 +21,7 @@ from auth.bearer import Credential, token_hash
 from auth.scopes import MAESTRO
 from service.errors import WorkflowPaused
 from service.exchange import exchange_of, header
+from service.language.misfits import MISSING, NOT_ALLOWED, UNKNOWN, misfit
 from service.maestro.models import Identifier, Timestamp, identifier, timestamp
 from service.settings import settings
 from tenancy.errors import BadRequest, Conflict, FieldError, Forbidden, Refusal, TooLarge, Unauthenticated
@@ -30,10 +31,7 @@ logger = logging.getLogger("tutti.maestro")
 PROBLEM_JSON = "application/problem+json"
 # docusign-sdk/{api}/{sdk version}/{language}/{runtime…}; the vendor's hook writes it in every SDK since the first beta.
 USER_AGENT = re.compile(r"docusign-sdk/v1/1\.0\.0-beta\.(\d{1,3})/(typescript|csharp|java)/")
-# What msgspec says of an object about one of its fields.
-OF_OBJECT = re.compile(
-    r"Object (?:missing required field `(?P<missing>.*)`|contains unknown field `(?P<unknown>.*)`)", re.DOTALL
-)
+UNKNOWN_PATH = "Nothing is at this path: compare it with the paths of the OpenAPI document."
 TYPES = {
     400: "https://developers.docusign.com/errors/invalid-request",
     401: "https://developers.docusign.com/errors/unauthorized",
@@ -110,7 +108,7 @@ def misunderstood(request: Request[Any, Any, Any], error: HTTPException) -> Resp
     A malformed request on a known route is first held against the caller's credential, which no operation has seen
     yet: who may not know about the route's data learns nothing from the shape of an error.
     """
-    refusal = as_refusal(error)
+    refusal = as_refusal(request, error)
     known_route = "accountId" in request.path_params and refusal.status not in (404, 405)
     return answer(request, refusal, dict(error.headers or {}), unproven=known_route)
 
@@ -128,37 +126,48 @@ class InternalError(Refusal):
     title = "Internal Server Error"
 
 
-def as_refusal(error: HTTPException) -> Refusal:
+def as_refusal(request: Request[Any, Any, Any], error: HTTPException) -> Refusal:
     """Translate Litestar's exception: status, a message that says what to do, one entry per wrong field."""
     kinds: dict[int, type[Refusal]] = {400: BadRequest, 401: Unauthenticated, 413: TooLarge}
     kind = kinds.get(error.status_code, Refusal)
-    refusal = kind(error.detail if kind is Refusal else None, errors=tuple(field_errors(error)))
+    refusal = kind(error.detail if kind is Refusal else None, errors=tuple(field_errors(request, error)))
     if kind is Refusal:
         refusal.status = error.status_code
         refusal.title = http.HTTPStatus(error.status_code).phrase
+        if error.status_code == http.HTTPStatus.NOT_FOUND:
+            refusal.detail = UNKNOWN_PATH
     elif kind is BadRequest and not refusal.errors:
         refusal.detail = error.detail
     return refusal
 
 
-def field_errors(error: HTTPException) -> list[FieldError]:
+def field_errors(request: Request[Any, Any, Any], error: HTTPException) -> list[FieldError]:
     """List the fields that Litestar found wrong."""
     if not isinstance(error, ValidationException) or not isinstance(error.extra, list):
         return []
-    return [field_error(one) for one in error.extra if isinstance(one, dict)]
+    return [field_error(request, one) for one in error.extra if isinstance(one, dict)]
 
 
-def field_error(found: dict[str, Any]) -> FieldError:
+def field_error(request: Request[Any, Any, Any], found: dict[str, Any]) -> FieldError:
     """Say what is wrong with one field; a missing body comes as the text of a KeyError."""
     key, message = found.get("key"), str(found.get("message", ""))
     if message == repr(key):
         return FieldError("FIELD_REQUIRED", "The request needs a body.")
-    of_object = OF_OBJECT.fullmatch(message)
-    if of_object is None:
-        return FieldError("FIELD_INVALID", message, key)
-    if of_object["missing"]:
-        return FieldError("FIELD_REQUIRED", "is required", of_object["missing"])
-    return FieldError("FIELD_INVALID", "is not a field here", of_object["unknown"])
+    wrong = misfit(message)
+    if wrong.rule == MISSING:
+        return FieldError("FIELD_REQUIRED", "is required", wrong.place or key)
+    if wrong.rule == NOT_ALLOWED:
+        return FieldError("FIELD_INVALID", f"must be one of: {', '.join(choices(request, str(key)))}", key)
+    return FieldError("FIELD_INVALID", wrong.rule, (wrong.place if wrong.rule == UNKNOWN else "") or key)
+
+
+def choices(request: Request[Any, Any, Any], name: str) -> list[str]:
+    """List the values that a parameter of the route may have."""
+    kind = msgspec.inspect.type_info(request.route_handler.parsed_fn_signature.parameters[name].annotation)
+    kinds = kind.types if isinstance(kind, msgspec.inspect.UnionType) else (kind,)
+    return [
+        str(value) for one in kinds if isinstance(one, msgspec.inspect.LiteralType) for value in one.values
+    ]
 
 
 def answer(

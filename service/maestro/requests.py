@@ -4,9 +4,11 @@ Malformed ids, unknown parameters and foreign media types are refused before a h
 """
 
 from collections import Counter
+from functools import cache
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
+import msgspec
 from litestar import Request, Response
 from litestar.connection import ASGIConnection
 from litestar.exceptions import HTTPException, SerializationException, ValidationException
@@ -15,6 +17,7 @@ from litestar.params import QueryParameter
 from msgspec import UNSET
 
 from service.exchange import exchange_of, header
+from service.language.misfits import MISSING, UNKNOWN
 from service.language.sandbox import Sandbox
 from service.maestro import models
 from service.maestro.models import ResponseMetadata
@@ -43,13 +46,52 @@ class JSONRequest(Request[Any, Any, Any]):
 
         Raises:
             SerializationException: it is not JSON, not UTF-8 or nested too deeply.
+            ValidationException: it is an object with other fields than the route's; with an entry for each.
         """
         try:
-            return await super().json()
+            value = await super().json()
         except UnicodeDecodeError:
             raise SerializationException("The body is not UTF-8 text.") from None
         except RecursionError:
             raise SerializationException("The body is nested too deeply.") from None
+        body = self.route_handler.parsed_data_field
+        if body is not None and isinstance(value, dict):
+            only_fields_of(body.annotation, value)
+        return value
+
+
+class Fields(msgspec.Struct, frozen=True):
+    """The names of a body's fields."""
+
+    required: frozenset[str] = frozenset()
+    known: frozenset[str] | None = None
+
+
+@cache
+def fields_of(model: Any) -> Fields:
+    """Read which fields a body has to have and may have; any other model than a struct says neither."""
+    if not (isinstance(model, type) and issubclass(model, msgspec.Struct)):
+        return Fields()
+    fields = msgspec.structs.fields(model)
+    required = frozenset(field.encode_name for field in fields if field.required)
+    closed = model.__struct_config__.forbid_unknown_fields
+    return Fields(required, frozenset(field.encode_name for field in fields) if closed else None)
+
+
+def only_fields_of(model: Any, body: dict[str, Any]) -> None:
+    """Refuse what is missing and what is too much, all of it: the framework would tell the first alone.
+
+    Raises:
+        ValidationException: with one entry for each field.
+    """
+    fields = fields_of(model)
+    problems = dict.fromkeys(sorted(fields.required - body.keys()), MISSING)
+    if fields.known is not None:
+        problems |= dict.fromkeys(sorted(body.keys() - fields.known), UNKNOWN)
+    if problems:
+        raise ValidationException(
+            "Wrong fields.", extra=[{"message": message, "key": key} for key, message in problems.items()]
+        )
 
 
 def only_identifiers(connection: ASGIConnection[Any, Any, Any, Any]) -> None:

@@ -40,7 +40,8 @@ class WorkItemController(Controller):
         status: Annotated[
             Status | None,
             QueryParameter(
-                description="only work items of this status; `overdue` are open ones whose date has passed"
+                description="only work items of this status; `failed`: nobody could have decided them, `overdue`: open ones"
+                " whose date has passed"
             ),
         ] = None,
         assigned_to: Annotated[

@@ -30,7 +30,7 @@ from tenancy.rows import current_connection, read
 LARGEST_FIELDS = 65_536  # bytes of one person's answer to a form
 LARGEST_ANSWERS = 1_048_576  # bytes of all answers to one work item, which its task's output holds
 
-Status = Literal["open", "completed", "cancelled", "overdue"]
+Status = Literal["open", "completed", "cancelled", "failed", "overdue"]
 Whose = Literal["me", "all"]
 
 # What a list tells of each; the rest, which may be large, is read one by one.
@@ -73,6 +73,7 @@ STATUSES = {
     "open": "status = 'open'",
     "completed": "status = 'completed'",
     "cancelled": "status = 'cancelled'",
+    "failed": "status = 'failed'",
     "overdue": "status = 'open' AND overdue",
 }
 MINE = """

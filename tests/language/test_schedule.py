@@ -115,7 +115,7 @@ async def test_inputs_that_nobody_gives_are_warned_of() -> None:
     ids=str,
 )
 async def test_a_schema_that_no_start_of_the_schedule_fits_is_warned_of(
-    schedule: dict[str, Any], schema: Any, warns: bool
+    schedule: dict[str, Any], schema: Any, *, warns: bool
 ) -> None:
     found = await warnings_of(input={"schema": {"document": schema}}, schedule=schedule)
     assert found == ([("input_required", "/input/schema")] if warns else [])

@@ -263,6 +263,59 @@ async def test_wrong_query_parameter_is_refused_by_name(
             assert (name, value, *targets(response)) == (name, value, name)
 
 
+@pytest.mark.parametrize(
+    ("path", "query", "message"),
+    [
+        ("work-items", "status=done", "must be one of: cancelled, completed, failed, open, overdue"),
+        ("work-items", "assigned_to=you", "must be one of: all, me"),
+        ("work-items", "workflow_id=x", "must be a UUID"),
+        ("work-items", "page_size=0", "must be an integer of at least 1"),
+        ("work-items", "page_size=1001", "must be an integer of at most 1000"),
+        ("work-items", "page_size=ten", "must be an integer"),
+        ("work-items", f"ctoken={'a' * 513}", "must be a string of at most 512 characters"),
+        (
+            "workflows",
+            "status=done",
+            "must be one of: active, archived, archiving, inactive, publishing, unpublishing",
+        ),
+    ],
+    ids=["status", "assigned_to", "id", "too few", "too many", "no number", "long", "status of workflows"],
+)
+async def test_what_a_query_parameter_may_be_is_told(
+    bare: httpx.AsyncClient, scene: Scene, path: str, query: str, message: str
+) -> None:
+    acme = scene.world.acme
+    response = await bare.get(f"{acme.url}/{path}?{query}", headers=bearer(acme.admin))
+    (error,) = response.json()["errors"]
+    assert (error["target"], error["message"]) == (query.partition("=")[0], message)
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ({}, {"instance_name": "is required", "trigger_inputs": "is required"}),
+        (
+            {"name": "a"},
+            dict.fromkeys(("instance_name", "trigger_inputs"), "is required")
+            | {"name": "is not a field here"},
+        ),
+        (
+            {"instance_name": "", "trigger_inputs": {}},
+            {"instance_name": "must be a string of at least 1 character"},
+        ),
+        ({"instance_name": "a", "trigger_inputs": []}, {"trigger_inputs": "must be an object"}),
+    ],
+    ids=["nothing", "another field", "no name", "no object"],
+)
+async def test_everything_that_a_trigger_lacks_is_told_at_once(
+    bare: httpx.AsyncClient, scene: Scene, body: dict[str, Any], told: dict[str, str]
+) -> None:
+    acme = scene.world.acme
+    url = f"{acme.workflow_url('waiting')}/actions/trigger"
+    errors = (await bare.post(url, json=body, headers=bearer(acme.admin))).json()["errors"]
+    assert {error["target"]: error["message"] for error in errors} == told
+
+
 @pytest.mark.parametrize("route", LISTS, ids=lambda route: route.name)
 async def test_repeated_query_parameter_is_refused_where_it_stands_once(
     client: httpx.AsyncClient, scene: Scene, route: Route
@@ -371,7 +424,9 @@ async def test_id_in_capitals_or_braces_is_the_same_id(
 async def test_unknown_route_is_404(bare: httpx.AsyncClient, scene: Scene, path: str) -> None:
     for headers in ({}, bearer(scene.world.acme.admin)):
         for method in ("GET", "POST", "BREW"):
-            assert_refused(await bare.request(method, path, headers=headers), 404)
+            response = await bare.request(method, path, headers=headers)
+            assert_refused(response, 404)
+            assert response.json()["detail"].startswith("Nothing is at this path")
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)

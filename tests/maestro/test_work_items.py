@@ -400,6 +400,8 @@ async def test_a_task_that_nobody_may_decide_faults(
     assert error["instance"] == "/do/0/signOff"
     assert "assignees" in error["detail"]
     assert await stored(world.acme, "SELECT wait FROM timer WHERE reason = 'due'") == []
+    (failed,) = await listed(client, world.acme, world.acme.admin, status="failed")
+    assert (failed["status"], failed["instance_id"]) == ("failed", url.rpartition("/")[2])
 
 
 async def test_a_task_that_nobody_may_decide_can_be_caught(client: httpx.AsyncClient, world: World) -> None:
@@ -688,6 +690,7 @@ SHAPES = {
     "open": Filters(status="open"),
     "completed": Filters(status="completed"),
     "cancelled": Filters(status="cancelled"),
+    "failed": Filters(status="failed"),
     "overdue": Filters(status="overdue"),
     "of a workflow": Filters(workflow_id=uuid4()),
     "open of a workflow": Filters(workflow_id=uuid4(), status="open"),

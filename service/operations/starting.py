@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 import asyncpg
 import msgspec
@@ -29,6 +30,7 @@ from service.settings import settings
 
 SHORT_SECONDS = 0.25  # after which the trial leaves the rest to a worker
 TRIAL_SECONDS = 1.0  # after which it is dropped: one expression may take that long
+TRIALS = 8  # of one account at once
 REMEMBERED_SECONDS = 60
 REMEMBERED = 1_000  # callers
 
@@ -49,7 +51,13 @@ class New(msgspec.Struct, frozen=True):
     at: datetime
 
 
+_turns: WeakValueDictionary[UUID, asyncio.Semaphore] = WeakValueDictionary()
 _known: OrderedDict[tuple[bytes, UUID], Known] = OrderedDict()
+
+
+def turn_of(account_id: UUID) -> asyncio.Semaphore:
+    """The turns of an account: what its trials work out in this process holds up everybody."""
+    return _turns.setdefault(account_id, asyncio.Semaphore(TRIALS))
 
 
 def note(credential: Credential, row: asyncpg.Record) -> None:
@@ -86,7 +94,7 @@ async def first_advance(
     until = time.monotonic() + SHORT_SECONDS
     told = facts(about, until)
     try:
-        async with asyncio.timeout(TRIAL_SECONDS):
+        async with asyncio.timeout(TRIAL_SECONDS), turn_of(credential.account_id):
             result = await run(advance(definition, None, Start(new.at, inputs), told), answers)
         return settled(about, 0, result, settings().instance_lifetime)
     except Exception:  # noqa: BLE001 - what fails here fails in a worker again, which tells of it

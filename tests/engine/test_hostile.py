@@ -280,7 +280,6 @@ async def test_data_that_grows_ends_at_the_limit_of_its_size(client: httpx.Async
     assert found == {name: (kind, title) for name, (_, kind, title) in hostile.items()}
 
 
-@pytest.mark.xfail(reason="What a fork puts together is not held against any limit.", strict=True)
 async def test_forks_that_double_the_data_end_at_the_limit_of_its_size(
     client: httpx.AsyncClient, world: World
 ) -> None:
@@ -291,7 +290,6 @@ async def test_forks_that_double_the_data_end_at_the_limit_of_its_size(
     assert found[0] in {"runtime", "expression"}
 
 
-@pytest.mark.xfail(reason="What a fork puts together is not held against any limit.", strict=True)
 async def test_an_output_of_10_mb_is_refused(client: httpx.AsyncClient, world: World) -> None:
     tasks = [{"a": MEGABYTE}, fork({f"b{number}": {"set": "${ . }"} for number in range(10)})]
     (found,) = (await endings(client, world, {"output": tasks})).values()
@@ -449,23 +447,18 @@ async def test_a_thousand_timers_of_an_instant_harm_nobody(client: httpx.AsyncCl
 NUL = '${ "a\\u0000b" }'
 EMITTED = {"type": "odd", "source": "urn:tests"}
 ASSIGNED = {"assignees": {"roles": ["admin"]}}
-UNSTORED = pytest.mark.xfail(
-    reason="json_to_recordset refuses U+0000 in what an advance writes.", strict=True
-)
 
 
 @pytest.mark.parametrize("waits", [False, True], ids=["at-once", "after-a-wait"])
 @pytest.mark.parametrize(
     "task",
     [
-        pytest.param({"set": {"x": NUL}}, marks=UNSTORED, id="value"),
-        pytest.param({"set": '${ {"a\\u0000b": 1} }'}, marks=UNSTORED, id="key"),
-        pytest.param({"raise": {"error": {**ERROR, "title": NUL}}}, marks=UNSTORED, id="title"),
-        pytest.param({"raise": {"error": {**ERROR, "type": NUL}}}, marks=UNSTORED, id="type"),
-        pytest.param({"emit": {"event": {"with": {**EMITTED, "data": NUL}}}}, marks=UNSTORED, id="event"),
-        pytest.param(
-            {"emit": {"event": {"with": {**EMITTED, "type": NUL}}}}, marks=UNSTORED, id="event-type"
-        ),
+        pytest.param({"set": {"x": NUL}}, id="value"),
+        pytest.param({"set": '${ {"a\\u0000b": 1} }'}, id="key"),
+        pytest.param({"raise": {"error": {**ERROR, "title": NUL}}}, id="title"),
+        pytest.param({"raise": {"error": {**ERROR, "type": NUL}}}, id="type"),
+        pytest.param({"emit": {"event": {"with": {**EMITTED, "data": NUL}}}}, id="event"),
+        pytest.param({"emit": {"event": {"with": {**EMITTED, "type": NUL}}}}, id="event-type"),
         pytest.param({"wait": NUL}, id="duration"),
         pytest.param({"call": "approval", "with": {"title": NUL, **ASSIGNED}}, id="work-item"),
     ],
@@ -505,9 +498,6 @@ async def test_odd_numbers_and_sizes_stop_nothing(client: httpx.AsyncClient, wor
 # --- The process that serves everybody ---------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(
-    reason="Batches of instances walk over their data before anybody else has a turn.", strict=False
-)
 async def test_large_data_that_needs_no_jq_leaves_time_for_others(
     client: httpx.AsyncClient, world: World
 ) -> None:

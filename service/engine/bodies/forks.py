@@ -1,9 +1,10 @@
 """`fork`: branches side by side (contract 2.6)."""
 
-from service.engine.flow import Outcome, Run, Steps
+from service.engine.flow import Outcome, Run, Steps, succeeded
 from service.engine.frames import Branches, Scope
 from service.engine.places import Entered
 from service.language.document import Fork
+from service.language.expressions import excess
 
 
 def fork(run: Run, entered: Entered, work: Fork) -> Steps[Outcome | None]:
@@ -26,4 +27,8 @@ def fork(run: Run, entered: Entered, work: Fork) -> Steps[Outcome | None]:
         if work.compete:
             return Outcome(outcome.output)
         scope.index, scope.data = 1, outcome.output
-    return Outcome([scope.data for scope in scopes]) if all(scope.index for scope in scopes) else None
+    if not all(scope.index for scope in scopes):
+        return None
+    outputs = [scope.data for scope in scopes]
+    succeeded(excess(outputs), entered.pointer)  # shared values: forks in a row would double them unseen
+    return Outcome(outputs)

@@ -235,7 +235,7 @@ def secret_keys_in(listed: str) -> list[bytes]:
             key = b""
         if len(key) != SECRET_KEY_BYTES:
             raise SetupRefused(
-                f"TUTTI_SECRET_KEYS: number {place} is not a key. Print a new one with: tutti secret key"
+                f"TUTTI_SECRET_KEYS: number {place} is not a key. Unset it and print a new one with: tutti secret key"
             )
         found.append(key)
     return found

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from service.cli import tutti
+from service.cli.verbs import Verb
 from tenancy.embedded import EmbeddedServer
 
 TUTTI = str(Path(sys.executable).with_name("tutti"))
@@ -39,6 +40,19 @@ def verbs_of(group: click.Group, *path: str) -> Iterator[tuple[str, ...]]:
             yield from verbs_of(command, *path, name)
         else:
             yield *path, name
+
+
+def command_of(path: tuple[str, ...]) -> click.Command:
+    """Find a verb, or a group of them, by its name."""
+    found: click.Command = tutti
+    for name in path:
+        assert isinstance(found, click.Group)
+        found = found.commands[name]
+    return found
+
+
+def is_group(path: tuple[str, ...]) -> bool:
+    return isinstance(command_of(path), click.Group)
 
 
 GREETING = """\
@@ -312,6 +326,16 @@ def test_a_wrong_setting_is_one_line_and_exit_status_1(
     shell: Shell, verb: tuple[str, ...], settings: Mapping[str, str], told: str
 ) -> None:
     assert told in shell.refused(*verb, **settings)
+
+
+@pytest.mark.parametrize("verb", [one for one in verbs_of(tutti) if not is_group(one)], ids=" ".join)
+def test_every_verb_reads_the_settings_before_anything_else(verb: tuple[str, ...]) -> None:
+    assert isinstance(command_of(verb), Verb)
+
+
+@pytest.mark.parametrize("verb", [("secret", "key"), ("openapi", "--check"), ("demo",)], ids=" ".join)
+def test_an_unknown_setting_is_refused_by_verbs_that_need_none(lone: Shell, verb: tuple[str, ...]) -> None:
+    assert "Unknown setting TUTTI_FOO" in lone.refused(*verb, TUTTI_FOO="1")
 
 
 def test_a_database_that_was_not_migrated_says_what_to_run(lone: Shell) -> None:

@@ -8,6 +8,7 @@ import rich_click as click
 from auth.passwords import hash_password
 from service.cli.database import perform, server
 from service.cli.terminal import chosen_password, json_option, show
+from service.cli.verbs import Verbs
 from tenancy import accounts
 
 ARTICLED = {"admin": "an admin", "member": "a member"}
@@ -16,7 +17,7 @@ account_option = click.option(
 )
 
 
-@click.group()
+@click.group(cls=Verbs)
 def account() -> None:
     """Accounts."""
 
@@ -58,7 +59,7 @@ def account_resume(account_id: UUID, *, as_json: bool) -> None:
     show(data, [f"Account {account_id} is active."], as_json=as_json)
 
 
-@click.group()
+@click.group(cls=Verbs)
 def user() -> None:
     """Users and their memberships. USER is an e-mail address or an id."""
 

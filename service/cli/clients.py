@@ -30,6 +30,7 @@ from auth.tables import CLIENT_KINDS
 from service.cli.accounts import account_option
 from service.cli.database import perform
 from service.cli.terminal import confirmed, json_option, show
+from service.cli.verbs import Verbs
 from service.settings import settings
 from tenancy.accounts import find_user
 from tenancy.errors import BadRequest
@@ -65,7 +66,7 @@ def pem_in(path: Path) -> str:
     return pem
 
 
-@click.group()
+@click.group(cls=Verbs)
 def client() -> None:
     """Clients: what Docusign calls integration keys."""
 
@@ -297,7 +298,7 @@ def client_delete(client_id: UUID, account_id: UUID, *, yes: bool, as_json: bool
     show({"client_id": str(client_id)}, [f"Client {client_id} is deleted."], as_json=as_json)
 
 
-@click.group()
+@click.group(cls=Verbs)
 def grant() -> None:
     """What clients are allowed to do for people."""
 
@@ -388,7 +389,7 @@ def consent_line(one: ConsentEntry) -> str:
     return f"{one.granted_at:%Y-%m-%d %H:%M}  client {one.client_id}{name} for {who} in {where}: {' '.join(one.scopes)}"
 
 
-@click.group()
+@click.group(cls=Verbs)
 def token() -> None:
     """Access tokens."""
 

@@ -9,12 +9,13 @@ from rich.text import Text
 from service import demo as demo_data
 from service.cli.database import perform, server
 from service.cli.terminal import json_option, show
+from service.cli.verbs import Verb
 from service.language.sandbox import Sandbox
 from service.settings import settings
 from tenancy.schema import migrate
 
 
-@click.command()
+@click.command(cls=Verb)
 @json_option
 def demo(*, as_json: bool) -> None:
     """Load the demo data: two accounts, people, published workflows; safe to run again."""

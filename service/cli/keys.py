@@ -6,9 +6,10 @@ import rich_click as click
 from auth.keys import PUBLISHED_AFTER, list_keys, rotate
 from service.cli.database import perform
 from service.cli.terminal import json_option, show
+from service.cli.verbs import Verbs
 
 
-@click.group()
+@click.group(cls=Verbs)
 def keys() -> None:
     """Keys that sign ID tokens."""
 

@@ -13,11 +13,12 @@ from auth.bearer import Operator
 from service.cli.accounts import account_option
 from service.cli.database import perform, server
 from service.cli.terminal import json_option, show, tell
+from service.cli.verbs import Verbs
 from service.operations import secrets
 from service.settings import SECRET_KEY_BYTES
 
 
-@click.group()
+@click.group(cls=Verbs)
 def secret() -> None:
     """Secrets of an account, for its definitions to use. Nothing shows a value again."""
 

@@ -16,6 +16,7 @@ from rich.text import Text
 from service.app import create_app, create_app_without_worker, working
 from service.cli.database import ready_database, server
 from service.cli.terminal import json_option, show, tell
+from service.cli.verbs import Verb
 from service.engine.bell import telling_others
 from service.language.sandbox import Sandbox
 from service.protocol import Http1Protocol
@@ -28,7 +29,7 @@ from tenancy.schema import migrate as migrated
 GRACE_SECONDS = 8  # for requests and jobs under way when the service is told to stop
 
 
-@click.command()
+@click.command(cls=Verb)
 @json_option
 def migrate(*, as_json: bool) -> None:
     """Bring the database's schema up to date; safe to run again."""
@@ -38,7 +39,7 @@ def migrate(*, as_json: bool) -> None:
     show({"applied": applied}, [message], as_json=as_json)
 
 
-@click.command()
+@click.command(cls=Verb)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="Port to listen on."
@@ -147,7 +148,7 @@ async def refuse_unready() -> None:
         pass
 
 
-@click.command()
+@click.command(cls=Verb)
 def worker() -> None:
     """Run instances, without serving requests."""
     configure_logging(settings().log_level)

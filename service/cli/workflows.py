@@ -11,6 +11,7 @@ from auth.clients import require_account
 from service.cli.accounts import account_option
 from service.cli.database import perform
 from service.cli.terminal import json_option, show, tell
+from service.cli.verbs import Verb, Verbs
 from service.language.sandbox import Sandbox
 from service.openapi import check_documents, write_documents
 from service.operations import workflows
@@ -18,7 +19,7 @@ from tenancy.errors import Refusal, SetupRefused
 from tenancy.rows import rows_of
 
 
-@click.group()
+@click.group(cls=Verbs)
 def workflow() -> None:
     """Workflows."""
 
@@ -52,7 +53,7 @@ def workflow_publish(file: Path, account_id: UUID, *, as_json: bool) -> None:
     show({"workflow_id": str(row["id"]), "version": row["version"]}, lines, as_json=as_json)
 
 
-@click.command()
+@click.command(cls=Verb)
 @click.option("--check", is_flag=True, help="Change nothing; fail where a file is not what the code says.")
 def openapi(*, check: bool) -> None:
     """Write the OpenAPI documents in openapi/ from the code."""

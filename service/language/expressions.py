@@ -14,6 +14,7 @@ from typing import Any, Final, TypeGuard
 
 import msgspec
 
+from service.language import jq_values
 from service.language.jq_values import SandboxNeededError
 from service.language.simple import Program, parsed
 
@@ -249,9 +250,7 @@ def document(evaluation: Evaluation) -> bytes:
 # --- Answers --------------------------------------------------------------------------------------------------------
 
 
-def is_true(value: Any) -> bool:
-    """Truth as jq has it: null and false are false, everything else (0, "", []) is true."""
-    return value is not None and value is not False
+is_true = jq_values.is_true
 
 
 def answer_locally(evaluation: Evaluation) -> Any | NotLocal:

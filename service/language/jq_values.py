@@ -21,9 +21,12 @@ LEVEL_LIMIT: Final = 64
 """Levels of such a result."""
 EXACT: Final = 2**53
 """Up to here doubles hold every integer."""
-STORED_MIN: Final = -(2**63)
-STORED_MAX: Final = 2**64
-"""Between them numbers keep their digits on their way through jq when nothing is computed with them."""
+KEPT: Final = {int: 2**64, float: EXACT}
+"""Up to here numbers keep their text on their way through jq: it writes 12345678901234568e0 as an integer."""
+
+NUMBERS: Final = frozenset({int, float})
+CONSTANTS: Final = frozenset({type(None), bool})
+SIZED: Final = frozenset({str, list, dict})
 
 
 class SandboxNeededError(Exception):
@@ -36,13 +39,8 @@ def beyond() -> NoReturn:
 
 
 def is_true(value: Any) -> bool:
-    """Truth as jq has it."""
+    """Truth as jq has it: null and false are false, everything else (0, "", []) is true."""
     return value is not None and value is not False
-
-
-NUMBERS: Final = frozenset({int, float})
-CONSTANTS: Final = frozenset({type(None), bool})
-SIZED: Final = frozenset({str, list, dict})
 
 
 def numbers(left: Any, right: Any) -> bool:
@@ -195,9 +193,15 @@ def spend(values: Collection[Any], budget: int, levels: int) -> int:
             budget = spend(value.values(), budget - text_bytes(keys), levels - 1)
         elif kind is list:
             budget = spend(value, budget, levels - 1)
-        elif kind not in CONSTANTS and not (kind in NUMBERS and STORED_MIN <= value <= STORED_MAX):
+        elif kind not in CONSTANTS and not is_kept(value):
             beyond()
     return budget if budget >= 0 else beyond()
+
+
+def is_kept(value: Any) -> bool:
+    """Whether a value is a number that comes out of jq as it went in."""
+    limit = KEPT.get(type(value), -1)
+    return limit > 0 and -limit <= value <= limit
 
 
 def text_bytes(text: str) -> int:

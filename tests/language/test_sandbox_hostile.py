@@ -52,7 +52,7 @@ async def beside_another(sandbox: Sandbox, question: Question) -> Any:
     began, answered = time.monotonic(), 0
     await asyncio.sleep(0)
     while not hostile.done():
-        assert await ask(sandbox, OTHER, [asked(". + 1", 1)]) == [2]
+        assert await ask(sandbox, OTHER, [asked("[.][] + 1", 1)]) == [2]
         answered += 1
     assert answered > 2 or time.monotonic() - began < SHORT_SECONDS / 2
     (answer,) = hostile.result()
@@ -222,7 +222,8 @@ async def test_what_looks_worse_than_it_is_has_its_value(
 
 @pytest.mark.usefixtures("hurried")
 async def test_all_of_them_in_one_call_leave_the_good_ones_their_values(sandbox: Sandbox) -> None:
-    texts = [ENDLESS["recursion"], ". + 1", ENDLESS["a string doubled"], ". + 2", REFUSED["halt"][0], ". + 3"]
+    first, second, third = (f"[.][] + {number}" for number in (1, 2, 3))
+    texts = [ENDLESS["recursion"], first, ENDLESS["a string doubled"], second, REFUSED["halt"][0], third]
     found = await ask(sandbox, HOSTILE, [asked(text, 1) for text in texts])
     assert [answer for answer in found if not isinstance(answer, ExpressionFailure)] == [2, 3, 4]
 

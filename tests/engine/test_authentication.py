@@ -16,13 +16,18 @@ from aiohttp import web
 from joserfc import jwt
 from joserfc.jwk import OctKey
 
+from service.engine.effects.call_http import perform
 from service.engine.effects.redaction import MARK
 from service.engine.egress import Egress
+from service.engine.flow import Raised
 from service.engine.tokens import CAPACITY, Token, TokenCache
 from service.language.authentication import TOKEN_EXCHANGE
 from service.language.errors import Fault
 from tests.engine.outside import (
+    ACCOUNT,
+    TRACE,
     Names,
+    Sandbox,
     Site,
     call,
     certificate,
@@ -33,6 +38,7 @@ from tests.engine.outside import (
     listener,
     site,
     trusted,
+    waiting,
 )
 
 CREDENTIALS = {"grant": "client_credentials", "client": {"id": "me", "secret": "geheim-1"}}
@@ -101,7 +107,8 @@ async def test_arguments_may_read_the_proof() -> None:
         ({"basic": {"username": "${ 1 }", "password": "geheim-2"}}, {}, "username"),
         ({"basic": {"username": "a:b", "password": "geheim-2"}}, {}, "colon"),
         ({"digest": {"username": "a:b", "password": "geheim-2"}}, {}, "colon"),
-        ({"basic": {"use": "key"}}, {"key": "geheim-2"}, "object"),
+        ({"basic": {"use": "key"}}, {"key": "geheim-2"}, f"the secret `key` is a text, and has to be an object with `username`, `password`; set it again with: tutti secret set key --account {ACCOUNT} --json-value"),
+        ({"basic": {"username": "${ 1 }", "password": "geheim-2"}}, {}, "its `username` must be a string"),
         ({"basic": {"use": "key"}}, {"key": {"username": "geheim-2"}}, "password"),
         ({"bearer": {"token": "${ .missing }"}}, {}, "token"),
         ({"bearer": {"token": "geheim-2\r\nX-Evil: 1"}}, {}, "line break"),
@@ -124,6 +131,16 @@ async def test_a_policy_that_cannot_work_is_a_configuration_error(
     assert kind_of(fault) == ("configuration", 400)
     assert reason in (fault.detail or "")
     assert "geheim-2" not in str(fault)
+
+
+async def test_a_secret_that_is_missing_is_told_with_the_whole_command() -> None:
+    arguments = {"endpoint": {"uri": "http://127.0.0.1", "authentication": {"basic": {"use": "key"}}}}
+    async with egress() as way:
+        with pytest.raises(Raised) as refused:
+            await perform(way, Sandbox(), ACCOUNT, waiting(arguments, None, None, secrets=["key"]), {}, TRACE)
+    assert kind_of(refused.value.fault) == ("authorization", 403)
+    command = f"tutti secret set key --account {ACCOUNT}"
+    assert refused.value.fault.detail == f"The secret `key` is not set; set it with: {command}"
 
 
 async def test_a_password_does_not_come_back_in_an_error() -> None:

@@ -11,6 +11,8 @@ import msgspec
 from service.engine.effects.grants import OAuth, token_from
 from service.engine.effects.redaction import Redaction
 from service.engine.egress import CallError, Egress
+from service.language.fields import listed
+from service.language.misfits import misfit
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
@@ -60,13 +62,25 @@ class Proof(msgspec.Struct, frozen=True):
         return {} if self.parameter is None else {"authorization": f"{self.scheme} {self.parameter}"}
 
 
-async def prove(egress: Egress, account_id: UUID, scheme: Scheme, fields: Any, hidden: Redaction) -> Proof:
+async def prove(
+    egress: Egress,
+    account_id: UUID,
+    scheme: Scheme,
+    fields: Any,
+    hidden: Redaction,
+    *,
+    secret: str | None = None,
+) -> Proof:
     """Make the proof, for which `oauth2` and `oidc` may have to request a token; what is secret in it is hidden.
+
+    `secret` is the name of the one that holds the fields, if one does.
 
     Raises:
         CallError: `configuration` for fields that are wrong, `authentication` when no token could be had.
     """
     hidden.learn(credentials_in(fields))
+    if secret is not None and not isinstance(fields, dict):
+        raise misconfigured(scheme, no_object(account_id, scheme, secret))
     policy = read(scheme, fields)
     if isinstance(policy, OAuth):
         key = hashlib.sha256(msgspec.json.encode((account_id, scheme, fields), order="sorted")).digest()
@@ -92,7 +106,17 @@ def read(scheme: Scheme, fields: Any) -> Password | Bearer | OAuth:
     try:
         return msgspec.convert(fields, FIELDS[scheme])
     except msgspec.ValidationError as error:
-        raise misconfigured(scheme, str(error)) from None
+        wrong = misfit(str(error))
+        raise misconfigured(scheme, f"its `{wrong.place}` {wrong.rule}") from None
+
+
+def no_object(account_id: UUID, scheme: Scheme, secret: str) -> str:
+    """What is wrong with a secret that is a text, from which the scheme takes several fields."""
+    fields = listed(field.name for field in msgspec.structs.fields(FIELDS[scheme]) if field.required)
+    return (
+        f"the secret `{secret}` is a text, and has to be an object with {fields}; set it again with: "
+        f"tutti secret set {secret} --account {account_id} --json-value"
+    )
 
 
 def misconfigured(scheme: str, detail: str) -> CallError:

@@ -92,7 +92,8 @@ class Performance:
         """The secrets that the call may read, all of which have to be there (contract 7.3)."""
         missing = [name for name in self.work.secrets if name not in secrets]
         if missing:
-            detail = f"The secret `{missing[0]}` is not set; set it with: tutti secret set"
+            command = f"tutti secret set {missing[0]} --account {self.account_id}"
+            detail = f"The secret `{missing[0]}` is not set; set it with: {command}"
             raise CallError("authorization", "A secret is missing", detail)
         granted = {name: secrets[name] for name in self.work.secrets}
         self.hidden.learn(granted)
@@ -114,7 +115,9 @@ class Performance:
             fields = await self.value(policy.fields, self.dot)
         else:
             fields = self.variables["secrets"][policy.secret]
-        return await prove(self.egress, self.account_id, policy.scheme, fields, self.hidden)
+        return await prove(
+            self.egress, self.account_id, policy.scheme, fields, self.hidden, secret=policy.secret
+        )
 
     def endpoint(self, arguments: Mapping[str, Any]) -> str:
         """Where the call goes: the template filled in, or what the expression came to."""

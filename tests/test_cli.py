@@ -60,6 +60,8 @@ document: {dsl: '1.0.3', namespace: cli, name: greeting, version: '1.0.0'}
 do:
   - greet: {set: {text: '${ "Hello, " + .who }'}}
 """
+# The trigger itself goes as far as the first wait.
+WAITING = GREETING.replace("do:\n", "do:\n  - pause: {wait: {milliseconds: 10}}\n")
 WRONG = """\
 document: {dsl: '1.0.3', namespace: cli, name: Not A Name, version: '1'}
 do:
@@ -721,7 +723,7 @@ def test_worker_runs_what_a_service_without_one_takes_in(shell: Shell, account: 
     email = f"{uuid4().hex}@tutti.example"
     user = shell.json("user", "create", email, "--name", "Ada", "--account", account)["user_id"]
     token = shell.json("token", "issue", "--account", account, "--user", user)["access_token"]
-    published = write(shell, "greeting.yaml", GREETING)
+    published = write(shell, "waiting.yaml", WAITING)
     workflow = shell.json("workflow", "publish", published, "--account", account)["workflow_id"]
     port = free_port()
     service = shell.start("serve", "--port", port, "--no-worker")

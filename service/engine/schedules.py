@@ -25,7 +25,7 @@ from tenancy.rows import current_connection, read, rows_of
 logger = logging.getLogger("tutti.schedules")
 
 AT_ONCE = 500
-OF_EACH = 20  # schedules of one account that start something in one transaction
+OF_EACH = 20  # at the most, of one account
 POSTPONED = timedelta(seconds=10)  # after a tick that failed
 LONGEST_MONTH = timedelta(days=31)
 
@@ -38,8 +38,12 @@ SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, workflow.paused, $10, $11 FROM workfl
 DUE = """
 SELECT schedule.*, version.published_at, clock_timestamp() AS now
 FROM schedule JOIN workflow_version AS version ON version.id = schedule.version_id
-WHERE schedule.account_id = $1 AND schedule.id = ANY($2) AND schedule.next_at <= now() AND NOT schedule.paused
-ORDER BY schedule.id FOR UPDATE OF schedule SKIP LOCKED
+WHERE schedule.account_id = $1 AND schedule.id = $2 AND schedule.next_at <= now() AND NOT schedule.paused
+FOR UPDATE OF schedule SKIP LOCKED
+"""
+
+POSTPONE = """
+UPDATE schedule SET next_at = now() + $3 WHERE account_id = $1 AND id = $2 AND next_at <= now()
 """
 
 
@@ -134,33 +138,26 @@ def interval(length: Duration) -> str:
 
 
 async def fire_due_schedules() -> int:
-    """Start an instance for each schedule that is due, account by account; say how many there were."""
-    due: dict[UUID, list[UUID]] = {}
-    for row in await read("SELECT * FROM due_schedules($1, $2)", AT_ONCE, OF_EACH):
-        due.setdefault(row["account_id"], []).append(row["id"])
-    return sum([await fire(account_id, schedules) for account_id, schedules in due.items()])
+    """Start an instance for each schedule that is due, a transaction each; say how many there were."""
+    due = await read("SELECT * FROM due_schedules($1, $2)", AT_ONCE, OF_EACH)
+    return sum([await fire(row["account_id"], row["id"]) for row in due])
 
 
-async def fire(account_id: UUID, schedules: list[UUID]) -> int:
-    """Start instances for one account's schedules; what fails is tried again later, as others are due as well."""
+async def fire(account_id: UUID, schedule_id: UUID) -> bool:
+    """Start an instance for a schedule, unless another worker does; one that fails is tried again later, alone."""
     try:
         async with rows_of(account_id) as connection:
-            rows = await connection.fetch(DUE, account_id, schedules)
-            for row in rows:
+            row = await connection.fetchrow(DUE, account_id, schedule_id)
+            if row is not None:
                 await tick(row, await definition_of(row["version_id"]))
-            return len(rows)
+            return row is not None
     except (asyncpg.InterfaceError, OSError):
         raise
     except Exception:
-        logger.exception("schedules of account %s failed", account_id)
+        logger.exception("schedule %s of account %s failed", schedule_id, account_id)
         async with rows_of(account_id) as connection:
-            await connection.execute(
-                "UPDATE schedule SET next_at = now() + $3 WHERE account_id = $1 AND id = ANY($2) AND next_at <= now()",
-                account_id,
-                schedules,
-                POSTPONED,
-            )
-        return 0
+            await connection.execute(POSTPONE, account_id, schedule_id, POSTPONED)
+        return False
 
 
 async def tick(row: asyncpg.Record, definition: Definition) -> None:

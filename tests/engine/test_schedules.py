@@ -23,7 +23,7 @@ from service.language.durations import duration
 from service.language.durations import until as after
 from service.operations import workflows
 from tenancy.postgres import connected
-from tenancy.rows import rows_of
+from tenancy.rows import current_connection, rows_of
 from tests.tenancy.databases import superuser
 from tests.world import Tenant, World, bearer, until
 
@@ -294,6 +294,29 @@ async def test_an_accounts_failing_schedules_hold_up_nobody_and_are_tried_again(
         datetime.now(UTC) < (await schedule(world.acme))["next_at"] <= datetime.now(UTC) + schedules.POSTPONED
     )
     assert str(world.acme.id) in caplog.text
+
+
+async def test_of_an_accounts_schedules_only_the_one_that_failed_is_postponed(
+    nobody_fires: None, acme: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("first", "second", "third"):
+        given = document({"every": "PT1H"})
+        given["document"]["name"] = name
+        await acme.publish(given)
+    await due(acme, ago(seconds=1))
+    tick, failing = schedules.tick, (await rows(acme, "SELECT id FROM schedule ORDER BY id"))[1]["id"]
+
+    async def fails(row: asyncpg.Record, definition: Any) -> None:
+        await tick(row, definition)
+        if row["id"] == failing:
+            await current_connection().execute("SELECT 1 / 0")
+
+    monkeypatch.setattr(schedules, "tick", fails)
+    assert await fire_due_schedules() == 2
+    assert failing not in {row["schedule_id"] for row in await started(acme)}
+    soon = datetime.now(UTC) + schedules.POSTPONED
+    postponed = await rows(acme, "SELECT id FROM schedule WHERE next_at <= $1", soon)
+    assert [row["id"] for row in postponed] == [failing]
 
 
 async def test_an_account_with_many_schedules_does_not_stand_before_another(

@@ -285,6 +285,17 @@ class Signal(Table):
     signal_account_instance_event = Unique([account_id, instance_id, event_key])
 
 
+class TakenEvent(Table):
+    """That an instance has taken an event, so that the same one again is not given to it; the latest 1,000 are known."""
+
+    id = BigSerial(primary_key=True)
+    account_id = UUID(default=None, null=False)
+    instance_id = UUID(default=None, null=False)
+    event_key = Text(help_text="source and id of the event, as a signal has them")
+
+    taken_event_key = Unique([account_id, instance_id, event_key])
+
+
 class Event(Table):
     """What happened, written in the transaction that did it: history, audit and outbox read it.
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -213,6 +214,94 @@ async def test_a_full_inbox_takes_no_event_and_an_ended_instance_none(
         assert await inbox.put(acme.id, living, ARRIVED | {"id": "more"}, kept=False) == 1
     more = await rows(acme, "SELECT instance_id FROM signal WHERE NOT kept")
     assert [row["instance_id"] for row in more] == [last]
+
+
+async def put(of: Tenant, ids: Iterable[UUID], event: dict[str, Any], *, kept: bool = True) -> int:
+    """Send an event to instances; return how many of them it is given to."""
+    async with rows_of(of.id):
+        return await inbox.put(of.id, await inbox.locked(of.id, list(ids)), event, kept=kept)
+
+
+async def take(of: Tenant, instance_id: UUID) -> None:
+    """Let an instance take all that waits for it."""
+    waiting = await rows(of, "SELECT id FROM signal WHERE instance_id = $1", instance_id)
+    async with rows_of(of.id):
+        await inbox.drop([row["id"] for row in waiting])
+
+
+async def test_an_event_that_was_taken_is_given_to_nobody_twice(nobody_works: None, acme: Tenant) -> None:
+    taker, other = await instances(acme, 2)
+    assert await put(acme, [taker, other], ARRIVED) == 2
+    await take(acme, taker)
+    for kept in (True, False):
+        assert await put(acme, [taker], ARRIVED, kept=kept) == 0
+    assert await put(acme, [taker], ARRIVED | {"source": "urn:another"}) == 1
+    assert await put(acme, [taker], ARRIVED | {"id": "2"}) == 1
+    await take(acme, other)
+    assert await put(acme, [taker, other], ARRIVED) == 0
+    await rows(acme, "DELETE FROM instance WHERE id = $1", taker)
+    left = await rows(acme, "SELECT instance_id FROM taken_event")
+    assert [row["instance_id"] for row in left] == [other]
+
+
+async def test_an_event_that_was_offered_in_vain_may_come_again(nobody_works: None, acme: Tenant) -> None:
+    (one,) = await instances(acme, 1)
+    assert await put(acme, [one], ARRIVED, kept=False) == 1
+    (signal,) = await rows(acme, "SELECT id FROM signal")
+    async with rows_of(acme.id):
+        await inbox.drop([], [signal["id"]])
+        await inbox.drop([])
+    assert await rows(acme, "SELECT FROM signal") == []
+    assert await put(acme, [one], ARRIVED) == 1
+
+
+async def test_of_the_events_that_an_instance_has_taken_the_latest_are_known(
+    nobody_works: None, acme: Tenant
+) -> None:
+    many, few = await instances(acme, 2)
+    known = inbox.KNOWN_EVENTS
+    await put(acme, [few], ARRIVED)
+    await take(acme, few)
+    await rows(
+        acme,
+        "INSERT INTO taken_event (account_id, instance_id, event_key)"
+        " SELECT current_account(), $1, number::text FROM generate_series(1, $2::integer) AS number",
+        many,
+        known + 7,
+    )
+    await put(acme, [many], ARRIVED)
+    await take(acme, many)
+    left = await rows(acme, "SELECT event_key FROM taken_event WHERE instance_id = $1 ORDER BY id", many)
+    assert [row["event_key"] for row in left[:-1]] == [str(number) for number in range(8, known + 8)]
+    assert left[-1]["event_key"] == inbox.key_of(ARRIVED)
+    assert await put(acme, [many, few], ARRIVED) == 0
+
+
+async def test_what_nobody_has_taken_for_seven_days_is_deleted_whosever_it_is(
+    nobody_works: None, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox, "SWEPT_AT_ONCE", 2)
+    for tenant in (world.acme, world.globex):
+        (one,) = await instances(tenant, 1)
+        for number in range(5):
+            await put(tenant, [one], ARRIVED | {"id": str(number)}, kept=number != 4)
+        age = "UPDATE signal SET received_at = now() - $2::interval WHERE event_key = $1"
+        for number in (0, 1, 4):
+            await rows(tenant, age, inbox.key_of(ARRIVED | {"id": str(number)}), timedelta(days=7, seconds=1))
+        await rows(tenant, age, inbox.key_of(ARRIVED | {"id": "2"}), timedelta(days=6, hours=23))
+    assert sum(await asyncio.gather(inbox.sweep(), inbox.sweep())) == 4
+    assert await inbox.sweep() == 0
+    for tenant in (world.acme, world.globex):
+        left = {row["event_key"] for row in await rows(tenant, "SELECT event_key FROM signal")}
+        assert left == {inbox.key_of(ARRIVED | {"id": number}) for number in ("2", "3", "4")}
+
+
+@pytest.mark.parametrize("table", ["job", "timer", "signal", "listener", "taken_event", "task_run"])
+async def test_tables_whose_rows_come_and_go_are_vacuumed_early(world: World, table: str) -> None:
+    (row,) = await rows(world.acme, "SELECT reloptions FROM pg_class WHERE oid = $1::text::regclass", table)
+    assert {"autovacuum_vacuum_scale_factor=0.02", "autovacuum_vacuum_threshold=500"} <= set(
+        row["reloptions"] or []
+    )
 
 
 # --- From outside -------------------------------------------------------------------------------------------------

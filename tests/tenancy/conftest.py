@@ -34,6 +34,8 @@ ASKING: dict[str, Any] = {
 STORED = """
 INSERT INTO secret (id, account_id, name, ciphertext, created_at, modified_at)
 VALUES (gen_random_uuid(), current_account(), 'token', 'sealed', now(), now());
+INSERT INTO taken_event (account_id, instance_id, event_key)
+SELECT current_account(), id, 'urn:shop 1' FROM instance ORDER BY id LIMIT 1;
 INSERT INTO job (account_id, lane, reason, wait, attempts, leased_until, queued_at)
 VALUES (current_account(), 'advance', 'timer', 1, 1, now() + interval '1 day', now());
 """

@@ -20,8 +20,12 @@ from tests.tenancy.conftest import own_rows
 from tests.tenancy.databases import superuser
 from tests.world import World
 
-CLAIMED = {"timer", "job"}  # the owner's functions take their rows for the workers, whosever they are
-COUNTED = {"event", "job", "task_run", "listener"}  # their ids are numbers
+CLAIMED = {
+    "timer",
+    "job",
+    "signal",
+}  # the owner's functions take their rows for the workers, whosever they are
+COUNTED = {"event", "job", "task_run", "listener", "taken_event"}  # their ids are numbers
 
 
 class UndoneError(Exception):
@@ -71,6 +75,7 @@ async def test_links_between_tables_of_accounts_carry_the_account(owner: asyncpg
         "instance_version",
         "timer_instance",
         "signal_instance",
+        "taken_event_instance",
         "task_run_instance",
         "listener_instance",
         "work_item_instance",

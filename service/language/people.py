@@ -23,6 +23,7 @@ DESCRIPTION_LIMIT = 10_000  # characters
 ASSIGNEE_LIMIT = 100  # users and roles each
 NAME_LIMIT = 254  # characters of a user, a role or an outcome; an e-mail address has no more
 OUTCOME_LIMIT = 20
+MINIMUM_LIMIT = 100  # people
 
 _COMMENTS: tuple[Comment, ...] = ("optional", "none", "required")
 _BOTH = ("title", "description", "assignees", "due", "data", "form", "excludeStarter")
@@ -207,8 +208,8 @@ class _ArgumentReader(FieldReader):
         value = fields.get("minimum", 1)
         if self.is_later(value):
             return 1
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            self.refuse("wrong_type", "`minimum` is an integer from 1.", "/minimum")
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MINIMUM_LIMIT:
+            self.refuse("wrong_type", f"`minimum` is an integer from 1 to {MINIMUM_LIMIT}.", "/minimum")
             return 1
         if not self.anyone and not assignees.roles and value > len(assignees.users) > 0:
             message = f"{value} different people are needed, and {len(assignees.users)} may decide."

@@ -27,7 +27,7 @@ from service.engine.messages import (
 )
 from service.engine.states import Status
 from service.language.errors import STANDARD, Fault, fault
-from service.language.expressions import Evaluation, NotLocal, answer_locally, assembled
+from service.language.expressions import Evaluation, ExpressionFailure, NotLocal, answer_locally, assembled
 from service.language.expressions import document as program_input
 from service.language.questions import Question, Validation, Violation
 from service.language.reading import read
@@ -53,10 +53,14 @@ def value(evaluation: Evaluation) -> Any:
     return assembled(evaluation, json.loads(program.input_text(program_input(evaluation).decode()).first()))
 
 
-def verdict(validation: Validation) -> list[Violation]:
+def verdict(validation: Validation) -> list[Violation] | ExpressionFailure:
+    try:
+        validator = jsonschema_rs.validator_for(validation.schema)
+    except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as error:
+        return ExpressionFailure("schema failed", str(error).partition("\n")[0])
     return [
         Violation(list(error.instance_path), "schema", error.message)
-        for error in jsonschema_rs.validator_for(validation.schema).iter_errors(validation.value)
+        for error in validator.iter_errors(validation.value)
     ]
 
 

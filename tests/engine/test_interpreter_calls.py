@@ -150,6 +150,36 @@ def test_arguments_that_evaluate_to_something_wrong_are_a_validation_error() -> 
     assert reached.effects == ()
 
 
+@pytest.mark.parametrize("kind", ["form", "approval"])
+@pytest.mark.parametrize(
+    "form",
+    [{"type": "strin"}, {"properties": 5}, {"$ref": "https://example.com/form"}, {"pattern": "("}],
+    ids=["type", "properties", "elsewhere", "pattern"],
+)
+def test_a_computed_form_that_is_no_schema_is_a_validation_error(kind: str, form: dict[str, Any]) -> None:
+    arguments = "title: t, assignees: {roles: [r]}, form: '${ .form }'"
+    instance = Instance(f"do: [{{a: {{call: {kind}, with: {{{arguments}}}}}}}]")
+    reached = instance.start({"form": form})
+    assert described(reached) == ("validation", 400, "/do/0/a")
+    assert reached.fault is not None
+    assert str(reached.fault.detail).startswith("/form: ")
+    assert reached.effects == ()
+
+
+def test_a_computed_form_that_asks_for_something_is_asked() -> None:
+    form = {
+        "type": "object",
+        "required": ["name"],
+        "properties": {"name": {"type": "string", "pattern": "^a"}},
+    }
+    instance = Instance(
+        "do: [{a: {call: form, with: {title: t, assignees: {roles: [r]}, form: '${ .form }'}}}]"
+    )
+    (ask,) = instance.start({"form": form}).effects
+    assert isinstance(ask, Ask)
+    assert ask.arguments["form"] == form
+
+
 def test_an_approval_that_takes_too_long_can_be_caught() -> None:
     ask = "call: form, with: {title: t, assignees: {roles: [r]}, form: {type: object}}, timeout: {after: P1D}"
     instance = Instance(

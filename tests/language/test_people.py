@@ -103,6 +103,8 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
     ({"outcomes": ["yes", {"name": "no", "color": "red"}]}, ["/outcomes/1/color"]),
     ({"outcomes": [f"o{n}" for n in range(21)]}, ["/outcomes"]),
     ({"minimum": 0}, ["/minimum"]),
+    ({"minimum": 101}, ["/minimum"]),
+    ({"minimum": 3_000_000_000}, ["/minimum"]),
     ({"minimum": "2"}, ["/minimum"]),
     ({"minimum": True}, ["/minimum"]),
     ({"minimum": 1.5}, ["/minimum"]),

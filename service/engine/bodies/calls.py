@@ -10,8 +10,9 @@ from service.engine.frames import Calling, Scope
 from service.engine.messages import Answered, Ask, Begin, Call, Effect
 from service.engine.places import Entered, in_function
 from service.language.document import FunctionCall, HttpCall, PersonCall, RunWorkflow
-from service.language.expressions import shortened
+from service.language.expressions import ExpressionFailure, shortened
 from service.language.people import asked
+from service.language.questions import Validation
 
 
 def call_http(run: Run, entered: Entered, _: HttpCall) -> Steps[Outcome | None]:
@@ -37,14 +38,22 @@ def ask_person(run: Run, entered: Entered, work: PersonCall) -> Steps[Outcome | 
     arguments: dict[str, Any] = {}
     if entered.frame.progress is None:
         arguments = yield from run.value(entered, work.arguments, entered.frame.input)
-        problems = asked(work.kind, arguments)
-        if problems:
-            detail = "; ".join(f"{problem.pointer}: {problem.message}" for problem in problems)
-            title = f"The arguments of `call: {work.kind}` are wrong"
-            raise raised("validation", title, shortened(detail), entered.pointer)
+        yield from _checked(entered, work, arguments)
     task = entered.task
     answered = _answered(run, entered, lambda wait: Ask(wait, work.kind, task.name, task.pointer, arguments))
     return None if answered is None else Outcome(answered.value)
+
+
+def _checked(entered: Entered, work: PersonCall, arguments: dict[str, Any]) -> Steps[None]:
+    """Fault unless somebody can answer what is asked: nobody could where the form is no JSON Schema."""
+    problems = [f"{problem.pointer}: {problem.message}" for problem in asked(work.kind, arguments)]
+    if not problems and "form" in arguments:
+        (answer,) = yield [Validation(arguments["form"], {})]
+        if isinstance(answer, ExpressionFailure):
+            problems = [f"/form: This cannot be used as a JSON Schema: {answer.detail}"]
+    if problems:
+        title = f"The arguments of `call: {work.kind}` are wrong"
+        raise raised("validation", title, shortened("; ".join(problems)), entered.pointer)
 
 
 def call_function(run: Run, entered: Entered, work: FunctionCall) -> Steps[Outcome | None]:

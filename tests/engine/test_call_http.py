@@ -11,6 +11,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.engine.effects import redaction
 from service.engine.effects.call_http import perform
 from service.engine.effects.http_request import expanded, key_header, request_of
 from service.engine.effects.http_response import content_of
@@ -37,15 +38,8 @@ SECRET = "s3cr3t/with ünusual+characters"
 
 
 async def echo(request: web.Request) -> web.Response:
-    """Answer with the request."""
-    return web.json_response(
-        {
-            "method": request.method,
-            "path": request.raw_path,
-            "headers": {name.lower(): value for name, value in request.headers.items()},
-            "body": await request.text(),
-        }
-    )
+    """Answer with where the request went, and its body."""
+    return web.json_response({"path": request.raw_path, "body": await request.text()})
 
 
 def answering(body: bytes | str = b"", status: int = 200, **headers: str) -> Any:
@@ -61,9 +55,16 @@ def answering(body: bytes | str = b"", status: int = 200, **headers: str) -> Any
 
 async def echoed(arguments: dict[str, Any], data: Any = None, **rest: Any) -> Any:
     """What a server gets of a call; an endpoint is relative to it."""
-    async with site(echo) as server, egress() as way:
+    async with site(answering()) as server, egress() as way:
         endpoint = server.url + arguments.get("endpoint", "/")
-        return await call(way, {**arguments, "endpoint": endpoint}, data, **rest)
+        await call(way, {**arguments, "endpoint": endpoint}, data, **rest)
+    (request,), (body,) = server.requests, server.bodies
+    return {
+        "method": request.method,
+        "path": request.raw_path,
+        "headers": {name.lower(): value for name, value in request.headers.items()},
+        "body": body,
+    }
 
 
 async def output(respond: Any, **arguments: Any) -> Any:
@@ -335,7 +336,7 @@ async def test_content_is_what_its_type_says(media_type: str, body: bytes, conte
 
 
 def test_content_without_a_type_is_bytes() -> None:
-    assert content_of(Response(200, "OK", {}, b"a")) == "YQ=="
+    assert content_of(Response(200, "OK", {}, b"a"), Redaction()) == "YQ=="
 
 
 @pytest.mark.parametrize(
@@ -630,6 +631,82 @@ async def test_what_a_response_shows_of_the_request_has_no_credentials() -> None
         "o",
     ]
     assert (got["set-cookie"], got["x-mirror"], got["x-other"]) == (MARK, MARK, "open")
+
+
+def repeating(kind: str) -> Any:
+    """Answer with what was sent, in JSON as keys, texts and numbers, or in another type."""
+
+    async def respond(request: web.Request) -> web.Response:
+        sent = request.headers["X-Key"]
+        if kind != "application/json":
+            return web.Response(body=f"<a>{sent}</a> \xff".encode("latin-1"), content_type=kind)
+        content = {"sent": [f"It is {sent}.", {sent: quote(sent)}, 12345], "open": [1, True, None, "o"]}
+        return web.json_response({**content, "deep": json.dumps(content)})
+
+    return respond
+
+
+BYTES = base64.b64encode(b"<a>%b</a> \xff" % MARK.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    ("kind", "output", "shown"),
+    [
+        ("text/plain", "content", f"<a>{MARK}</a> \ufffd"),
+        ("text/plain", "raw", BYTES),
+        ("application/octet-stream", "content", BYTES),
+        (
+            "application/json",
+            "content",
+            {
+                "sent": [f"It is {MARK}.", {MARK: MARK}, MARK],
+                "open": [1, True, None, "o"],
+                "deep": json.dumps(
+                    {"sent": [f"It is {MARK}.", {MARK: MARK}, 0], "open": [1, True, None, "o"]}
+                ).replace("0", MARK),
+            },
+        ),
+    ],
+)
+@pytest.mark.parametrize("within", ["content", "response"])
+async def test_a_secret_does_not_come_back_in_what_a_call_gives(
+    kind: str, output: str, shown: Any, within: str
+) -> None:
+    whole = within == "response" and output == "content"
+    async with site(repeating(kind)) as server, egress() as way:
+        found = await call(
+            way,
+            {
+                "endpoint": server.url,
+                "headers": {"X-Key": "${ $secrets.key.token }"},
+                "output": "response" if whole else output,
+            },
+            secrets={"key": {"token": "geheim/1?", "pin": 12345}},
+        )
+    assert (found["content"] if whole else found) == shown
+
+
+def test_what_is_too_much_to_look_for_hides_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden = Redaction()
+    hidden.learn([f"text-{number}" for number in range(1001)])
+    assert hidden.value({"a": ["b", 1, ""]}) == {MARK: [MARK, 1, ""]}
+    assert hidden.content(b"a\n\xff") == MARK.encode()
+    assert hidden.text("a\nb", 100) == MARK
+    assert hidden.headers({"x": "y"}) == {"x": MARK}
+    few = Redaction()
+    few.learn("text-1")
+    assert few.value("a" * 100) == "a" * 100
+    monkeypatch.setattr(redaction, "MOST_WORK", 99)
+    assert few.value("a" * 100) == MARK
+
+
+def test_a_deep_value_is_looked_through() -> None:
+    deep: Any = "geheim1"
+    for _ in range(512):
+        deep = [deep]
+    hidden = Redaction()
+    hidden.learn("geheim1")
+    assert json.dumps(hidden.value(deep)) == "[" * 512 + f'"{MARK}"' + "]" * 512
 
 
 @given(st.text(min_size=4), st.text(max_size=6), st.text(max_size=6))

@@ -32,15 +32,15 @@ def succeeded(response: Response, *, redirect: bool) -> bool:
 def output_of(
     kind: Literal["content", "response", "raw"], request: Request, response: Response, hidden: Redaction
 ) -> Any:
-    """The raw output of the task.
+    """The raw output of the task, without what is hidden.
 
     Raises:
         CallError: the content is not what its type says, or cannot be stored.
     """
     if kind == "raw":
-        return base64.b64encode(response.body).decode()
+        return encoded(response, hidden)
     if kind == "content":
-        return content_of(response)
+        return content_of(response, hidden)
     return {
         "request": {
             "method": request.method,
@@ -49,7 +49,7 @@ def output_of(
         },
         "statusCode": response.status,
         "headers": hidden.headers(response.headers),
-        "content": content_of(response),
+        "content": content_of(response, hidden),
     }
 
 
@@ -75,16 +75,21 @@ def phrase_of(status: int) -> str:
 # --- Content --------------------------------------------------------------------------------------------------------
 
 
-def content_of(response: Response) -> Any:
+def content_of(response: Response, hidden: Redaction) -> Any:
     """The body by its media type: JSON parsed, text as a string, anything else in Base64, null if there is none."""
     if not response.body:
         return None
     media_type = media_type_of(response)
     if _JSON.fullmatch(media_type):
-        return parsed(response)
+        return hidden.value(parsed(response))
     if _TEXT.fullmatch(media_type):
-        return text_of(response)
-    return base64.b64encode(response.body).decode()
+        return hidden.value(text_of(response))
+    return encoded(response, hidden)
+
+
+def encoded(response: Response, hidden: Redaction) -> str:
+    """The body in Base64."""
+    return base64.b64encode(hidden.content(response.body)).decode()
 
 
 def media_type_of(response: Response) -> str:

@@ -1,20 +1,30 @@
-"""Keeps credentials out of what an instance stores about its calls: errors, and the headers of `output: response`."""
+"""Keeps credentials out of what an instance stores about its calls: their errors and their output (contract 7.3).
+
+Servers repeat what they were sent. Found are the forms that they commonly give it (see `forms_of`), not those that one
+chooses to hide it: reversed, in pieces, hashed.
+"""
 
 import base64
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 from urllib.parse import quote, quote_plus
 
 MARK = "[redacted]"
 SHORTEST = 4  # characters; hiding every `a` would hide nothing but the text around it
+MOST_TEXTS = 1000  # that are looked for; more than anybody's credentials have
+MOST_WORK = 2**29  # characters times forms: a quarter of a second
+EVERYTHING = re.compile(".+", re.DOTALL)
 SECRET_HEADERS = ("authorization", "proxy-authorization", "cookie", "set-cookie", "set-cookie2")
 
 
 class Redaction:
-    """What must not be seen: every text learnt, in each of the forms in which servers repeat it."""
+    """What must not be seen: every text learnt, in each of the forms in which servers repeat it.
+
+    Where there is too much to look for, everything is hidden.
+    """
 
     def __init__(self) -> None:
         self._learnt: set[str] = set()
@@ -22,22 +32,47 @@ class Redaction:
     def learn(self, value: Any) -> None:
         """Hide each text in a value from now on."""
         self._learnt.update(text for text in texts_in(value) if len(text) >= SHORTEST)
-        self.__dict__.pop("_pattern", None)
+        self.__dict__.pop("_forms", None)
 
     def text(self, text: str, limit: int) -> str:
         """The beginning of a text, of at most so many bytes, without what is hidden.
 
         What is hidden is looked for past the limit too: half of it would be shown otherwise.
         """
-        pattern, longest = self._pattern
+        text = text[: limit + max(map(len, self._forms), default=0)]
+        pattern = self._found_in(text)
         pieces, position = [], 0
-        for found in pattern.finditer(text[: limit + longest]) if self._learnt else ():
+        for found in pattern.finditer(text) if pattern else ():
             if found.start() >= limit:
                 break
             pieces += [text[position : found.start()], MARK]
             position = found.end()
         pieces.append(text[position : max(limit, position)])
         return "".join(pieces).encode()[:limit].decode(errors="ignore")
+
+    def content(self, content: bytes) -> bytes:
+        """Bytes without what is hidden, where it stands in them as UTF-8."""
+        text = content.decode(errors="surrogateescape")
+        pattern = self._found_in(text)
+        return pattern.sub(MARK, text).encode(errors="surrogateescape") if pattern else content
+
+    def value(self, value: Any) -> Any:
+        """A value without what is hidden: in texts, keys included, and as a number. Changes the value itself."""
+        pattern = self._found_in("\0".join(texts_in(value, keys=True))) if self._learnt else None
+        if pattern is None:
+            return value
+        whole = [value]
+        waiting: list[Any] = [whole]
+        while waiting:
+            node = waiting.pop()
+            shown = [(self._shown(key, pattern), self._shown(inner, pattern)) for key, inner in entries(node)]
+            if isinstance(node, dict):
+                node.clear()
+                node.update(shown)
+            else:
+                node[:] = [inner for _, inner in shown]
+            waiting += [inner for _, inner in shown if isinstance(inner, dict | list)]
+        return whole[0]
 
     def headers(self, headers: Mapping[str, str]) -> dict[str, str]:
         """The headers by name, those that hold what is hidden replaced as a whole."""
@@ -48,33 +83,58 @@ class Redaction:
 
     def is_in(self, text: str) -> bool:
         """Whether a text holds anything that is hidden."""
-        return bool(self._learnt) and self._pattern[0].search(text) is not None
+        return self._found_in(text) is not None
+
+    def _shown(self, node: Any, pattern: re.Pattern[str]) -> Any:
+        """A key, a text or a number as it may be shown."""
+        if isinstance(node, str):
+            return pattern.sub(MARK, node)
+        return MARK if is_number(node) and str(node) in self._learnt else node
+
+    def _found_in(self, text: str) -> re.Pattern[str] | None:
+        """What finds the forms that there are in a text: those few, as a pattern of them all takes seconds for a megabyte."""
+        if len(self._learnt) > MOST_TEXTS or len(self._forms) * len(text) > MOST_WORK:
+            return EVERYTHING
+        found = [re.escape(form) for form in self._forms if form in text]
+        return re.compile("|".join(found)) if found else None
 
     @cached_property
-    def _pattern(self) -> tuple[re.Pattern[str], int]:
-        """What finds each form, and how many characters the longest one has."""
-        forms = {form for text in self._learnt for form in forms_of(text)}
-        longest_first = sorted(forms, key=len, reverse=True)
-        return re.compile("|".join(map(re.escape, longest_first))), max(map(len, forms), default=0)
+    def _forms(self) -> list[str]:
+        """Each form of what is hidden, the longest first."""
+        texts = self._learnt if len(self._learnt) <= MOST_TEXTS else ()
+        forms = {form for text in texts for form in forms_of(text)}
+        return sorted(forms, key=len, reverse=True)
 
 
-def texts_in(value: Any) -> Iterator[str]:
+def texts_in(value: Any, *, keys: bool = False) -> Iterator[str]:
     """Each text in a value, and each number as it is written."""
     waiting = [value]
     while waiting:
         node = waiting.pop()
         if isinstance(node, dict | list):
-            waiting.extend(node.values() if isinstance(node, dict) else node)
+            waiting.extend(inner for _, inner in entries(node))
+            yield from node if keys and isinstance(node, dict) else ()
         elif isinstance(node, str):
             yield node
-        elif isinstance(node, int | float) and not isinstance(node, bool):
+        elif is_number(node):
             yield str(node)
+
+
+def entries(node: dict[str, Any] | list[Any]) -> Iterable[tuple[str | int, Any]]:
+    """What is directly in a collection, with its key or its place."""
+    return node.items() if isinstance(node, dict) else enumerate(node)
+
+
+def is_number(node: Any) -> bool:
+    """Whether a value is a number of JSON."""
+    return isinstance(node, int | float) and not isinstance(node, bool)
 
 
 def forms_of(text: str) -> Iterator[str]:
     """A text as it is, in a URL, in JSON, and in Base64 wherever it begins there."""
     yield text
-    for encoded in (quote(text, safe="", errors="replace"), quote_plus(text, errors="replace")):
+    in_url = [quote(text, safe=safe, errors="replace") for safe in ("", "/")]
+    for encoded in (*in_url, quote_plus(text, errors="replace")):
         yield encoded
         yield re.sub("%..", lambda found: found[0].lower(), encoded)
     yield json.dumps(text)[1:-1]

@@ -4,6 +4,7 @@ An advance is stored only if its instance is still at the sequence that it began
 cancellation, another job), nothing of it is written and it is made again. So a job that runs twice changes nothing.
 """
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
@@ -34,13 +35,15 @@ from service.engine.messages import (
 from service.engine.queue import ADVANCING, Reason
 from service.engine.states import Status
 from service.language.errors import Fault, fault
+from service.language.sizes import VALUE_BYTES, TooDeepError, TooLargeError, measure
 from service.language.values import DEEPEST_VALUE, is_deep
 from tenancy.rows import current_connection, read, rows_of
 
 MOST_STATE_BYTES = 4_194_304
 NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # in JSON, and not behind a backslash that is itself escaped
 KEPT_BYTES = 16_384  # of one value in the history; of a larger one the beginning stays
-BEGINNING = 4_096
+SURELY_LARGE = 8 * KEPT_BYTES  # as `measure` counts, which is roughly
+BEGINNING = 1_024  # characters
 EXPIRY = 0  # the number of the workflow's own timer; waits count from 1
 
 STORE = f"SELECT store_advances({', '.join(f'${number}' for number in range(1, 17))}) AS stored"
@@ -347,13 +350,27 @@ def run_row(instance_id: UUID, run: TaskRun) -> dict[str, Any]:
 
 
 def kept(field: str, value: Any, cut: dict[str, int]) -> Any:
-    """The value's JSON, or a text of its beginning where it is large, which is noted in `cut`."""
+    """The value's JSON, or a text of its beginning where it is large, which is noted in `cut` with about how large it is.
+
+    What is surely large is not encoded: a workflow may carry a megabyte through a thousand tasks.
+    """
     try:
-        text = msgspec.json.encode(value)
-    except (RecursionError, ValueError):
-        cut[field] = 0
-        return "nested too deeply to be shown"
-    if len(text) <= KEPT_BYTES:
+        size = measure(value).size
+    except (TooLargeError, TooDeepError):
+        size = VALUE_BYTES
+    text = b"" if size > SURELY_LARGE else msgspec.json.encode(value)
+    if size <= SURELY_LARGE and len(text) <= KEPT_BYTES:
         return msgspec.Raw(text)
-    cut[field] = len(text)
-    return text[:BEGINNING].decode(errors="ignore")
+    cut[field] = max(size, len(text))
+    return beginning(value)
+
+
+def beginning(value: Any) -> str:
+    """The first characters of a value's JSON, without making the rest."""
+    parts, length = [], 0
+    for part in json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).iterencode(value):
+        parts.append(part)
+        length += len(part)
+        if length >= BEGINNING:
+            break
+    return "".join(parts)[:BEGINNING]

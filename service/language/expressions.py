@@ -17,6 +17,7 @@ import msgspec
 from service.language import jq_values
 from service.language.jq_values import SandboxNeededError
 from service.language.simple import Program, parsed
+from service.language.sizes import VALUE_BYTES, VALUE_DEPTH, Size, TooDeepError, TooLargeError, measure
 
 NO_RESULT: Final = "no result"
 FAILED: Final = "expression failed"
@@ -37,10 +38,6 @@ SHADOWED = (
     'def halt_error: error("halt_error is not available here"); def halt_error(f): halt_error; {} as $ENV | '
 )
 """What jq offers and a workflow must not have: the process, its environment, its files, its input, its end."""
-
-
-VALUE_BYTES = 1_048_576  # of what a template comes to, as of what the sandbox answers
-VALUE_DEPTH = 512  # levels
 
 
 class Constant(msgspec.Struct, frozen=True):
@@ -298,24 +295,17 @@ def completed(evaluation: Evaluation, answer: Callable[[Leaf], Any]) -> Any:
 
 
 def excess(value: Any) -> ExpressionFailure | None:
-    """The failure of a value that is larger or deeper than the sandbox would let it be.
-
-    A template may name one value in many places, and the next template that one again: without a limit here the size
-    doubles with every task while the memory does not show it. The walk gives up as soon as the limit is passed.
-    """
-    size, waiting = 0, [(value, 1)]
-    while waiting:
-        node, depth = waiting.pop()
-        size += 4 + (len(node) if isinstance(node, str | dict | list) else 0)
-        if size > VALUE_BYTES:
-            return ExpressionFailure("output size limit", f"a value has at most {VALUE_BYTES} bytes")
-        if depth > VALUE_DEPTH:
-            return ExpressionFailure("depth limit", f"a value has at most {VALUE_DEPTH} levels")
-        if isinstance(node, dict):
-            size += sum(map(len, node))
-            waiting.extend((inner, depth + 1) for inner in node.values())
-        elif isinstance(node, list):
-            waiting.extend((inner, depth + 1) for inner in node)
+    """The failure of a value that is larger or deeper than the sandbox would let it be."""
+    try:
+        found = measure(value)
+    except TooLargeError:
+        found = Size(VALUE_BYTES + 1, 1)
+    except TooDeepError:
+        found = Size(0, VALUE_DEPTH + 1)
+    if found.size > VALUE_BYTES:
+        return ExpressionFailure("output size limit", f"a value has at most {VALUE_BYTES} bytes")
+    if found.depth > VALUE_DEPTH:
+        return ExpressionFailure("depth limit", f"a value has at most {VALUE_DEPTH} levels")
     return None
 
 

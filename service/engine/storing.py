@@ -13,7 +13,7 @@ from uuid import UUID
 
 import msgspec
 
-from service.engine import listeners
+from service.engine import inbox, listeners
 from service.engine.bell import Lane, ring
 from service.engine.effects import work_item
 from service.engine.events import Subject
@@ -37,7 +37,7 @@ from service.engine.states import Status
 from service.language.errors import Fault, fault
 from service.language.sizes import VALUE_BYTES, TooDeepError, TooLargeError, measure
 from service.language.values import DEEPEST_VALUE, is_deep
-from tenancy.rows import current_connection, read, rows_of
+from tenancy.rows import read, rows_of
 
 MOST_STATE_BYTES = 4_194_304
 NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # in JSON, and not behind a backslash that is itself escaped
@@ -165,7 +165,7 @@ async def store(
         return set(row["stored"])
     async with rows_of(account_id) as connection:
         stored = set(await connection.fetchval(STORE, *arguments))
-        await drop(passed)
+        await inbox.drop((), passed)
         await follow_up(account_id, [one for one in advances if one.instance_id in stored], at)
     ring(lanes_of(effects))
     return stored
@@ -227,7 +227,8 @@ def listens(result: Advance) -> bool:
 
 async def follow_up(account_id: UUID, advances: Sequence[Settled], at: datetime) -> None:
     """Write what needs statements of its own: work items, listeners, events that have been taken."""
-    await drop([identifier for one in advances for identifier in (*one.result.consumed, *one.given.passing)])
+    taken = [identifier for one in advances for identifier in one.result.consumed]
+    await inbox.drop(taken, [identifier for one in advances for identifier in one.given.passing])
     forgotten = [(one.instance_id, effect.wait) for one in advances for effect in effects_in(one, Forget)]
     if forgotten:
         await listeners.forget(account_id, forgotten)
@@ -238,12 +239,6 @@ async def follow_up(account_id: UUID, advances: Sequence[Settled], at: datetime)
     for one in advances:
         if asks := effects_in(one, Ask):
             await work_item.open_items(one.about.subject, one.about.started_by, asks, at)
-
-
-async def drop(signals: Sequence[UUID]) -> None:
-    """Delete events that instances have taken, or were offered and did not want."""
-    if signals:
-        await current_connection().execute("DELETE FROM signal WHERE id = ANY($1)", signals)
 
 
 def effects_in(one: Settled, *kinds: type[Any]) -> list[Any]:

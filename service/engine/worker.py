@@ -21,7 +21,7 @@ from weakref import WeakValueDictionary
 import asyncpg
 import msgspec
 
-from service.engine import schedules
+from service.engine import inbox, schedules
 from service.engine.bell import CHANNEL, Lane, hearing, ring
 from service.engine.effects import call_http, child, publish, work_item
 from service.engine.egress import Egress
@@ -50,6 +50,7 @@ POLL_EVERY = 1.0  # seconds; notifications wake workers at once, this is how lon
 BEAT_EVERY = 3.0  # seconds between renewals of leases, which last 10
 TIMERS_EVERY = 0.25  # seconds; the most that a timer is late on an idle machine
 TIMERS_AT_ONCE = 500
+SWEEP_EVERY = 3600.0  # seconds
 # Batches of one account's instances under way at once; most of the time they wait for expressions.
 ADVANCES = 16
 PERFORMANCES = 256  # calls and the like under way at once
@@ -99,7 +100,8 @@ class Worker:
         lanes = (self._advancing, self._performing)
         dealers = [self._started(self._dealing(lane)) for lane in lanes]
         others = [
-            self._started(work) for work in (self._listening, self._beating, self._timers, self._schedules)
+            self._started(work)
+            for work in (self._listening, self._beating, self._timers, self._schedules, self._sweeping)
         ]
         try:
             with hearing(self._hear):
@@ -182,6 +184,12 @@ class Worker:
         while not self._stopping.is_set():
             await schedules.fire_due_schedules()
             await self._pause(TIMERS_EVERY)
+
+    async def _sweeping(self) -> None:
+        """Let events go that nobody has taken for a week."""
+        while not self._stopping.is_set():
+            await inbox.sweep()
+            await self._pause(SWEEP_EVERY)
 
     # Taking jobs
 

@@ -154,6 +154,7 @@ BEGIN
     DELETE FROM timer WHERE account_id = of_account AND instance_id = ANY (ended);
     DELETE FROM signal WHERE account_id = of_account AND instance_id = ANY (ended);
     DELETE FROM listener WHERE account_id = of_account AND instance_id = ANY (ended);
+    DELETE FROM taken_event WHERE account_id = of_account AND instance_id = ANY (ended);
     UPDATE task_run SET status = 'cancelled', ended_at = clock_timestamp()
     WHERE account_id = of_account AND instance_id = ANY (ended) AND status = 'running';
     UPDATE work_item SET status = 'cancelled', ended_at = clock_timestamp()

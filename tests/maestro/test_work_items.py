@@ -306,10 +306,13 @@ async def test_a_form_that_never_ends_is_refused_in_time(ask: Asking, world: Wor
     assert targets(response) == {"fields": "SCHEMA_LIMIT"}
 
 
-async def test_a_computed_form_that_is_no_schema_says_so(ask: Asking, world: World) -> None:
-    asked = await ask(form="${ {type: 7} }")
-    response = await asked.answer(world.acme.admin, outcome="approve", fields={})
-    assert targets(response) == {"fields": "SCHEMA_LIMIT"}
+async def test_a_computed_form_that_is_no_schema_asks_nobody(client: httpx.AsyncClient, world: World) -> None:
+    await world.acme.publish(asking({"title": "Sign", "assignees": BOTH, "form": "${ {type: 7} }"}))
+    instance = await trigger(client, world.acme, "asking", {})
+    error = (await until(client, world.acme, instance, workflow_status="Failed"))["error"]
+    assert error["type"] == f"{STANDARD}validation"
+    assert "/form: This cannot be used as a JSON Schema" in error["detail"]
+    assert await all_opened(client, world.acme, instance, 0) == []
 
 
 async def test_answers_are_bounded_one_by_one_and_together(ask: Asking, world: World) -> None:

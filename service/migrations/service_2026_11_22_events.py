@@ -13,9 +13,7 @@ DESCRIPTION = "Events of an account are offered once; where their delivery stand
 
 
 async def forwards():
-    manager = MigrationManager(
-        migration_id=ID, app_name="service", description=DESCRIPTION
-    )
+    manager = MigrationManager(migration_id=ID, app_name="service", description=DESCRIPTION)
 
     manager.add_column(
         table_class_name="Signal",

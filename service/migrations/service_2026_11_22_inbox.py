@@ -13,9 +13,7 @@ DESCRIPTION = "The events that instances have taken"
 
 
 async def forwards():
-    manager = MigrationManager(
-        migration_id=ID, app_name="service", description=DESCRIPTION
-    )
+    manager = MigrationManager(migration_id=ID, app_name="service", description=DESCRIPTION)
 
     manager.add_table(
         class_name="TakenEvent",

@@ -19,7 +19,10 @@ DIALECTS = (
     "service/webhooks/",
 )
 PURE_ENGINE = (
-    *(f"service/engine/{name}.py" for name in ("interpreter", "flow", "places", "frames", "messages", "states")),
+    *(
+        f"service/engine/{name}.py"
+        for name in ("interpreter", "flow", "places", "frames", "messages", "states")
+    ),
     "service/engine/bodies/",
 )
 BANNED_FILES = {"utils", "util", "helpers", "helper", "manager", "managers", "base", "common"}

@@ -44,9 +44,9 @@ from tests.engine.outside import (
 CREDENTIALS = {"grant": "client_credentials", "client": {"id": "me", "secret": "geheim-1"}}
 
 
-async def mirror(request: web.Request) -> web.Response:
-    """Answer with the proof that came."""
-    return web.json_response(request.headers.get("Authorization"))
+async def content(_: web.Request) -> web.Response:
+    """Answer to whoever asks."""
+    return web.Response()
 
 
 def endpoint(server: Site, **policy: Any) -> dict[str, Any]:
@@ -55,13 +55,19 @@ def endpoint(server: Site, **policy: Any) -> dict[str, Any]:
 
 async def proved(*, secrets: dict[str, Any] | None = None, data: Any = None, **policy: Any) -> Any:
     """What a server gets to see."""
-    async with site(mirror) as server, egress() as way:
-        return await call(way, endpoint(server, **policy), data, secrets=secrets)
+    async with site(content) as server, egress() as way:
+        return await sent(way, server, endpoint(server, **policy), data, secrets=secrets)
+
+
+async def sent(way: Egress, server: Site, arguments: dict[str, Any], data: Any = None, **rest: Any) -> Any:
+    """The proof that a call sends to a server: the call's output does not show it."""
+    await call(way, arguments, data, **rest)
+    return server.requests[-1].headers.get("Authorization")
 
 
 async def unproved(*, secrets: dict[str, Any] | None = None, data: Any = None, **policy: Any) -> Fault:
     """How a call ends that gets nowhere."""
-    async with site(mirror) as server, egress() as way:
+    async with site(content) as server, egress() as way:
         fault = await fault_of(way, endpoint(server, **policy), data, secrets=secrets)
         assert server.requests == []
         return fault
@@ -85,20 +91,21 @@ async def test_bearer_sends_the_token() -> None:
 
 
 async def test_a_policy_may_be_declared_for_several_calls() -> None:
-    async with site(mirror) as server, egress() as way:
+    async with site(content) as server, egress() as way:
         arguments = {"endpoint": {"uri": server.url, "authentication": {"use": "mine"}}}
-        assert await call(way, arguments, authentications={"mine": {"bearer": {"token": "x"}}}) == "Bearer x"
+        policies = {"mine": {"bearer": {"token": "x"}}}
+        assert await sent(way, server, arguments, authentications=policies) == "Bearer x"
 
 
 async def test_arguments_may_read_the_proof() -> None:
-    async with site(mirror) as server, egress() as way:
+    async with site(content) as server, egress() as way:
         arguments = {
             **endpoint(server, bearer={"token": "abc"}),
             "headers": {"Authorization": '${ $authorization.scheme + "-" + $authorization.parameter }'},
         }
-        assert await call(way, arguments) == "Bearer-abc"
+        assert await sent(way, server, arguments) == "Bearer-abc"
         arguments = {"endpoint": server.url, "headers": {"Authorization": "${ $authorization | tojson }"}}
-        assert await call(way, arguments) == "null"
+        assert await sent(way, server, arguments) == "null"
 
 
 @pytest.mark.parametrize(
@@ -258,7 +265,10 @@ async def way() -> AsyncIterator[Egress]:
 
 
 async def test_client_credentials_are_exchanged_for_a_token(authority: Authority, way: Egress) -> None:
-    assert await call(way, authority.arguments(scopes=["a", "b"], audiences=["x", "y"])) == "Bearer token-1"
+    assert (
+        await sent(way, authority.server, authority.arguments(scopes=["a", "b"], audiences=["x", "y"]))
+        == "Bearer token-1"
+    )
     assert authority.asked().path == "/oauth2/token"
     assert authority.asked().headers["User-Agent"] == "tutti"
     assert authority.sent() == {
@@ -353,7 +363,7 @@ async def test_a_policy_may_be_a_secret(authority: Authority, way: Egress) -> No
         "endpoint": {"uri": authority.url + "/resource", "authentication": {"oauth2": {"use": "idp"}}}
     }
     secret = {"authority": authority.url, **CREDENTIALS}
-    assert await call(way, arguments, secrets={"idp": secret}) == "Bearer token-1"
+    assert await sent(way, authority.server, arguments, secrets={"idp": secret}) == "Bearer token-1"
 
 
 # --- OpenID ---------------------------------------------------------------------------------------------------------
@@ -365,7 +375,7 @@ async def test_a_provider_is_asked_where_its_tokens_are(
 ) -> None:
     authority.answer = {"issuer": authority.url + "/realm", "token_endpoint": authority.url + "/elsewhere"}
     policy: dict[str, Any] = {"authority": authority.url + "/realm" + ending}
-    assert await call(way, authority.arguments("oidc", **policy)) == "Bearer token-1"
+    assert await sent(way, authority.server, authority.arguments("oidc", **policy)) == "Bearer token-1"
     assert authority.server.requests[0].path == "/realm/.well-known/openid-configuration"
     assert authority.asked().path == "/elsewhere"
 
@@ -416,7 +426,7 @@ async def test_a_provider_does_not_lead_away_from_tls(tmp_path: Path) -> None:
 async def test_the_author_may_name_the_issuers(authority: Authority, way: Egress) -> None:
     authority.answer = {"issuer": "https://other.example", "token_endpoint": authority.url + "/token"}
     policy: dict[str, Any] = {"issuers": ["https://other.example"]}
-    assert await call(way, authority.arguments("oidc", **policy)) == "Bearer token-1"
+    assert await sent(way, authority.server, authority.arguments("oidc", **policy)) == "Bearer token-1"
 
 
 async def test_a_provider_does_not_lead_to_where_calls_may_not_go(authority: Authority, way: Egress) -> None:
@@ -442,7 +452,7 @@ async def test_a_token_of_another_issuer_is_not_used(
     authority.answer = {"access_token": token}
     arguments = authority.arguments(issuers=["https://good.example"])
     if fits:
-        assert await call(way, arguments) == f"Bearer {token}"
+        assert await sent(way, authority.server, arguments) == f"Bearer {token}"
     else:
         assert kind_of(await fault_of(way, arguments)) == ("authentication", 401)
 
@@ -481,7 +491,7 @@ async def test_a_token_that_no_header_can_carry_is_an_error(authority: Authority
 
 
 async def test_an_authority_that_says_nothing_is_an_authentication_error() -> None:
-    async with listener(drip_nothing) as silent, egress(total_seconds=0.3) as way, site(mirror) as server:
+    async with listener(drip_nothing) as silent, egress(total_seconds=0.3) as way, site(content) as server:
         policy = {"authority": silent.url, **CREDENTIALS}
         fault = await fault_of(way, endpoint(server, oauth2=policy))
         assert kind_of(fault) == ("authentication", 401)
@@ -489,7 +499,7 @@ async def test_an_authority_that_says_nothing_is_an_authentication_error() -> No
 
 
 async def test_an_authority_that_may_not_be_called_is_an_authorization_error() -> None:
-    async with egress(resolver=Names(["10.0.0.1"])) as way, site(mirror) as server:
+    async with egress(resolver=Names(["10.0.0.1"])) as way, site(content) as server:
         policy = {"authority": "http://intern.example", **CREDENTIALS}
         assert kind_of(await fault_of(way, endpoint(server, oauth2=policy))) == ("authorization", 403)
 
@@ -499,7 +509,7 @@ async def test_an_authority_that_may_not_be_called_is_an_authorization_error() -
 
 async def test_a_token_is_kept_for_the_next_call(authority: Authority, way: Egress) -> None:
     for _ in range(3):
-        assert await call(way, authority.arguments()) == "Bearer token-1"
+        assert await sent(way, authority.server, authority.arguments()) == "Bearer token-1"
     assert authority.issued == 1
 
 
@@ -522,8 +532,8 @@ async def test_a_token_that_expires_soon_is_used_once(
     seconds: Any, authority: Authority, way: Egress
 ) -> None:
     authority.seconds = seconds
-    assert await call(way, authority.arguments()) == "Bearer token-1"
-    assert await call(way, authority.arguments()) == "Bearer token-2"
+    assert await sent(way, authority.server, authority.arguments()) == "Bearer token-1"
+    assert await sent(way, authority.server, authority.arguments()) == "Bearer token-2"
 
 
 @pytest.mark.parametrize("seconds", [3600, "3600", 3600.5, 1e308])
@@ -532,13 +542,14 @@ async def test_a_server_may_say_the_seconds_as_it_likes(
 ) -> None:
     authority.seconds = seconds
     await call(way, authority.arguments())
-    assert await call(way, authority.arguments()) == "Bearer token-1"
+    assert await sent(way, authority.server, authority.arguments()) == "Bearer token-1"
 
 
 async def test_those_who_want_the_same_token_ask_once(authority: Authority, way: Egress) -> None:
     authority.pause = 0.1
-    got = await asyncio.gather(*(call(way, authority.arguments()) for _ in range(5)))
-    assert (got, authority.issued) == (["Bearer token-1"] * 5, 1)
+    await asyncio.gather(*(call(way, authority.arguments()) for _ in range(5)))
+    proofs = [one.headers["Authorization"] for one in authority.server.requests if one.path == "/resource"]
+    assert (proofs, authority.issued) == (["Bearer token-1"] * 5, 1)
 
 
 async def test_those_who_want_the_same_token_all_hear_that_there_is_none(
@@ -549,7 +560,7 @@ async def test_those_who_want_the_same_token_all_hear_that_there_is_none(
     assert [kind_of(fault) for fault in faults] == [("authentication", 401)] * 3
     assert authority.issued == 1
     authority.status = 200
-    assert await call(way, authority.arguments()) == "Bearer token-2"
+    assert await sent(way, authority.server, authority.arguments()) == "Bearer token-2"
 
 
 async def test_a_token_that_the_resource_refuses_is_dropped(authority: Authority, way: Egress) -> None:
@@ -557,13 +568,13 @@ async def test_a_token_that_the_resource_refuses_is_dropped(authority: Authority
     fault = await fault_of(way, authority.arguments())
     assert (kind_of(fault), fault.detail) == (("communication", 401), f'"Bearer {MARK}"')
     authority.refuses = False
-    assert await call(way, authority.arguments()) == "Bearer token-2"
+    assert await sent(way, authority.server, authority.arguments()) == "Bearer token-2"
 
 
 async def test_who_gives_up_waiting_stops_nobody_else(authority: Authority, way: Egress) -> None:
     authority.pause = 0.2
     first = asyncio.create_task(call(way, authority.arguments()))
-    second = asyncio.create_task(call(way, authority.arguments()))
+    second = asyncio.create_task(sent(way, authority.server, authority.arguments()))
     await asyncio.sleep(0.1)
     first.cancel()
     assert await second == "Bearer token-1"
@@ -572,7 +583,7 @@ async def test_who_gives_up_waiting_stops_nobody_else(authority: Authority, way:
 
 
 async def test_a_request_that_nobody_waits_for_ends() -> None:
-    async with listener(drip_nothing) as silent, egress() as way, site(mirror) as server:
+    async with listener(drip_nothing) as silent, egress() as way, site(content) as server:
         waiting = asyncio.create_task(
             call(way, endpoint(server, oauth2={"authority": silent.url, **CREDENTIALS}))
         )

@@ -432,6 +432,34 @@ async def test_events_that_come_while_one_is_worked_on_wait_for_their_turn(
     assert await rows(acme, "SELECT FROM signal") == []
 
 
+@pytest.mark.parametrize("first", ["signal", "publish"])
+async def test_the_same_event_again_satisfies_no_second_task(
+    client: httpx.AsyncClient, acme: Tenant, first: str
+) -> None:
+    hear = {"listen": {"to": {"one": {"with": {"type": "goods.arrived"}}}}}
+    head = {"dsl": "1.0.3", "namespace": "tests", "name": "twice", "version": "1.0.0"}
+    await acme.publish({"document": head, "do": [{"one": hear}, {"two": hear}]})
+    url = await trigger(client, acme, "twice", {})
+    async with asyncio.timeout(20):
+        while not await listening(acme):  # noqa: ASYNC110 - nobody tells of it
+            await asyncio.sleep(0.02)
+
+    async def signal(event: dict[str, Any]) -> None:
+        await client.post(f"{url}/actions/signal", json=event, headers=bearer(acme.admin))
+
+    if first == "signal":
+        await signal(ARRIVED)
+    else:
+        await send(client, acme, ARRIVED)
+    await until(client, acme, url, last_completed_step=1)
+    await signal(ARRIVED)
+    await send(client, acme, ARRIVED)
+    await signal(ARRIVED | {"id": "2", "data": "another"})
+    instance = await until(client, acme, url, workflow_status="Completed")
+    assert instance["output"] == ["another"]
+    assert await rows(acme, "SELECT FROM taken_event") == []
+
+
 async def test_an_event_of_the_account_that_no_task_wants_is_dropped_and_one_sent_to_the_instance_kept(
     client: httpx.AsyncClient, acme: Tenant
 ) -> None:

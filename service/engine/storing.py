@@ -339,7 +339,7 @@ def run_row(instance_id: UUID, run: TaskRun) -> dict[str, Any]:
         "ended_at": run.ended_at,
         "input": kept("input", run.input, cut) if run.began else None,
         "output": None if run.output is msgspec.UNSET else kept("output", run.output, cut),
-        "error": None if run.error is None else kept("error", run.error, cut),
+        "error": None if run.error is None else kept("error", msgspec.to_builtins(run.error), cut),
         "cut": cut or None,
     }
 

@@ -341,8 +341,13 @@ def _following(tasks: Sequence[Task], index: int, then: str | None) -> int:
 
 def reads_secrets(expression: Expression) -> bool:
     """Whether an expression may see the account's secrets, which must not get into an instance's state."""
-    return "secrets" in expression.used or any(
-        isinstance(leaf.plain, Path) and leaf.plain.variable == "secrets" for leaf in expression.leaves
+    return reads(expression, "secrets")
+
+
+def reads(expression: Expression, variable: str) -> bool:
+    """Whether an expression may see a runtime argument, named without its `$`."""
+    return variable in expression.used or any(
+        isinstance(leaf.plain, Path) and leaf.plain.variable == variable for leaf in expression.leaves
     )
 
 

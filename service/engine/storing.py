@@ -4,7 +4,6 @@ An advance is stored only if its instance is still at the sequence that it began
 cancellation, another job), nothing of it is written and it is made again. So a job that runs twice changes nothing.
 """
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
@@ -362,10 +361,26 @@ def kept(field: str, value: Any, cut: dict[str, int]) -> Any:
 
 def beginning(value: Any) -> str:
     """The first characters of a value's JSON, without making the rest."""
-    parts, length = [], 0
-    for part in json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).iterencode(value):
-        parts.append(part)
-        length += len(part)
-        if length >= BEGINNING:
-            break
-    return "".join(parts)[:BEGINNING]
+    return msgspec.json.encode(opening(value, BEGINNING)[0]).decode()[:BEGINNING]
+
+
+def opening(value: Any, room: int) -> tuple[Any, int]:
+    """A copy of a value without what is behind so many characters of its JSON, and how much room the copy leaves."""
+    if isinstance(value, str):
+        return value[: max(room, 0)], room - len(value) - 2
+    if isinstance(value, list):
+        items = []
+        for item in value:
+            if room <= 0:
+                break
+            inner, room = opening(item, room - 1)
+            items.append(inner)
+        return items, room - 1
+    if isinstance(value, dict):
+        fields = {}
+        for key, item in value.items():
+            if room <= 0:
+                break
+            fields[key[:BEGINNING]], room = opening(item, room - len(key) - 4)
+        return fields, room - 1
+    return value, room - 1

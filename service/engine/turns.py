@@ -20,6 +20,7 @@ class Places:
         self,
         lane: Lane,
         places: int,
+        most: int,
         together: int,
         work: Callable[[UUID, Sequence[Job]], Coroutine[Any, Any, None]],
     ) -> None:
@@ -27,6 +28,7 @@ class Places:
         self.left_some = False  # whether the last claim may not have taken all that there was
         self._lane: Lane = lane
         self._places = places
+        self._most = most  # that one account may have
         self._together = together
         self._work = work
         self._taken: Counter[UUID] = Counter()
@@ -40,7 +42,7 @@ class Places:
         if free <= 0:
             return []
         # However many accounts are served, places are left for others: two take a quarter each, six an eighth.
-        share = max(1, self._places // (len(self._taken) + 2))
+        share = max(1, min(self._most, self._places // (len(self._taken) + 2)))
         served = [account_id for account_id, taken in self._taken.items() if taken >= share]
         accounts = max(1, free * self._together // OF_EACH)
         claimed = await claim(self._lane, accounts, OF_EACH, self._after, served)

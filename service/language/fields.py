@@ -44,6 +44,7 @@ class FieldReader:
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
         self.expressions: list[tuple[str, Expression]] = []
+        self.advice = "; quote it"  # to who wrote the value where a string belongs
         self.overflowed = False  # whether there were more of them than a definition may have
 
     def refuse(self, code: str, message: str, pointer: str) -> None:
@@ -84,7 +85,7 @@ class FieldReader:
         """An optional string, of the form's pattern; the form's second half says what that is."""
         value = fields.get(name)
         if name in fields and not isinstance(value, str):
-            self.refuse("wrong_type", f"`{name}` is a string; quote it.", below(pointer, name))
+            self.refuse("wrong_type", f"`{name}` is a string{self.advice}.", below(pointer, name))
         if not isinstance(value, str):
             return None
         if form is not None and not form[0].fullmatch(value):

@@ -108,6 +108,8 @@ class _ArgumentReader(FieldReader):
     def __init__(self, *, literal: bool) -> None:
         super().__init__()
         self.computed_later = literal
+        if not literal:
+            self.advice = ""  # an expression came to the value: there is nothing to quote
         self.anyone = False  # whether who may decide is not known yet
 
     def is_later(self, value: Any) -> bool:
@@ -167,7 +169,7 @@ class _ArgumentReader(FieldReader):
         names: dict[str, str] = {}
         for name, place in self.list_of(value, pointer, "names", ASSIGNEE_LIMIT):
             if not isinstance(name, str):
-                self.refuse("wrong_type", "This is a string; quote it.", place)
+                self.refuse("wrong_type", f"This is a string{self.advice}.", place)
             elif not 1 <= len(name) <= NAME_LIMIT and not self.is_later(name):
                 self.refuse("bad_format", f"A name has 1 to {NAME_LIMIT} characters.", place)
             else:

@@ -111,7 +111,7 @@ async def test_programs_that_never_end_or_take_too_much_are_ended(
     hostile = {
         "forever": ("${ last(repeat(1)) }", "time limit"),
         "until": ("${ until(false; .) }", "time limit"),
-        "recursion": ("${ def f: 1 + f; f }", "time limit"),
+        "recursion": ("${ def f: f; f }", "time limit"),
         "list": ("${ [range(1e12)] }", "time limit"),
         "doubling": ('${ reduce range(40) as $i ("a"; . + .) | length }', "memory limit"),
         "long": ('${ "a" * 2000000 }', "output size limit"),
@@ -126,7 +126,11 @@ async def test_programs_that_never_end_or_take_too_much_are_ended(
     definitions["condition"] = [{"task": {"if": "${ last(repeat(1)) }", **ONE}}]
     expected = {name: ("expression", title) for name, (_, title) in hostile.items()}
     expected["condition"] = ("expression", "time limit")
-    assert await endings(client, world, definitions) == expected
+    definitions["stack"] = once("${ def f: 1 + f; f }")
+    found = await endings(client, world, definitions)
+    # Which of its limits a growing stack meets first is the machine's speed.
+    assert found.pop("stack") in {("expression", "time limit"), ("expression", "memory limit")}
+    assert found == expected
 
 
 async def test_programs_see_nothing_of_the_process(
@@ -507,10 +511,6 @@ async def test_odd_numbers_and_sizes_stop_nothing(client: httpx.AsyncClient, wor
 # --- The process that serves everybody ---------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(
-    reason="What an account's instances carry along is written down in this process, a second of it at a time.",
-    strict=False,
-)
 async def test_large_data_that_needs_no_jq_leaves_time_for_others(
     client: httpx.AsyncClient, world: World
 ) -> None:

@@ -28,8 +28,6 @@ KEYS = base64.urlsafe_b64encode(bytes(range(32))).decode()
 TOKEN = "${ $secrets.token }"
 BEARER = {"authentication": {"bearer": {"token": TOKEN}}}
 
-CHANGED = pytest.mark.xfail(reason="jq's message is told, whatever it was made from.", strict=True)
-
 TABLES = """
 SELECT format('%I', table_name) FROM information_schema.tables
 WHERE table_schema = 'public' AND table_type = 'BASE TABLE' ORDER BY table_name
@@ -196,10 +194,10 @@ async def test_a_service_that_sends_a_secret_back_does_not_show_it(
 @pytest.mark.parametrize(
     "program",
     [
-        pytest.param("error($secrets.token | explode)", marks=CHANGED, id="codes"),
-        pytest.param("error($secrets.token | explode | reverse | implode)", marks=CHANGED, id="backwards"),
-        pytest.param("error($secrets.token | ascii_downcase)", marks=CHANGED, id="lower-case"),
-        pytest.param('error($secrets.token / "/")', marks=CHANGED, id="in-parts"),
+        pytest.param("error($secrets.token | explode)", id="codes"),
+        pytest.param("error($secrets.token | explode | reverse | implode)", id="backwards"),
+        pytest.param("error($secrets.token | ascii_downcase)", id="lower-case"),
+        pytest.param('error($secrets.token / "/")', id="in-parts"),
     ],
 )
 async def test_an_error_of_an_expression_that_reads_a_secret_tells_nothing_of_it(
@@ -248,8 +246,11 @@ async def test_a_secret_of_another_account_is_not_there(client: httpx.AsyncClien
     assert (told["error"]["type"], told["error"]["status"]) == (STANDARD + "authorization", 403)
 
 
-async def test_without_the_operators_key_a_call_fails_and_says_nothing(
-    client: httpx.AsyncClient, planted: World, monkeypatch: pytest.MonkeyPatch
+async def test_without_the_operators_key_a_call_fails_and_only_the_operator_hears_why(
+    client: httpx.AsyncClient,
+    planted: World,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.delenv("TUTTI_SECRET_KEYS")
     settings.cache_clear()
@@ -258,3 +259,4 @@ async def test_without_the_operators_key_a_call_fails_and_says_nothing(
         assert mirror.requests == []
     assert (told["error"]["type"], told["error"]["status"]) == (STANDARD + "authorization", 403)
     assert "TUTTI_SECRET_KEYS" not in str(told)
+    assert "TUTTI_SECRET_KEYS is not set" in caplog.text

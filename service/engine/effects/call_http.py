@@ -14,7 +14,7 @@ from service.engine.effects.http_request import expanded, key_header, request_of
 from service.engine.effects.http_response import output_of, refusal_of, succeeded
 from service.engine.effects.redaction import Redaction
 from service.engine.egress import USER_AGENT, CallError, Egress, unusable
-from service.engine.flow import Raised, reads_secrets
+from service.engine.flow import Raised, reads, reads_secrets
 from service.engine.messages import Pending
 from service.language.document import HttpCall
 from service.language.errors import fault
@@ -23,6 +23,7 @@ from service.language.questions import Answering, ask
 
 DETAIL_LIMIT = 4 * 1024  # bytes of an error's detail (contract 2.2)
 TITLE_LIMIT = 200
+WITHHELD = "It read a secret, which jq's message might show: the message is withheld. Try it with a value of no worth."
 
 
 async def perform(
@@ -64,6 +65,7 @@ class Performance:
         self.raw = pending.raw
         self.variables = dict(pending.variables)
         self.hidden = hidden
+        self.input_is_secret = False
 
     async def performed(self, secrets: Mapping[str, Any], traceparent: str) -> Any:
         """Do everything that there is to do, in its order."""
@@ -105,6 +107,7 @@ class Performance:
         if projection is not None and reads_secrets(projection):
             self.dot = await self.value(projection, self.raw)
             self.variables["input"] = self.dot
+            self.input_is_secret = True
 
     async def proof(self) -> Proof | None:
         """What proves who calls, if the endpoint asks for it."""
@@ -132,5 +135,10 @@ class Performance:
         """The value of an expression at this call."""
         (answer,) = await ask(self.answering, self.account_id, [Evaluation(expression, dot, self.variables)])
         if isinstance(answer, ExpressionFailure):
-            raise CallError("expression", answer.title, answer.detail)
+            detail = WITHHELD if self.sees_secrets(expression) else answer.detail
+            raise CallError("expression", answer.title, detail)
         return answer
+
+    def sees_secrets(self, expression: Expression) -> bool:
+        """Whether an expression has secrets to make something of, which redaction would not know again."""
+        return self.input_is_secret or reads(expression, "secrets") or reads(expression, "authorization")

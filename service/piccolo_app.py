@@ -5,6 +5,8 @@ from pathlib import Path
 from piccolo.conf.apps import AppConfig
 
 from service.tables import (
+    BulkAction,
+    BulkTarget,
     Decision,
     Event,
     Instance,
@@ -16,9 +18,11 @@ from service.tables import (
     TakenEvent,
     TaskRun,
     Timer,
+    TriggerKey,
     Workflow,
     WorkflowVersion,
     WorkItem,
+    WorkItemAssignee,
 )
 
 APP_CONFIG = AppConfig(
@@ -36,9 +40,13 @@ APP_CONFIG = AppConfig(
         Job,
         Listener,
         WorkItem,
+        WorkItemAssignee,
         Decision,
         Secret,
         Schedule,
+        TriggerKey,
+        BulkAction,
+        BulkTarget,
     ],
     migration_dependencies=["auth.piccolo_app"],
 )

@@ -108,6 +108,17 @@ class Instance(Table):
     parent_wait = Integer(null=True, default=None, help_text="the number under which it awaits this one")
     depth = Integer(default=0, help_text="how many workflows stand above this one")
     schedule_id = UUID(null=True, default=None, help_text="the schedule that started it")
+    suspended_at = Timestamptz(
+        null=True, default=None, help_text="since when it is suspended; none if it is not"
+    )
+    cancel_reason = Text(null=True, default=None)
+    restarted_from = UUID(null=True, default=None, help_text="the instance that this one repeats")
+    restarted_as = UUID(
+        null=True, default=None, help_text="the instance that repeats this one, the latest of them"
+    )
+    previous_status = Text(
+        null=True, default=None, help_text="written by the database when the status changes"
+    )
 
     instance_account_id = Unique([account_id, id])
 
@@ -148,7 +159,10 @@ class Job(Table):
     id = BigSerial(primary_key=True)
     account_id = UUID(default=None, null=False)
     instance_id = UUID(null=True, default=None)
-    lane = Text(help_text="advance: the interpreter's; perform: what goes outside and may take its time")
+    lane = Text(
+        help_text="advance: the interpreter's; perform: what goes outside and may take its time; held: nobody's, as the"
+        " instance is suspended"
+    )
     reason = Text()
     wait = Integer(default=0)
     payload = Bytea(null=True, default=None, help_text="JSON text")
@@ -191,6 +205,9 @@ class WorkItem(Table):
     overdue = Boolean(default=False)
     overdue_outcome = Text(null=True, default=None, help_text="what the passing of the date decides")
     excluded = UUID(null=True, default=None, help_text="who may not decide: the starter")
+    claimed_by = UUID(null=True, default=None, help_text="the user who alone may answer it")
+    claimed_by_name = Text(null=True, default=None)
+    claimed_at = Timestamptz(null=True, default=None)
     status = Text(default="open", help_text="open, completed or cancelled")
     outcome = Text(null=True, default=None)
     output = JSON(null=True, default=None, help_text="the task's output")
@@ -199,6 +216,25 @@ class WorkItem(Table):
 
     work_item_account_id = Unique([account_id, id])
     work_item_wait = Unique([account_id, instance_id, wait])
+
+
+class WorkItemAssignee(Table):
+    """One user or role that a work item is assigned to, written by the database itself whenever the work item changes.
+
+    People's lists are read along it, as no index of arrays gives rows in an order.
+    """
+
+    id = BigSerial(primary_key=True)
+    account_id = UUID(default=None, null=False)
+    work_item_id = UUID(default=None, null=False)
+    workflow_id = UUID(default=None, null=False)
+    assignee = Text(help_text="user: and an id or e-mail address, or role: and a role")
+    state = Text(help_text="the work item's status; overdue for one that is open and late")
+    opened_at = Timestamptz(default=None, null=False)
+    due_at = Timestamptz(default=None, null=False, help_text="the end of 9999 where there is no date")
+    excluded = UUID(null=True, default=None)
+
+    work_item_assignee_once = Unique([account_id, work_item_id, assignee])
 
 
 class Decision(Table):
@@ -296,6 +332,60 @@ class TakenEvent(Table):
     taken_event_key = Unique([account_id, instance_id, event_key])
 
 
+class TriggerKey(Table):
+    """What a trigger is recognised by when it comes again; see `operations.idempotency`."""
+
+    id = BigSerial(primary_key=True)
+    account_id = UUID(default=None, null=False)
+    workflow_id = UUID(default=None, null=False)
+    caller_id = UUID(default=None, null=False, help_text="the user or client that triggered")
+    key_hash = Bytea(default=None, null=False, help_text="SHA-256 of the key, or of what an SDK sends again")
+    fingerprint = Bytea(default=None, null=False, help_text="SHA-256 of the request's body")
+    kept = Boolean(default=True, help_text="false: only until the answer has been handed over")
+    instance_id = UUID(default=None, null=False)
+    access_id = UUID(default=None, null=False)
+    seed = Bytea(default=None, null=False, secret=True, help_text="half of what makes the URL's secret")
+    made_at = Timestamptz(default=TimestamptzNow())
+    expires_at = Timestamptz(default=None, null=False, index=True)
+
+    trigger_key_caller = Unique([account_id, workflow_id, caller_id, key_hash])
+
+
+class BulkAction(Table):
+    """One verb for many instances, done in the background; `total` counts them, the others how far it is."""
+
+    id = UUID(primary_key=True)
+    account_id = UUID(default=None, null=False)
+    verb = Text(help_text="cancel or restart")
+    options = JSONB(default="{}", help_text="the verb's: a reason, or a version and a task")
+    filters = JSONB(default="{}", help_text="what its instances were chosen by, as the caller said it")
+    status = Text(default="running", help_text="running, completed or cancelled")
+    total = Integer(default=0)
+    done = Integer(default=0)
+    skipped = Integer(default=0, help_text="whose state did not allow it any more")
+    failed = Integer(default=0, help_text="where something went wrong, which the log tells")
+    created_by = UUID(default=None, null=False)
+    created_by_name = Text()
+    created_at = Timestamptz(default=TimestamptzNow())
+    ended_at = Timestamptz(null=True, default=None)
+    leased_until = Timestamptz(
+        default=TimestamptzNow(), help_text="before which no worker takes a batch of it"
+    )
+
+    bulk_action_account_id = Unique([account_id, id])
+
+
+class BulkTarget(Table):
+    """An instance that a bulk action has still to do."""
+
+    id = BigSerial(primary_key=True)
+    account_id = UUID(default=None, null=False)
+    bulk_action_id = UUID(default=None, null=False)
+    instance_id = UUID(default=None, null=False)
+
+    bulk_target_instance = Unique([account_id, bulk_action_id, instance_id])
+
+
 class Event(Table):
     """What happened, written in the transaction that did it: history, audit and outbox read it.
 
@@ -309,4 +399,10 @@ class Event(Table):
     type = Text()
     at = Timestamptz(default=TimestamptzNow())
     actor = UUID(null=True, default=None, help_text="user or client; none for the engine itself")
+    actor_kind = Text(
+        default="engine", help_text="user, client, operator or engine; the database finds out which"
+    )
+    request_id = UUID(null=True, default=None, help_text="the request that asked for it")
     data = JSONB(default="{}")
+    before = JSONB(null=True, default=None, help_text="of the fields that changed, what they were")
+    after = JSONB(null=True, default=None, help_text="what they are")

@@ -15,6 +15,7 @@ from service.language.people import Kind, Outcome
 from tenancy.errors import FieldError
 
 LONGEST_COMMENT = 4_000  # characters
+PARTICIPANT = "participant"  # the role of whoever holds the URL of the instance
 
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
 _LATEST = datetime.max.replace(tzinfo=UTC)
@@ -64,6 +65,9 @@ class WorkItem(msgspec.Struct, frozen=True, kw_only=True):
     overdue: bool
     overdue_outcome: str | None
     excluded: UUID | None
+    claimed_by: UUID | None
+    claimed_by_name: str | None
+    claimed_at: datetime | None
     status: str
     outcome: str | None
     opened_at: datetime
@@ -101,6 +105,37 @@ def hindrance(item: WorkItem, person: Person, role: str) -> str | None:
     return (
         "Only the users and roles that this work item is assigned to may decide it;"
         " an administrator may not unless named among them."
+    )
+
+
+def participates(item: WorkItem, started_by: UUID, starter: Person | None) -> bool:
+    """Whether the holder of the instance's URL may decide a work item.
+
+    It is assigned to the role `participant`, or names the starter, whose URL it is, by id or e-mail address; `starter` is
+    None for one who is no active member. By no other role: whom an administrator hands a URL is no administrator.
+    """
+    if item.excluded == started_by:
+        return False
+    named = starter is not None and not {str(starter.id), starter.email}.isdisjoint(item.users)
+    return named or PARTICIPANT in item.roles
+
+
+def held_by_another(item: WorkItem, person: UUID) -> str | None:
+    """Why somebody may not answer an open work item that another has claimed, or None if nobody else has."""
+    if item.claimed_by in (None, person):
+        return None
+    return (
+        f"{item.claimed_by_name} has claimed this work item; until they release it nobody else may answer it."
+        " An administrator may release or reassign it."
+    )
+
+
+def unclaimable(item: WorkItem) -> str | None:
+    """Why nobody may claim a work item for themselves, or None if somebody may."""
+    if item.minimum == 1:
+        return None
+    return (
+        f"{item.minimum} people have to approve this work item, so nobody may claim it for themselves alone."
     )
 
 

@@ -8,7 +8,16 @@ import msgspec
 from uuid_utils.compat import uuid7
 
 from auth.bearer import Access, Caller, Credential
-from service.engine.decisions import Decision, Person, WorkItem, closed, hindrance, mistakes, verdict
+from service.engine.decisions import (
+    Decision,
+    Person,
+    WorkItem,
+    closed,
+    held_by_another,
+    hindrance,
+    mistakes,
+    verdict,
+)
 from service.engine.effects.work_item import (
     COLUMNS,
     TOLD,
@@ -61,7 +70,7 @@ WITH mine AS (
 ), told AS (
     INSERT INTO event (account_id, workflow_id, instance_id, type, actor, data)
     SELECT account_id, workflow_id, instance_id, 'work_item.answered', $4,
-           jsonb_build_object('work_item_id', id, 'outcome', $7::text)
+           jsonb_build_object('work_item_id', id, 'outcome', $7::text) || $10::jsonb
     FROM work_item WHERE account_id = $1 AND id = $2
 )
 SELECT json_agg({TOLD} ORDER BY at, id) FROM (
@@ -173,7 +182,7 @@ async def complete(credential: Credential, sandbox: Sandbox, work_item_id: UUID,
     Raises:
         NotFound: no such work item.
         Forbidden: it is not the caller's to decide, or the caller is a machine.
-        WorkItemConflict: it is decided or cancelled; the message says by what.
+        WorkItemConflict: it is decided, cancelled or claimed by somebody else; the message says by what or whom.
         AnswerRefused: with one entry for each field that is wrong.
         TooLarge: the fields have more than 64 KiB, or all answers together more than 1 MiB.
     """
@@ -181,7 +190,7 @@ async def complete(credential: Credential, sandbox: Sandbox, work_item_id: UUID,
     _admit(caller, person, shown.item)
     if shown.item.status != "open":
         raise WorkItemConflict(closed(shown.item, shown.decisions))
-    await _check(credential.account_id, sandbox, shown.item, answer)
+    await check(credential.account_id, sandbox, shown.item, answer)
     async with credential.rows() as caller:
         item = await locked(caller.account_id, work_item_id)
         if item is None:
@@ -189,11 +198,24 @@ async def complete(credential: Credential, sandbox: Sandbox, work_item_id: UUID,
         _admit(caller, person, item)
         if item.status != "open":
             raise WorkItemConflict(closed(item, await decisions_on(item)))
-        decisions = await _answered(item, person, answer)
-        decided = verdict(item, decisions)
-        if decided is not None:
-            item = await decide(item, decided, decisions, decisions[-1].at, actor=person.id)
-        return Shown(item, decisions)
+        return await settle(item, person, answer)
+
+
+async def settle(item: WorkItem, person: Person, answer: Answer, told: str = "{}") -> Shown:
+    """Store an answer to a locked work item that is open, and decide it if that does; `told`: see `decide`.
+
+    Raises:
+        WorkItemConflict: somebody else has claimed it.
+        TooLarge: all answers together have more than 1 MiB.
+    """
+    held = held_by_another(item, person.id)
+    if held is not None:
+        raise WorkItemConflict(held)
+    decisions = await _answered(item, person, answer, told)
+    decided = verdict(item, decisions)
+    if decided is not None:
+        item = await decide(item, decided, decisions, decisions[-1].at, actor=person.id, told=told)
+    return Shown(item, decisions)
 
 
 async def _read(credential: Credential, work_item_id: UUID) -> tuple[Caller, Person, Shown]:
@@ -223,7 +245,7 @@ def _admit(caller: Caller, person: Person, item: WorkItem) -> None:
         raise Forbidden(reason)
 
 
-async def _check(account_id: UUID, sandbox: Sandbox, item: WorkItem, answer: Answer) -> None:
+async def check(account_id: UUID, sandbox: Sandbox, item: WorkItem, answer: Answer) -> None:
     """Refuse an answer that does not fit its work item.
 
     Raises:
@@ -249,7 +271,7 @@ async def _check(account_id: UUID, sandbox: Sandbox, item: WorkItem, answer: Ans
         raise AnswerRefused(errors=tuple(named(one, "fields") for one in found))
 
 
-async def _answered(item: WorkItem, person: Person, answer: Answer) -> list[Decision]:
+async def _answered(item: WorkItem, person: Person, answer: Answer, told: str) -> list[Decision]:
     """Store an answer to a locked work item; return all of them, the latest last."""
     fields = None if answer.fields is None else msgspec.json.encode(answer.fields).decode()
     text: str = await current_connection().fetchval(
@@ -263,6 +285,7 @@ async def _answered(item: WorkItem, person: Person, answer: Answer) -> list[Deci
         answer.outcome,
         answer.comment or None,
         fields,
+        told,
     )
     if len(text) > LARGEST_ANSWERS:
         raise TooLarge(f"The answers to a work item have together at most {LARGEST_ANSWERS} bytes.")

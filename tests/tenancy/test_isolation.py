@@ -25,7 +25,7 @@ CLAIMED = {
     "job",
     "signal",
 }  # the owner's functions take their rows for the workers, whosever they are
-COUNTED = {"event", "job", "task_run", "listener", "taken_event"}  # their ids are numbers
+COUNTED = {"event", "job", "task_run", "listener", "taken_event", "work_item_assignee"}  # their ids are numbers
 
 
 class UndoneError(Exception):
@@ -79,6 +79,7 @@ async def test_links_between_tables_of_accounts_carry_the_account(owner: asyncpg
         "task_run_instance",
         "listener_instance",
         "work_item_instance",
+        "work_item_assignee_work_item",
         "decision_work_item",
         "schedule_version",
     }

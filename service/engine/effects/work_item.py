@@ -23,10 +23,12 @@ from service.language.people import Outcome, request
 from tenancy.rows import current_connection, rows_of
 
 COLUMNS = """id, account_id, workflow_id, instance_id, wait, kind, task, pointer, title, description, users, roles, outcomes,
-minimum, data, form, due_at, overdue, overdue_outcome, excluded, status, outcome, opened_at, ended_at"""
+minimum, data, form, due_at, overdue, overdue_outcome, excluded, claimed_by, claimed_by_name, claimed_at, status, outcome,
+opened_at, ended_at"""
 
-# A work item that nobody of the account may decide has failed before it was opened.
-OPEN = """
+# A work item that nobody may decide has failed before it was opened: nobody of the account, nor the holder of the
+# instance's URL, which nobody holds whose instance was started by another or by a schedule.
+OPEN = f"""
 WITH asked AS (
     SELECT * FROM json_to_recordset($4) AS item (
         id uuid, wait integer, kind text, task text, pointer text, title text, description text, users text[],
@@ -45,7 +47,10 @@ WITH asked AS (
         WHERE membership.account_id = $1 AND membership.status = 'active' AND app_user.status = 'active'
           AND app_user.id IS DISTINCT FROM asked.excluded
           AND (membership.role = ANY (roles) OR app_user.email = ANY (users) OR app_user.id::text = ANY (users))
-    )) AS eligible (someone)
+    ) OR ('{decisions.PARTICIPANT}' = ANY (roles) AND excluded IS NULL AND EXISTS (
+        SELECT FROM instance
+        WHERE account_id = $1 AND instance.id = $3 AND parent_id IS NULL AND schedule_id IS NULL
+    ))) AS eligible (someone)
     RETURNING *
 ), timed AS (
     INSERT INTO timer (id, account_id, instance_id, wait, due_at, reason)
@@ -102,7 +107,7 @@ WITH decided AS (
 ), told AS (
     INSERT INTO event (account_id, workflow_id, instance_id, type, actor, data)
     SELECT account_id, workflow_id, instance_id, 'work_item.decided', $6,
-           jsonb_build_object('work_item_id', id, 'outcome', outcome) FROM decided
+           jsonb_build_object('work_item_id', id, 'outcome', outcome) || $7::jsonb FROM decided
 )
 SELECT {COLUMNS} FROM decided
 """
@@ -199,12 +204,22 @@ async def decisions_on(item: WorkItem) -> list[Decision]:
 
 
 async def decide(
-    item: WorkItem, verdict: Verdict, found: Sequence[Decision], at: datetime, *, actor: UUID | None
+    item: WorkItem,
+    verdict: Verdict,
+    found: Sequence[Decision],
+    at: datetime,
+    *,
+    actor: UUID | None,
+    told: str = "{}",
 ) -> WorkItem:
-    """End a locked work item by a verdict, and let its instance go on; `actor` None is the passing of its date."""
+    """End a locked work item by a verdict, and let its instance go on; `actor` None is the passing of its date.
+
+    `told` is a JSON object with what else the event says.
+    """
     given = decisions.output(item, verdict.outcome, found, at)
+    text = msgspec.json.encode(given).decode()
     (row,) = await current_connection().fetch(
-        DECIDE, item.account_id, item.id, verdict.outcome, msgspec.json.encode(given).decode(), at, actor
+        DECIDE, item.account_id, item.id, verdict.outcome, text, at, actor, told
     )
     await enqueue([Job(item.account_id, item.instance_id, "work_item", item.wait)])
     return work_item_of(row)

@@ -24,6 +24,7 @@ from service.engine.messages import (
     WakeUp,
 )
 from service.engine.queue import Job
+from service.engine.states import Status
 from service.engine.storing import EXPIRY, About
 from service.language.document import Definition
 from service.language.errors import Fault
@@ -40,8 +41,12 @@ class Loaded(msgspec.Struct, frozen=True):
     job: Job
     row: asyncpg.Record
     definition: Definition
-    state: State | None
     stimulus: Stimulus | None
+
+    def state(self) -> State | None:
+        """Decode its state: for one instance of a batch after the other, as it takes several times its text's memory."""
+        text = self.row["state"]
+        return None if text is None else decode_state(text)
 
     @property
     def about(self) -> About:
@@ -51,14 +56,23 @@ class Loaded(msgspec.Struct, frozen=True):
         return About(subject, row["name"], row["started_by"], row["started_by_name"], row["started_at"])
 
 
-async def load(account_id: UUID, jobs: Sequence[Job]) -> list[Loaded]:
+class Found(msgspec.Struct, frozen=True):
+    """What was read for some jobs: the instances that may go on, and the jobs of those that are suspended."""
+
+    living: list[Loaded]
+    suspended: list[Job]
+
+
+async def load(account_id: UUID, jobs: Sequence[Job]) -> Found:
     """Read the instances of jobs, one job for each; those that have ended are left out. Commonly one round trip."""
     by_instance = {job.instance_id: job for job in jobs}
     rows = await read(LOAD, account_id, list(by_instance))
-    if all(is_at_hand(by_instance[row["id"]], row) for row in rows):
-        return [await loaded(by_instance[row["id"]], row) for row in rows]
+    suspended = [by_instance[row["id"]] for row in rows if row["status"] == Status.SUSPENDED]
+    going = [(by_instance[row["id"]], row) for row in rows if row["status"] != Status.SUSPENDED]
+    if all(is_at_hand(job, row) for job, row in going):
+        return Found([await loaded(job, row) for job, row in going], suspended)
     async with rows_of(account_id):
-        return [await loaded(by_instance[row["id"]], row) for row in rows]
+        return Found([await loaded(job, row) for job, row in going], suspended)
 
 
 def is_at_hand(job: Job, row: asyncpg.Record) -> bool:
@@ -68,8 +82,7 @@ def is_at_hand(job: Job, row: asyncpg.Record) -> bool:
 
 async def loaded(job: Job, row: asyncpg.Record) -> Loaded:
     """Put together what was read of an instance."""
-    state = None if row["state"] is None else decode_state(row["state"])
-    return Loaded(job, row, await definition_of(row["version_id"]), state, await stimulus_of(job, row))
+    return Loaded(job, row, await definition_of(row["version_id"]), await stimulus_of(job, row))
 
 
 async def stimulus_of(job: Job, row: asyncpg.Record) -> Stimulus | None:
@@ -85,6 +98,9 @@ async def stimulus_of(job: Job, row: asyncpg.Record) -> Stimulus | None:
             return answered(now, job.wait, await work_item.answer_of(row["id"], job.wait))
         case "child":
             return answered(now, job.wait, await child.answer_of(row["id"], job.wait))
+        case "answer":
+            assert job.payload is not None  # noqa: S101 - such jobs carry what the call has come to
+            return msgspec.structs.replace(msgspec.json.decode(job.payload, type=Answered), at=now)
         case "event" | "continue":
             return Events(now)
     return None

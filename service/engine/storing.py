@@ -5,7 +5,7 @@ cancellation, another job), nothing of it is written and it is made again. So a 
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -67,7 +67,10 @@ class Given(msgspec.Struct, frozen=True):
 
 
 class Settled(msgspec.Struct, frozen=True, kw_only=True):
-    """An advance in the form in which it is stored: the columns of the instance's row, and what follows."""
+    """An advance in the form in which it is stored: the columns of the instance's row, and what follows.
+
+    Of the result only what still matters is there: a batch of large states would take the memory of everybody.
+    """
 
     about: About
     sequence: int
@@ -78,6 +81,8 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime | None
     output: bytes | None
     fault: bytes | None
+    listens: bool
+    rows: Mapping[str, list[Any]]  # as `write_effects` takes them
     given: Given = Given()
 
     @property
@@ -137,13 +142,15 @@ def settled(
     return Settled(
         about=about,
         sequence=sequence,
-        result=result,
+        result=msgspec.structs.replace(result, state=None, output=None, history=()),
         state=state,
         step=step,
         step_name=step_name,
         expires_at=expires_at,
         output=msgspec.json.encode(result.output) if completed else None,
         fault=None if result.fault is None else msgspec.json.encode(result.fault),
+        listens=listens(result),
+        rows=rows_of_advance(about.subject, sequence, result, expires_at),
         given=given,
     )
 
@@ -209,7 +216,7 @@ def columns(advances: Sequence[Settled]) -> list[list[Any]]:
             one.result.status.terminal,
             one.output,
             one.fault,
-            listens(one.result),
+            one.listens,
             one.given.job,
         )
         for one in advances
@@ -249,26 +256,11 @@ def effects_in(one: Settled, *kinds: type[Any]) -> list[Any]:
 
 def effects_of(advances: Iterable[Settled]) -> dict[str, list[Any]]:
     """What `write_effects` writes for these advances, empty kinds left out."""
-    effects: dict[str, list[Any]] = {
-        name: [] for name in ("runs", "ends", "timers", "forgotten", "jobs", "events", "ended")
-    }
+    effects: dict[str, list[Any]] = {}
     for one in advances:
-        for run in one.result.history:
-            effects["runs" if run.began else "ends"].append(run_row(one.instance_id, run))
-        effects["jobs"] += [
-            job_row(one.instance_id, "publish", 0, effect.event)
-            for effect in one.result.effects
-            if isinstance(effect, Publish)  # what was emitted is published even if the instance ends with it
-        ]
-        if one.result.status.terminal:
-            effects["ended"].append(one.instance_id)
-            effects["events"].append(end_row(one))
-            continue
-        if one.sequence == 0 and one.expires_at is not None:
-            effects["timers"].append(timer_row(one.instance_id, EXPIRY, one.expires_at))
-        for effect in one.result.effects:
-            collect(effects, one.instance_id, effect)
-    return {name: rows for name, rows in effects.items() if rows}
+        for name, rows in one.rows.items():
+            effects.setdefault(name, []).extend(rows)
+    return effects
 
 
 def effects_of_start(first: Settled) -> dict[str, list[Any]]:
@@ -276,6 +268,32 @@ def effects_of_start(first: Settled) -> dict[str, list[Any]]:
     effects = effects_of([first])
     effects.pop("ended", None)
     return effects
+
+
+def rows_of_advance(
+    subject: Subject, sequence: int, result: Advance, expires_at: datetime | None
+) -> dict[str, list[Any]]:
+    """What `write_effects` writes for one advance, empty kinds left out."""
+    assert subject.instance_id is not None  # noqa: S101 - advances are about instances
+    rows: dict[str, list[Any]] = {
+        name: [] for name in ("runs", "ends", "timers", "forgotten", "jobs", "events", "ended")
+    }
+    for run in result.history:
+        rows["runs" if run.began else "ends"].append(run_row(subject.instance_id, run))
+    rows["jobs"] += [
+        job_row(subject.instance_id, "publish", 0, effect.event)
+        for effect in result.effects
+        if isinstance(effect, Publish)  # what was emitted is published even if the instance ends with it
+    ]
+    if result.status.terminal:
+        rows["ended"].append(subject.instance_id)
+        rows["events"].append(end_row(subject, result))
+        return {name: some for name, some in rows.items() if some}
+    if sequence == 0 and expires_at is not None:
+        rows["timers"].append(timer_row(subject.instance_id, EXPIRY, expires_at))
+    for effect in result.effects:
+        collect(rows, subject.instance_id, effect)
+    return {name: some for name, some in rows.items() if some}
 
 
 def collect(effects: dict[str, list[Any]], instance_id: UUID, effect: Effect) -> None:
@@ -309,13 +327,13 @@ def timer_row(instance_id: UUID, wait: int, due_at: datetime) -> dict[str, Any]:
     return {"instance_id": instance_id, "wait": wait, "due_at": due_at}
 
 
-def end_row(one: Settled) -> dict[str, Any]:
+def end_row(subject: Subject, result: Advance) -> dict[str, Any]:
     """The event that tells of an instance's end; of a fault only its kind, as the rest may be personal."""
-    error = one.result.fault
+    error = result.fault
     return {
-        "workflow_id": one.about.subject.workflow_id,
-        "instance_id": one.instance_id,
-        "type": f"instance.{one.result.status}",
+        "workflow_id": subject.workflow_id,
+        "instance_id": subject.instance_id,
+        "type": f"instance.{result.status}",
         "data": {}
         if error is None
         else {"error": {"type": error.type[:1000].replace("\0", "\ufffd"), "status": error.status}},

@@ -27,13 +27,14 @@ from service.engine.effects import call_http, child, publish, work_item
 from service.engine.egress import Egress
 from service.engine.events import Subject
 from service.engine.flow import Raised
-from service.engine.frames import is_busy
+from service.engine.frames import State, is_busy
 from service.engine.interpreter import advance, pending, run
 from service.engine.loading import Loaded, facts_of, load
 from service.engine.messages import Advance, Answered, Pending
 from service.engine.queue import Job, keep, put_back
 from service.engine.states import Status
 from service.engine.storing import About, Given, Settled, settled, stopped, store
+from service.engine.suspension import hold
 from service.engine.turns import OF_EACH, Places
 from service.engine.vault import SecretsUnreadableError, secrets_of
 from service.language.document import HttpCall
@@ -273,13 +274,15 @@ class Worker:
     async def _advanced_once(self, account_id: UUID, jobs: Sequence[Job]) -> list[Job]:
         """Advance each instance once; return the jobs whose instance somebody else changed meanwhile."""
         found = await load(account_id, jobs)
+        await hold(found.suspended)
+        jobs = [job for job in jobs if job not in found.suspended]
         begun = time.monotonic()
         advances: list[Settled] = []
-        for one in found:  # one at a time: what they work out in this process holds up everybody
+        for one in found.living:  # one at a time: what they work out in this process holds up everybody
             if time.monotonic() - begun > ADVANCE_SECONDS:
                 break
             advances.append(await self._advanced(one))
-        late = {one.job.id for one in found[len(advances) :]}
+        late = {one.job.id for one in found.living[len(advances) :]}
         changed = [one for one in advances if one.result.changed]
         idle = {job.id for job in jobs} - {one.given.job for one in changed} - late
         unwanted = [one for one in advances if not one.result.changed]
@@ -289,24 +292,26 @@ class Worker:
 
     async def _advanced(self, loaded: Loaded) -> Settled:
         """Ask the interpreter, with the account's share of the sandbox to answer its expressions."""
-        account_id = loaded.job.account_id
+        account_id, state = loaded.job.account_id, loaded.state()
 
         async def answers(questions: list[Any]) -> list[Any]:
             await asyncio.sleep(0)  # what is answered without the sandbox would never let others run
             return await ask(self._sandbox, account_id, questions)
 
         try:
+            if is_resumed(loaded, state):
+                pass
             if loaded.stimulus is None:
-                result = Advance(state=loaded.state, status=Status.WAITING, changed=False)
+                result = Advance(state=state, status=Status.WAITING, changed=False)
             else:
                 facts = facts_of(loaded, time.monotonic() + ADVANCE_SECONDS)
-                result = await run(advance(loaded.definition, loaded.state, loaded.stimulus, facts), answers)
+                result = await run(advance(loaded.definition, state, loaded.stimulus, facts), answers)
         except INFRASTRUCTURE:
             raise
         except Exception:
             # The interpreter is a pure function: what failed now fails again, so the instance ends, saying so.
             logger.exception("instance %s could not be advanced", loaded.job.instance_id)
-            result = broken(loaded)
+            result = broken(state)
         row = loaded.row
         offered = () if result.state is not None and is_busy(result.state) else row["passing"]
         given = Given(loaded.job.id, row["signals"], offered)
@@ -319,16 +324,21 @@ class Worker:
         match job.reason:
             case "publish":
                 await publish.perform(self._sandbox, job)
-            case "due":
-                await work_item.due(job)
             case "cancel":
                 await child.cancel(job)
             case _:
-                await self._call(job)
+                found = await load(job.account_id, [job])
+                await hold(found.suspended)
+                if job.reason == "due":
+                    await work_item.due(job)
+                elif not found.suspended:
+                    await self._call(job, found.living)
 
-    async def _call(self, job: Job) -> None:
-        """Perform a call or start a child, without any transaction open."""
-        found = await load(job.account_id, [job])
+    async def _call(self, job: Job, found: Sequence[Loaded]) -> None:
+        """Perform a call or start a child, without any transaction open.
+
+        One that is under way when its instance is suspended comes to its end, and its answer is kept.
+        """
         what = pending_of(found[0]) if found else None
         answered = None if what is None else await self._answered(found[0], what)
         if answered is None and what is not None:
@@ -340,7 +350,11 @@ class Worker:
                 if await self._answer(job, found, answered):
                     return
                 await asyncio.sleep(random.uniform(0, 0.005 * tried))  # noqa: S311 - so that processes fall out of step
-                found = await load(job.account_id, [job])
+                again = await load(job.account_id, [job])
+                if again.suspended:
+                    await hold(again.suspended, answered)
+                    return
+                found = again.living
         await put_back([job], timedelta(seconds=1))
 
     def _one_at_a_time(self, instance_id: UUID | None) -> asyncio.Lock:
@@ -397,9 +411,8 @@ def first_of_each(jobs: Sequence[Job]) -> tuple[list[Job], list[Job]]:
 
 def pending_of(loaded: Loaded) -> Pending | None:
     """What the job's instance waits for under the job's number, if it still does."""
-    if loaded.state is None:
-        return None
-    return pending(loaded.definition, loaded.state, loaded.job.wait, facts_of(loaded, 0))
+    state = loaded.state()
+    return None if state is None else pending(loaded.definition, state, loaded.job.wait, facts_of(loaded, 0))
 
 
 async def break_off(job: Job) -> None:
@@ -421,10 +434,9 @@ async def break_off(job: Job) -> None:
     await store(job.account_id, advances, [] if advances else [job.id], (), datetime.now(UTC))
 
 
-def broken(loaded: Loaded) -> Advance:
+def broken(state: State | None) -> Advance:
     """Make the advance that ends an instance because the engine failed."""
     reason = fault("runtime", "Engine fault", "The engine failed; its operator's log says why.", "/")
-    state = loaded.state
     last = state.last_completed_step if state else None
     return stopped(
         Advance(state=state, status=Status.FAULTED, changed=True, last_completed_step=last), reason

@@ -15,12 +15,13 @@ from uuid import UUID
 import msgspec
 
 from tenancy.errors import Forbidden, NotFound, Unauthenticated
+from tenancy.events import OPERATOR, current_request
 from tenancy.rows import rows_entered, rows_of
 
 TOKEN_BYTES = 32  # 256 bits
 LONGEST_HEADER = 1024
 ENTER = "SELECT verdict, account_id, principal_id, principal_name, role FROM enter_account($1, $2, $3)"
-SERVICE = UUID(int=0)  # stands for the operator at the command line, who is no user
+SERVICE = OPERATOR
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -72,8 +73,14 @@ class Credential(msgspec.Struct, frozen=True):
 
     @property
     def proof(self) -> tuple[bytes, UUID, tuple[str, ...]]:
-        """The arguments of `enter_account`, with which every function in the database begins that a request calls."""
-        return self.token_hash, self.account_id, self.scopes
+        """The arguments of `enter_account`, with which every function in the database begins that a request calls.
+
+        The request's id stands behind the token's hash, so that no function needs an argument for it: events that are
+        written in the transaction tell of it.
+        """
+        request_id = current_request.get()
+        credential = self.token_hash if request_id is None else self.token_hash + request_id.bytes
+        return credential, self.account_id, self.scopes
 
     def refuse(self, verdict: int) -> None:
         """Refuse the caller if `enter_account` did (see `rows`)."""

@@ -11,6 +11,8 @@ import msgspec
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from tenancy.events import current_request
+
 HEADER = b"x-request-id"
 
 
@@ -38,13 +40,17 @@ def exchange_of(scope: Scope) -> Exchange:
 
 
 def with_exchange(application: ASGIApp) -> ASGIApp:
-    """Give every HTTP request an `Exchange` and every answer its `X-Request-Id`; a caller's own UUID is kept."""
+    """Give every HTTP request an `Exchange` and every answer its `X-Request-Id`; a caller's own UUID is kept.
+
+    What the request has written in the database tells of the id as well.
+    """
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
             await application(scope, receive, send)
             return
-        exchange = Exchange(given_id(scope) or str(uuid4()), time.perf_counter())
+        request_id = given_id(scope) or uuid4()
+        exchange = Exchange(str(request_id), time.perf_counter())
         scope.setdefault("state", {})["exchange"] = exchange
         header = (HEADER, exchange.request_id.encode())
 
@@ -53,18 +59,22 @@ def with_exchange(application: ASGIApp) -> ASGIApp:
                 message["headers"] = [*message["headers"], header]
             await send(message)
 
-        await application(scope, receive, send_with_id)
+        token = current_request.set(request_id)
+        try:
+            await application(scope, receive, send_with_id)
+        finally:
+            current_request.reset(token)
 
     return wrapped
 
 
-def given_id(scope: Scope) -> str | None:
+def given_id(scope: Scope) -> UUID | None:
     """Return the caller's `X-Request-Id` if it is a UUID: ids are UUIDs in every answer."""
     given = header(scope, HEADER)
     if given is None:
         return None
     try:
-        return str(UUID(given))
+        return UUID(given)
     except ValueError:
         return None
 

@@ -406,3 +406,77 @@ class Event(Table):
     data = JSONB(default="{}")
     before = JSONB(null=True, default=None, help_text="of the fields that changed, what they were")
     after = JSONB(null=True, default=None, help_text="what they are")
+
+
+class Webhook(Table):
+    """An endpoint of the account's own that is told of events.
+
+    The database alone keeps how far its events have been read (`read_in`, `read_to`), and the snapshot since which they
+    concern it (`since`). A deleted one stays, seen by nobody, until its deliveries are gone.
+    """
+
+    id = UUID(primary_key=True)
+    account_id = ForeignKey(Account, null=False, default=None, on_delete=OnDelete.cascade)
+    url = Text()
+    description = Text(null=True, default=None)
+    format = Text(help_text="standard or connect")
+    event_types = Array(base_column=Text(), default=list, help_text="none for all")
+    workflow_ids = Array(base_column=UUID(), default=list, help_text="none for all")
+    secret = Bytea(default=None, null=False, secret=True, help_text="sealed")
+    previous_secret = Bytea(null=True, default=None, secret=True, help_text="sealed")
+    previous_until = Timestamptz(null=True, default=None, help_text="until when the one before signs too")
+    enabled = Boolean(default=True)
+    disabled_at = Timestamptz(null=True, default=None)
+    disabled_because = Text(null=True, default=None, help_text="asked, failing or gone")
+    failures = Integer(default=0, help_text="attempts that have failed since the last that did not")
+    failing_since = Timestamptz(null=True, default=None)
+    deleted_at = Timestamptz(null=True, default=None)
+    created_at = Timestamptz(default=TimestamptzNow())
+    created_by = UUID(default=None, null=False)
+    modified_at = Timestamptz(default=TimestamptzNow())
+    modified_by = UUID(default=None, null=False)
+
+    webhook_account_id = Unique([account_id, id])
+
+
+class WebhookDelivery(Table):
+    """One event on its way to one endpoint, and the log of it when it has ended.
+
+    `next_at` says when it may be claimed; none while an earlier one of its instance is to be sent, and when it has ended.
+    """
+
+    id = UUID(primary_key=True)
+    account_id = UUID(default=None, null=False)
+    webhook_id = UUID(default=None, null=False)
+    place = BigSerial(help_text="the order of an instance's deliveries to an endpoint")
+    workflow_id = UUID(null=True, default=None)
+    instance_id = UUID(null=True, default=None)
+    type = Text()
+    at = Timestamptz(default=None, null=False, help_text="of the event")
+    data = JSON(default="{}", help_text="the event's")
+    status = Text(default="pending", help_text="pending, delivered or failed")
+    aside = Boolean(default=False, help_text="that nothing waits for it: a ping, or one that is sent again")
+    attempts = Integer(default=0, help_text="how often it has been claimed")
+    tries = Integer(default=0, help_text="how many attempts have failed since it was last asked for")
+    next_at = Timestamptz(null=True, default=None)
+    leased_until = Timestamptz(null=True, default=None)
+    created_at = Timestamptz(default=TimestamptzNow())
+    ended_at = Timestamptz(null=True, default=None)
+
+    webhook_delivery_account_id = Unique([account_id, id])
+
+
+class WebhookAttempt(Table):
+    """One attempt to deliver: what came of it, and how an answer began that was no success."""
+
+    id = BigSerial(primary_key=True)
+    account_id = UUID(default=None, null=False)
+    delivery_id = UUID(default=None, null=False)
+    number = Integer(default=None, null=False)
+    at = Timestamptz(default=None, null=False)
+    duration_ms = Integer(default=0)
+    status_code = Integer(null=True, default=None)
+    error = Text(null=True, default=None, help_text="status, communication, timeout, authorization, ...")
+    answer = Text(null=True, default=None, help_text="at most 1,024 characters")
+
+    webhook_attempt_number = Unique([account_id, delivery_id, number])

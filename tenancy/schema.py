@@ -123,7 +123,10 @@ def app_configs() -> list[AppConfig]:
 
 
 async def grant_rights(connection: asyncpg.Connection, role: str) -> None:
-    """Let the application's role use the tables; it owns none of them, and cannot touch the record of migrations."""
+    """Let the application's role use the tables; it owns none of them.
+
+    It cannot touch the record of migrations, and only adds to the record of what happened.
+    """
     quoted = '"' + role.replace('"', '""') + '"'
     await connection.execute(
         f"""
@@ -132,5 +135,6 @@ async def grant_rights(connection: asyncpg.Connection, role: str) -> None:
         GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {quoted};
         GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO {quoted};
         REVOKE INSERT, UPDATE, DELETE ON migration FROM {quoted};
+        REVOKE UPDATE, DELETE, TRUNCATE ON event FROM {quoted};
         """
     )

@@ -12,8 +12,19 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from service.tables import Event
+from tenancy.events import OfAccount, Subject, record
 from tenancy.rows import current_connection
+
+__all__ = [
+    "BEGINNING",
+    "SETTLED",
+    "Cursor",
+    "OfAccount",
+    "Subject",
+    "cursor_of",
+    "record",
+    "settled_events",
+]
 
 # Whether an event can have no other before it any more, as the statement's own snapshot knows. A transaction that is
 # open anywhere on the server and has written something holds back what later ones write, until it ends.
@@ -28,37 +39,6 @@ WHERE event.account_id = $1 AND (event.written_in, event.id) > ($2::text::xid8, 
   AND ($5::text[] IS NULL OR event.type = ANY ($5))
 ORDER BY event.written_in, event.id LIMIT $4
 """
-
-
-class Subject(msgspec.Struct, frozen=True):
-    """What an event is about: a workflow of an account, and the instance if it is about one."""
-
-    account_id: UUID
-    workflow_id: UUID
-    instance_id: UUID | None = None
-
-
-class OfAccount(msgspec.Struct, frozen=True):
-    """What an event is about that concerns an account and none of its workflows."""
-
-    account_id: UUID
-    workflow_id: None = None
-    instance_id: None = None
-
-
-async def record(subject: Subject | OfAccount, kind: str, actor: UUID | None, **data: object) -> None:
-    """Write one event; `kind` is `workflow.published`, `instance.started` and the like; `actor` None is the engine."""
-    await Event.raw(
-        "INSERT INTO event (account_id, workflow_id, instance_id, type, at, actor, data)"
-        " VALUES ({}, {}, {}, {}, now(), {}, {})",
-        subject.account_id,
-        subject.workflow_id,
-        subject.instance_id,
-        kind,
-        actor,
-        # An account's text may hold U+0000, which jsonb refuses; a note of what happened does without it.
-        msgspec.json.encode(data).decode().replace("\\u0000", "\\ufffd"),
-    ).run()
 
 
 class Cursor(msgspec.Struct, frozen=True, order=True):

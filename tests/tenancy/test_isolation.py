@@ -25,7 +25,16 @@ CLAIMED = {
     "job",
     "signal",
 }  # the owner's functions take their rows for the workers, whosever they are
-COUNTED = {"event", "job", "task_run", "listener", "taken_event", "work_item_assignee"}  # their ids are numbers
+COUNTED = {
+    "event",
+    "job",
+    "task_run",
+    "listener",
+    "taken_event",
+    "work_item_assignee",
+}  # their ids are numbers
+
+APPENDED = {"event"}  # what happened is added to, and neither changed nor deleted
 
 
 class UndoneError(Exception):
@@ -171,11 +180,14 @@ async def test_rows_of_an_account_are_all_that_is_seen_and_updated(furnished: Wo
             owners = await connection.fetch(f"SELECT DISTINCT {key} AS account FROM {table}")
             assert [row["account"] for row in owners] == [furnished.acme.id], table
             count = await connection.fetchval(f"SELECT count(*) FROM {table}")
-            assert await connection.execute(f"UPDATE {table} SET {key} = {key}") == f"UPDATE {count}", table
+            if table not in APPENDED:
+                assert await connection.execute(f"UPDATE {table} SET {key} = {key}") == f"UPDATE {count}", (
+                    table
+                )
 
 
 async def test_delete_without_a_condition_leaves_other_accounts_rows(furnished: World) -> None:
-    tables = await tables_of(furnished)
+    tables = sorted({*await tables_of(furnished)} - APPENDED)
     before = {table: await own_rows(furnished.globex, table) for table in tables}
     async with rows_of(furnished.acme.id) as connection:
         waiting = list(tables)

@@ -94,10 +94,9 @@ async def stimulus_of(job: Job, row: asyncpg.Record) -> Stimulus | None:
             return Start(row["started_at"], given, checked=row["schedule_id"] is None)
         case "timer":
             return Expire(now) if job.wait == EXPIRY else WakeUp(now, job.wait)
-        case "work_item":
-            return answered(now, job.wait, await work_item.answer_of(row["id"], job.wait))
-        case "child":
-            return answered(now, job.wait, await child.answer_of(row["id"], job.wait))
+        case "work_item" | "child":
+            answer_of = work_item.answer_of if job.reason == "work_item" else child.answer_of
+            return answered(now, job.wait, await answer_of(row["id"], job.wait))
         case "answer":
             assert job.payload is not None  # noqa: S101 - such jobs carry what the call has come to
             return msgspec.structs.replace(msgspec.json.decode(job.payload, type=Answered), at=now)

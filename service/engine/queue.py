@@ -27,13 +27,14 @@ Reason = Literal[
     "continue",  # there is more to do at once
     "work_item",  # the work item of `wait` is decided
     "child",  # the workflow that `wait` awaits has ended
+    "answer",  # the call of `wait` has come to what the payload says, while the instance was suspended
     "call",  # perform: the HTTP call of `wait`
     "begin",  # perform: start the workflow of `wait`
     "publish",  # perform: deliver the event in the payload to the account's listeners
     "due",  # perform: the date of the work item of `wait` has passed
     "cancel",  # perform: end the instance, as nobody awaits it any more
 ]
-ADVANCING: tuple[Reason, ...] = ("start", "timer", "event", "continue", "work_item", "child")
+ADVANCING: tuple[Reason, ...] = ("start", "timer", "event", "continue", "work_item", "child", "answer")
 
 
 class Job(msgspec.Struct, frozen=True):

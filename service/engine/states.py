@@ -1,6 +1,7 @@
 """How an instance's status may change: the one table, asked by every verb (contract 4.2).
 
-`wait` and `wake` are the engine's own verbs, `cancel`, `suspend` and `resume` a person's. Expiry is a `fault`.
+`start`, `wait`, `wake`, `complete` and `fault` are the engine's own verbs, the others a person's. Expiry is a `fault`. A
+restart ends what is suspended and leaves what has ended as it is: what runs again is a new instance. What is deleted was what it was until then.
 """
 
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ class Status(StrEnum):
 
     @property
     def terminal(self) -> bool:
-        """Whether no verb leads out of it."""
+        """Whether it has ended: no verb makes it another status."""
         return self in {Status.COMPLETED, Status.FAULTED, Status.CANCELLED}
 
 
@@ -35,20 +36,35 @@ class TransitionRefused(Exception):  # noqa: N818 - named after the situation
 
 
 # A suspended instance does not fault: its timers keep running, but what they wake up is held until it is resumed.
-# Resuming leads to running, for a worker then looks whether anything was held.
+# Resuming leads to running, for a worker then looks whether anything was held; if not, it waits again.
 TRANSITIONS: Mapping[str, Mapping[Status, Status]] = {
     "start": {Status.PENDING: Status.RUNNING},
     "wait": {Status.RUNNING: Status.WAITING},
     "wake": {Status.WAITING: Status.RUNNING},
     "complete": {Status.RUNNING: Status.COMPLETED},
     "fault": {Status.RUNNING: Status.FAULTED, Status.WAITING: Status.FAULTED},
-    "suspend": {Status.RUNNING: Status.SUSPENDED, Status.WAITING: Status.SUSPENDED},
+    "suspend": {
+        Status.PENDING: Status.SUSPENDED,
+        Status.RUNNING: Status.SUSPENDED,
+        Status.WAITING: Status.SUSPENDED,
+    },
     "resume": {Status.SUSPENDED: Status.RUNNING},
     "cancel": {
         Status.PENDING: Status.CANCELLED,
         Status.RUNNING: Status.CANCELLED,
         Status.WAITING: Status.CANCELLED,
         Status.SUSPENDED: Status.CANCELLED,
+    },
+    "restart": {
+        Status.SUSPENDED: Status.CANCELLED,
+        Status.COMPLETED: Status.COMPLETED,
+        Status.FAULTED: Status.FAULTED,
+        Status.CANCELLED: Status.CANCELLED,
+    },
+    "delete": {
+        Status.COMPLETED: Status.COMPLETED,
+        Status.FAULTED: Status.FAULTED,
+        Status.CANCELLED: Status.CANCELLED,
     },
 }
 

@@ -21,7 +21,7 @@ from weakref import WeakValueDictionary
 import asyncpg
 import msgspec
 
-from service.engine import inbox, schedules
+from service.engine import inbox, schedules, trigger_keys
 from service.engine.bell import CHANNEL, Lane, hearing, ring
 from service.engine.effects import call_http, child, publish, work_item
 from service.engine.egress import Egress
@@ -190,9 +190,10 @@ class Worker:
             await self._pause(TIMERS_EVERY)
 
     async def _sweeping(self) -> None:
-        """Let events go that nobody has taken for a week."""
+        """Let events go that nobody has taken for a week, and keys of triggers after their day."""
         while not self._stopping.is_set():
             await inbox.sweep()
+            await trigger_keys.sweep()
             await self._pause(SWEEP_EVERY)
 
     # Taking jobs
@@ -299,8 +300,6 @@ class Worker:
             return await ask(self._sandbox, account_id, questions)
 
         try:
-            if is_resumed(loaded, state):
-                pass
             if loaded.stimulus is None:
                 result = Advance(state=state, status=Status.WAITING, changed=False)
             else:
@@ -313,6 +312,8 @@ class Worker:
             logger.exception("instance %s could not be advanced", loaded.job.instance_id)
             result = broken(state)
         row = loaded.row
+        if state is not None and not result.changed and row["status"] != state.status:
+            result = resumed(state)
         offered = () if result.state is not None and is_busy(result.state) else row["passing"]
         given = Given(loaded.job.id, row["signals"], offered)
         return settled(loaded.about, row["sequence"], result, self._lifetime, given)
@@ -328,10 +329,11 @@ class Worker:
                 await child.cancel(job)
             case _:
                 found = await load(job.account_id, [job])
-                await hold(found.suspended)
-                if job.reason == "due":
+                if found.suspended:
+                    await hold(found.suspended)
+                elif job.reason == "due":
                     await work_item.due(job)
-                elif not found.suspended:
+                else:
                     await self._call(job, found.living)
 
     async def _call(self, job: Job, found: Sequence[Loaded]) -> None:
@@ -432,6 +434,17 @@ async def break_off(job: Job) -> None:
         about = About(subject, row["name"], row["started_by"], row["started_by_name"], row["started_at"])
         advances = [settled(about, row["sequence"], result, None, Given(job.id))]
     await store(job.account_id, advances, [] if advances else [job.id], (), datetime.now(UTC))
+
+
+def resumed(state: State) -> Advance:
+    """Make the advance after a resume that changed nothing: the instance waits, or goes on, as before it was suspended."""
+    return Advance(
+        state=state,
+        status=state.status,
+        changed=True,
+        last_completed_step=state.last_completed_step,
+        expires_at=state.expires_at,
+    )
 
 
 def broken(state: State | None) -> Advance:

@@ -36,8 +36,17 @@ INSERT INTO secret (id, account_id, name, ciphertext, created_at, modified_at)
 VALUES (gen_random_uuid(), current_account(), 'token', 'sealed', now(), now());
 INSERT INTO taken_event (account_id, instance_id, event_key)
 SELECT current_account(), id, 'urn:shop 1' FROM instance ORDER BY id LIMIT 1;
+INSERT INTO trigger_key (account_id, workflow_id, caller_id, key_hash, fingerprint, instance_id, access_id, seed,
+                         expires_at)
+SELECT current_account(), id, id, 'key', 'body', id, id, 'seed', now() + interval '1 day' FROM workflow LIMIT 1;
 INSERT INTO job (account_id, lane, reason, wait, attempts, leased_until, queued_at)
 VALUES (current_account(), 'advance', 'timer', 1, 1, now() + interval '1 day', now());
+INSERT INTO bulk_action (id, account_id, verb, options, filters, status, total, done, skipped, failed, created_by,
+                         created_by_name, created_at, leased_until)
+VALUES (gen_random_uuid(), current_account(), 'cancel', '{}', '{}', 'running', 1, 0, 0, 0, gen_random_uuid(), 'Ada',
+        now(), now() + interval '1 day');
+INSERT INTO bulk_target (account_id, bulk_action_id, instance_id)
+SELECT current_account(), id, gen_random_uuid() FROM bulk_action;
 """
 
 

@@ -24,6 +24,8 @@ CLAIMED = {
     "timer",
     "job",
     "signal",
+    "trigger_key",
+    "bulk_action",
 }  # the owner's functions take their rows for the workers, whosever they are
 COUNTED = {
     "event",
@@ -31,7 +33,9 @@ COUNTED = {
     "task_run",
     "listener",
     "taken_event",
+    "trigger_key",
     "work_item_assignee",
+    "bulk_target",
 }  # their ids are numbers
 
 APPENDED = {"event"}  # what happened is added to, and neither changed nor deleted
@@ -91,6 +95,8 @@ async def test_links_between_tables_of_accounts_carry_the_account(owner: asyncpg
         "work_item_assignee_work_item",
         "decision_work_item",
         "schedule_version",
+        "trigger_key_workflow",
+        "bulk_target_bulk_action",
     }
     assert [link["name"] for link in links if "account_id" not in link["columns"]] == []
 

@@ -13,6 +13,7 @@ from litestar.types import ASGIApp
 from auth import endpoints as oauth
 from auth.pages.controllers import pages_router
 from auth.sweeping import sweeping
+from service.console.controllers import console_router
 from service.engine.bell import telling_others
 from service.engine.egress import Egress
 from service.engine.worker import Worker
@@ -22,7 +23,9 @@ from service.maestro import controllers as maestro
 from service.maestro import events
 from service.maestro.errors import EXCEPTION_HANDLERS, misunderstood
 from service.maestro.requests import JSONRequest, only_well_formed
+from service.operations.idempotency import forgetting
 from service.settings import settings
+from service.webhooks.courier import LIMITS, Courier
 from tenancy.postgres import pool
 from tenancy.rows import read
 from tenancy.schema import is_current
@@ -55,13 +58,16 @@ async def readyz() -> Response[dict[str, str]]:
 
 
 @contextlib.asynccontextmanager
-async def working(sandbox: Sandbox) -> AsyncIterator[None]:
-    """Run a worker as the settings say."""
+async def working(sandbox: Sandbox) -> AsyncIterator[Courier]:
+    """Run a worker as the settings say, and a courier for webhooks."""
+    networks = settings().egress_networks
     async with (
-        Egress(settings().egress_networks) as egress,
+        Egress(networks) as egress,
+        Egress(networks, limits=LIMITS) as outward,
         Worker(sandbox, egress, lifetime=settings().instance_lifetime).running(),
+        Courier(outward).running() as courier,
     ):
-        yield
+        yield courier
 
 
 @contextlib.asynccontextmanager
@@ -100,11 +106,16 @@ def create_litestar(*, worker: bool) -> Litestar:
     async def running(app: Litestar) -> AsyncIterator[None]:
         async with pool(settings().pool_size), Sandbox(settings().sandbox_processes) as sandbox:
             app.state["sandbox"] = sandbox
-            async with telling_others(), working(sandbox) if worker else contextlib.nullcontext(), swept():
+            async with (
+                telling_others(),
+                forgetting(),
+                working(sandbox) if worker else contextlib.nullcontext() as app.state["courier"],
+                swept(),
+            ):
                 yield
 
     return Litestar(
-        [healthz, readyz, oauth.oauth_router(), pages_router(), maestro_router()],
+        [healthz, readyz, oauth.oauth_router(), pages_router(), console_router(), maestro_router()],
         lifespan=[running],
         openapi_config=None,
         state=State({"issuer": settings().issuer}),

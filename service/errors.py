@@ -7,16 +7,21 @@ BadRequest
 ├── NotTriggerable        the workflow is not published or archived
 │   └── WorkflowPaused    the workflow is paused; a dialect may say it as a conflict
 └── PageTokenRefused      a ctoken that is not ours, or of another account or filter
+Refusal
+├── KeyReused             an Idempotency-Key that came before, with another body
+├── TooManyFollowersOfAccount  429: streams or waits of one account; `retry_after` says for how many seconds
+└── TooManyFollowers      503: streams or waits of one process; likewise
 Conflict
 ├── WorkflowConflict      publish, pause, resume, archive, replace in a state that does not allow it
 ├── InstanceConflict      cancel or signal on an instance that has ended
-└── WorkItemConflict      an answer to a work item that is not open any more
+├── WorkItemConflict      an answer to a work item that is not open any more
+└── WebhookConflict       one endpoint too many, one that is disabled, no key to keep its secret by
 """
 
 from collections.abc import Iterable
 
 from service.language.errors import Problem
-from tenancy.errors import BadRequest, Conflict, FieldError
+from tenancy.errors import BadRequest, Conflict, FieldError, Refusal
 
 
 class DefinitionRefused(BadRequest):
@@ -55,6 +60,37 @@ class PageTokenRefused(BadRequest):
         super().__init__(errors=(FieldError("PAGE_TOKEN_INVALID", (self.__doc__ or ""), "ctoken"),))
 
 
+class KeyReused(Refusal):
+    """The Idempotency-Key came before with another body; send the same body again, or a new key."""
+
+    status = 422
+    title = "Unprocessable Content"
+
+    def __init__(self) -> None:
+        super().__init__(
+            errors=(FieldError("IDEMPOTENCY_KEY_REUSED", (self.__doc__ or ""), "Idempotency-Key"),)
+        )
+
+
+class TooManyFollowersOfAccount(Refusal):
+    """The account has as many open streams or waits as it may have; end some first."""
+
+    status = 429
+    title = "Too Many Requests"
+    retry_after = 5
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"The account has {most} open streams or waits already; end some first.")
+
+
+class TooManyFollowers(Refusal):
+    """The service has as many open streams or waits as it can hold; try again in a moment."""
+
+    status = 503
+    title = "Service Unavailable"
+    retry_after = 5
+
+
 class WorkflowConflict(Conflict):
     """The workflow's present state does not allow it."""
 
@@ -65,3 +101,7 @@ class InstanceConflict(Conflict):
 
 class WorkItemConflict(Conflict):
     """The work item is not open any more."""
+
+
+class WebhookConflict(Conflict):
+    """The webhook's present state does not allow it."""

@@ -15,7 +15,10 @@ from msgspec import UNSET
 
 from service.engine.states import Status
 from service.maestro import models
-from service.maestro.errors import credential, dialect_of
+from service.maestro.audit import AuditController
+from service.maestro.errors import credential
+from service.maestro.history import HistoryController
+from service.maestro.idempotency import repeat_of, triggered
 from service.maestro.requests import (
     JSON,
     LARGEST_PAGE,
@@ -127,24 +130,14 @@ class WorkflowController(Controller):
     ) -> Response[models.TriggerWorkflowSuccess]:
         """Start a new instance of the workflow's published version.
 
-        The status of success is the one that the calling SDK's generation knows: 200 or 201.
+        The status of success is the one that the calling SDK's generation knows: 200 or 201. With an `Idempotency-Key` the
+        same request again, within 24 hours, starts nothing and is answered as the first was.
         """
-        access = credential(request, accountId)
+        access, repeat = credential(request, accountId), repeat_of(request, data)
         started = await instances.trigger(
-            access, sandbox_of(request), workflowId, data.instance_name, data.trigger_inputs
+            access, sandbox_of(request), workflowId, data.instance_name, data.trigger_inputs, repeat
         )
-        told = metadata(request)
-        page = f"{settings().public_url}/v1/accounts/{accountId}/instances/{started.id}/execution"
-        content = models.TriggerWorkflowSuccess(
-            instance_id=str(started.id),
-            instance_url=f"{page}?mtid={started.access_id}&mtsec={started.access_secret}",
-            request_id=told.request_id,
-            response_timestamp=told.response_timestamp,
-            response_duration_ms=told.response_duration_ms,
-        )
-        location = f"/v1/accounts/{accountId}/workflows/{workflowId}/instances/{started.id}"
-        status = dialect_of(request).trigger_status
-        return Response(content, status_code=status, headers={"Location": location})
+        return triggered(request, (accountId, workflowId), started, repeat)
 
     @post("/{workflowId:str}/actions/pause", operation_id="pauseNewWorkflowInstances", status_code=200)
     async def pause_new_workflow_instances(
@@ -332,8 +325,10 @@ class InstanceController(Controller):
         workflowId: FromPath[UUID],
         instanceId: FromPath[UUID],
     ) -> models.WorkflowInstance:
-        """Read one instance."""
-        return models.instance(await instances.get(credential(request, accountId), workflowId, instanceId))
+        """Read one instance; `current_position` tells where it is."""
+        return models.instance_now(
+            await instances.get(credential(request, accountId), workflowId, instanceId)
+        )
 
     @post("/{instanceId:str}/actions/cancel", operation_id="cancelWorkflowInstance", status_code=200)
     async def cancel_workflow_instance(
@@ -417,4 +412,6 @@ CONTROLLERS = [
     InstanceController,
     AccountController,
     WorkItemController,
+    AuditController,
+    HistoryController,
 ]

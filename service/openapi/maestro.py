@@ -14,7 +14,8 @@ from litestar.openapi import OpenAPIConfig
 
 from auth.scopes import MAESTRO, SCOPES
 from service.app import maestro_router
-from service.maestro import errors, examples, models
+from service.errors import KeyReused
+from service.maestro import audit_models, errors, examples, history_models, models
 from service.maestro.errors import PROBLEM_JSON, TYPES, InternalError
 from service.openapi.parts import (
     COMPONENTS,
@@ -36,6 +37,7 @@ from tenancy.errors import BadRequest, Conflict, Forbidden, NotFound, TooLarge, 
 EVERYWHERE = (400, 401, 403, 404, 500)
 WITH_BODY = (413, 415)
 CONFLICT = 409
+ANOTHER_BODY = 422
 CONFLICTING = {
     "pauseNewWorkflowInstances",
     "resumePausedWorkflow",
@@ -50,7 +52,7 @@ CONFLICTING = {
     "completeWorkItem",
     "TriggerWorkflow",  # a setting makes 409 of a trigger on a paused workflow
 }
-REFUSALS = (BadRequest, Unauthenticated, Forbidden, NotFound, Conflict, TooLarge, InternalError)
+REFUSALS = (BadRequest, Unauthenticated, Forbidden, NotFound, Conflict, TooLarge, KeyReused, InternalError)
 ANSWERS = {200: "Done.", 201: "Created.", 202: "Accepted; it takes effect soon after."}
 # Bodies that handlers take as bytes or as any object, so that the service itself words what is wrong with them.
 BODIES: dict[str, dict[str, Any]] = {
@@ -73,7 +75,17 @@ TAGS = {
     "Authoring": "Writing workflows as CNCF Serverless Workflow documents; the vendor's API has no such operations.",
     "Workflow Instances": "Runs of workflows: list, read, signal, cancel.",
     "Work Items": "What instances ask of people (`call: approval`, `call: form`): list, read, decide.",
+    "Audit": "Who changed what, when, on which request: list, export as JSON lines.",
     "Events": "Events of the account, for every instance that listens and every schedule that waits for them.",
+}
+# Read by hand: Litestar would make a mapping of all headers for it.
+IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "Names this trigger for 24 hours, to its caller and workflow: the same request again starts nothing and is"
+    " answered as the first was, with `Idempotent-Replayed: true`; with another body it is refused (422). A UUID is a good one.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[\x20-\x7e]+$"},
 }
 PATH_PARAMETERS = {
     "accountId": "The account's id; another account's things answer as if they did not exist.",
@@ -85,6 +97,7 @@ HEADERS = {
     "RequestId": REQUEST_ID,
     "Location": "Path of what was made.",
     "Link": 'The next page, as `<address>; rel="next"` (RFC 8288); absent on the last one.',
+    "Replayed": "`true` where an earlier request with the same key has started what is told; absent otherwise.",
     "Challenge": "Which proof is missing (RFC 6750, 3).",
 }
 
@@ -108,7 +121,8 @@ def maestro_document() -> dict[str, Any]:
         "components": {
             "schemas": schemas(),
             "responses": {
-                str(status): refusal(status) for status in sorted({*EVERYWHERE, *WITH_BODY, CONFLICT})
+                str(status): refusal(status)
+                for status in sorted({*EVERYWHERE, *WITH_BODY, CONFLICT, ANOTHER_BODY})
             },
             "headers": {
                 name: {"description": text, "schema": {"type": "string"}} for name, text in HEADERS.items()
@@ -142,6 +156,7 @@ def complete(operation: dict[str, Any]) -> None:
         operation["requestBody"] = request_body(operation, media_type)
     operation["responses"] = successes(operation) | refusals(operation)
     if name == "TriggerWorkflow":
+        operation["parameters"].append(deepcopy(IDEMPOTENCY_KEY))
         also = deepcopy(operation["responses"]["201"])
         also["description"] = "Created, in the status that the SDK generations of beta 3 to 7 know."
         operation["responses"] = {"200": also} | operation["responses"]
@@ -183,7 +198,8 @@ def successes(operation: dict[str, Any]) -> dict[str, Any]:
         if int(status) >= http.HTTPStatus.BAD_REQUEST:
             continue
         ((media_type, content),) = written["content"].items()
-        content = {"schema": content["schema"], "example": examples.RESPONSES[operation["operationId"]]}
+        schema = content["schema"] or {"type": "string"}  # of a stream it knows nothing
+        content = {"schema": schema, "example": examples.RESPONSES[operation["operationId"]]}
         answers[status] = {
             "description": ANSWERS[int(status)],
             "headers": headers(*success_headers(operation, int(status))),
@@ -197,6 +213,8 @@ def success_headers(operation: dict[str, Any], status: int) -> Iterator[tuple[st
     yield "X-Request-Id", "RequestId"
     if status == http.HTTPStatus.CREATED:
         yield "Location", "Location"
+    if operation["operationId"] == "TriggerWorkflow":
+        yield "Idempotent-Replayed", "Replayed"
     if any(one["name"] == "ctoken" for one in operation["parameters"]):
         yield "Link", "Link"
 
@@ -208,6 +226,8 @@ def refusals(operation: dict[str, Any]) -> dict[str, Any]:
         statuses |= {*WITH_BODY}
     if operation["operationId"] in CONFLICTING:
         statuses.add(CONFLICT)
+    if operation["operationId"] == "TriggerWorkflow":
+        statuses.add(ANOTHER_BODY)
     return {str(status): {"$ref": f"{COMPONENTS}responses/{status}"} for status in sorted(statuses)}
 
 
@@ -249,7 +269,9 @@ def access_token(url: str) -> dict[str, Any]:
 
 def schemas() -> dict[str, Any]:
     """Write every model of the dialect, and what an author writes."""
-    return dict(sorted((component_schemas(models, errors) | DOCUMENT_SCHEMAS).items()))
+    return dict(
+        sorted((component_schemas(models, history_models, audit_models, errors) | DOCUMENT_SCHEMAS).items())
+    )
 
 
 # What an author writes. The service reads these documents itself, so no model of ours describes them.

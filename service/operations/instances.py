@@ -1,8 +1,9 @@
 """What people and clients do with instances: trigger, cancel and signal them; get, list and count them."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -25,9 +26,10 @@ from service.engine.storing import (
     job_row,
     lanes_of,
 )
-from service.errors import InputsRefused, InstanceConflict, NotTriggerable, WorkflowPaused
+from service.errors import InputsRefused, InstanceConflict, KeyReused, NotTriggerable, WorkflowPaused
 from service.language.sandbox import Sandbox
 from service.operations.events import completed
+from service.operations.idempotency import EARLIER, UNREPEATED, Repeat, decided
 from service.operations.inputs import Checked, check, checked_at_once
 from service.operations.pages import Page, Position, Row, binding, position, token
 from service.operations.starting import New, first_advance, note
@@ -47,26 +49,35 @@ COLUMNS = """id, account_id, workflow_id, version_id, version, name, status, sta
 started_by_role, ended_at, expires_at, last_modified_at, canceled_at, canceled_by, trigger_inputs, tags, total_steps,
 last_completed_step, last_completed_step_name, workflow_created_by, output, fault"""
 
+MOST_RUNNING = 100  # tasks that a read names of those that an instance is in, the latest
+
 # The hot read: credential, tenant, scopes and row in one round trip. `enter_account` sets the tenant before the row is
 # looked for, as the row is joined to its answer; were it not so, row-level security would show no row at all.
 GET = f"""
-SELECT caller.verdict, {", ".join(f"one.{column.strip()}" for column in COLUMNS.split(","))}
+SELECT caller.verdict, {", ".join(f"one.{column.strip()}" for column in COLUMNS.split(","))},
+       ARRAY(SELECT pointer FROM task_run WHERE account_id = caller.account_id AND instance_id = one.id
+             AND status = 'running' AND one.ended_at IS NULL ORDER BY number DESC LIMIT {MOST_RUNNING}) AS running
 FROM enter_account($1, $2, $3) AS caller
 LEFT JOIN instance AS one ON one.account_id = caller.account_id AND one.id = $5 AND one.workflow_id = $4
 """
 
-START = f"SELECT * FROM start_instance({', '.join(f'${number}' for number in range(1, 24))})"
+START = f"SELECT * FROM start_instance({', '.join(f'${number}' for number in range(1, 29))})"
 
 DONE = 200  # the verdict of a function in the database that did what it was called for
 TRIES = 5  # times that a workflow may be published anew while one trigger is checked
 
 
 class Started(msgspec.Struct, frozen=True):
-    """A new instance, and the secret that lets whoever holds its URL act on it."""
+    """An instance, and the secret that lets whoever holds its URL act on it; `replayed`: an earlier trigger started it.
+
+    `key_id` is what the trigger is recognised by, where it is; see `idempotency`.
+    """
 
     id: UUID
     access_id: UUID
     access_secret: str
+    key_id: int | None = None
+    replayed: bool = False
 
 
 class Filters(msgspec.Struct, frozen=True):
@@ -79,7 +90,12 @@ class Filters(msgspec.Struct, frozen=True):
 
 
 async def trigger(
-    credential: Credential, sandbox: Sandbox, workflow_id: UUID, name: str, inputs: dict[str, Any]
+    credential: Credential,
+    sandbox: Sandbox,
+    workflow_id: UUID,
+    name: str,
+    inputs: dict[str, Any],
+    repeat: Repeat | None = None,
 ) -> Started:
     """Start an instance of a workflow's published version, in one round trip where nothing has changed lately.
 
@@ -88,12 +104,18 @@ async def trigger(
     A schema that could cost much is checked for callers who have proved who they are, and for nobody else. For those the
     first advance is made on trial too, and stored by the same call (see `starting`).
 
+    `repeat` is what the trigger is recognised by: one that came before, whatever has become of its workflow since, starts
+    nothing, and the instance that it started is returned. A refused trigger leaves nothing to recognise.
+
     Raises:
         NotFound: no such workflow.
         NotTriggerable: it is paused, archived or was never published.
         InputsRefused: with one entry for each field that is wrong.
+        KeyReused: the key came before, with another body.
+        Conflict: the trigger with this key that came before is still under way.
     """
-    started = Started(uuid7(), uuid4(), new_secret())
+    secret = new_secret() if repeat is None else repeat.secret(repeat.seed)
+    started = Started(uuid7(), uuid4(), secret)
     version_id, proven = last_published(credential.account_id, workflow_id), False
     for _ in range(TRIES):
         checked = None
@@ -101,23 +123,40 @@ async def trigger(
             checked = await check(credential, sandbox, version_id, name, inputs)
         elif version_id is not None:
             checked = checked_at_once(sandbox, version_id, name, inputs)
+        attempt: Callable[[], Awaitable[asyncpg.Record]]
         if checked is None or checked.errors:
-            row = await called(unstarted(credential, workflow_id, started))
+            attempt = partial(called, unstarted(credential, workflow_id, started, repeat))
         else:
             subject = Subject(credential.account_id, workflow_id, started.id)
             new = New(subject, name, datetime.now(UTC))
-            row = await start(credential, sandbox, started, new, checked)
+            attempt = partial(start, credential, sandbox, started, new, checked, repeat)
+        row = await attempt() if repeat is None else await decided(repeat, attempt)
         note(credential, row)
         credential.refuse(row["verdict"])
-        if row["verdict"] == NotTriggerable.status:
-            raise untriggerable(row["workflow_status"])
+        refuse_trigger(row)
         if row["verdict"] == DONE:
-            return started
+            return msgspec.structs.replace(started, key_id=row["key_id"])
+        if repeat is not None and row["verdict"] == EARLIER:
+            return started_earlier(repeat, row)
         if checked and row["published"] == version_id:
             raise InputsRefused(errors=checked.errors)
         version_id, proven = row["published"], True
         remember_published(credential.account_id, workflow_id, version_id)
     raise InstanceConflict("The workflow kept being published anew; try again.")
+
+
+def refuse_trigger(row: asyncpg.Record) -> None:
+    """Refuse a trigger if `start_instance` did, for a reason that lies in its workflow or its key."""
+    if row["verdict"] == NotTriggerable.status:
+        raise untriggerable(row["workflow_status"])
+    if row["verdict"] == KeyReused.status:
+        raise KeyReused
+
+
+def started_earlier(repeat: Repeat, row: asyncpg.Record) -> Started:
+    """What the trigger that came before has started, its secret derived anew."""
+    secret = repeat.secret(row["earlier_seed"])
+    return Started(row["earlier_id"], row["earlier_access_id"], secret, row["key_id"], replayed=True)
 
 
 def untriggerable(workflow_status: str) -> NotTriggerable:
@@ -257,12 +296,17 @@ async def signal(
 
 
 async def start(
-    credential: Credential, sandbox: Sandbox, started: Started, new: New, checked: Checked
+    credential: Credential,
+    sandbox: Sandbox,
+    started: Started,
+    new: New,
+    checked: Checked,
+    repeat: Repeat | None = None,
 ) -> asyncpg.Record:
     """Start an instance with its first advance, or pending where a worker is to make that."""
     first = await first_advance(credential, sandbox, checked.definition, new, checked.inputs)
     definition = checked.definition
-    arguments = unstarted(credential, new.subject.workflow_id, started) | {
+    arguments = unstarted(credential, new.subject.workflow_id, started, repeat) | {
         "expected": checked.version_id,
         "new_name": new.name,
         "inputs": msgspec.json.encode(checked.inputs).decode(),
@@ -295,7 +339,9 @@ async def start(
         return row
 
 
-def unstarted(credential: Credential, workflow_id: UUID, started: Started) -> dict[str, Any]:
+def unstarted(
+    credential: Credential, workflow_id: UUID, started: Started, repeat: Repeat | None = None
+) -> dict[str, Any]:
     """The arguments of `START` in their order, for a call that only tells which version is published."""
     token, account_id, scopes = credential.proof
     return {
@@ -322,6 +368,7 @@ def unstarted(credential: Credential, workflow_id: UUID, started: Started) -> di
         "new_output": None,
         "new_fault": None,
         "effects": None,
+        **(UNREPEATED if repeat is None else repeat.arguments),
     }
 
 

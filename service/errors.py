@@ -14,6 +14,7 @@ Refusal
 Conflict
 ├── WorkflowConflict      publish, pause, resume, archive, replace in a state that does not allow it
 ├── InstanceConflict      cancel or signal on an instance that has ended
+├── BulkActionConflict    one bulk action too many, or one that has ended
 ├── WorkItemConflict      an answer to a work item that is not open any more
 └── WebhookConflict       one endpoint too many, one that is disabled, no key to keep its secret by
 """
@@ -97,6 +98,10 @@ class WorkflowConflict(Conflict):
 
 class InstanceConflict(Conflict):
     """The instance has ended."""
+
+
+class BulkActionConflict(Conflict):
+    """The bulk action's present state does not allow it."""
 
 
 class WorkItemConflict(Conflict):

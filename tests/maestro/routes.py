@@ -10,7 +10,8 @@ from litestar.routes import HTTPRoute
 
 from service.app import create_litestar
 
-PUBLIC = {"/healthz", "/readyz"}
+# The page of an instance asks for the secret in its own address: see tests/console.
+PUBLIC = {"/healthz", "/readyz", "/v1/accounts/{accountId:str}/instances/{instanceId:str}/execution"}
 DOCUMENT: dict[str, Any] = {
     "document": {"dsl": "1.0.3", "namespace": "tests", "name": "new", "version": "1.0.0"},
     "do": [{"one": {"set": {"done": True}}}],
@@ -30,6 +31,8 @@ BODIES: dict[str, bytes] = {
     "replaceWorkflowFromYaml": YAML,
     "signalWorkflowInstance": b'{"type": "goods.arrived"}',
     "publishEvent": b'{"type": "goods.arrived"}',
+    "createWebhook": b'{"url": "https://hooks.example/", "description": "test"}',
+    "changeWebhook": b'{"description": "test"}',
     "completeWorkItem": b'{"outcome": "approve", "comment": "test", "fields": {}}',
 }
 

@@ -12,7 +12,8 @@ FORWARDS = """
 ALTER TABLE webhook ENABLE ROW LEVEL SECURITY;
 ALTER TABLE webhook FORCE ROW LEVEL SECURITY;
 CREATE POLICY own_account ON webhook USING (account_id = (SELECT current_account()));
-CREATE POLICY looked_at_by_owner ON webhook TO CURRENT_USER USING (true);
+CREATE POLICY looked_at_by_owner ON webhook FOR SELECT TO CURRENT_USER USING (true);
+CREATE POLICY swept_by_owner ON webhook FOR DELETE TO CURRENT_USER USING (true);
 ALTER TABLE webhook_delivery ENABLE ROW LEVEL SECURITY;
 ALTER TABLE webhook_delivery FORCE ROW LEVEL SECURITY;
 CREATE POLICY own_account ON webhook_delivery USING (account_id = (SELECT current_account()));

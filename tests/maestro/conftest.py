@@ -9,6 +9,7 @@ import pytest
 from litestar import Litestar
 
 from service.settings import settings
+from tenancy.rows import rows_of
 from tests.conftest import emptied
 from tests.maestro.rows import at_rest, digest
 from tests.world import Tenant, World, bearer, trigger
@@ -29,12 +30,14 @@ SIGNING: dict[str, Any] = {
 class Scene(msgspec.Struct):
     """A world in which nothing moves.
 
-    Each account has two instances that wait, two that are complete, and two that wait for approvals of administrators.
+    Each account has two instances that wait, two that are complete, two that wait for approvals of administrators, and a
+    disabled webhook.
     """
 
     world: World
     waiting: dict[str, str]
     asked: dict[str, str]
+    told: dict[str, tuple[str, str]]
     stored: dict[str, Any] = {}
 
     def ids(self, tenant: str) -> dict[str, str]:
@@ -45,11 +48,34 @@ class Scene(msgspec.Struct):
             "workflowId": str(of.workflows["waiting"]),
             "instanceId": self.waiting[tenant],
             "workItemId": self.asked[tenant],
+            "webhookId": self.told[tenant][0],
+            "deliveryId": self.told[tenant][1],
         }
 
     async def rows(self) -> dict[str, Any]:
         """Digest every row of both accounts."""
         return await digest([self.world.acme.id, self.world.globex.id])
+
+
+WEBHOOK = """
+WITH made AS (
+    INSERT INTO webhook (id, account_id, url, format, event_types, workflow_ids, secret, enabled, failures,
+                         created_at, created_by, modified_at, modified_by)
+    VALUES (gen_random_uuid(), $1, 'https://hooks.example/', 'standard', '{}', '{}', '', false, 0, now(), $1, now(), $1)
+    RETURNING id
+)
+INSERT INTO webhook_delivery (id, account_id, webhook_id, type, at, data, status, aside, attempts, tries, created_at)
+SELECT gen_random_uuid(), $1, id, 'webhook.ping', now(), '{}', 'delivered', true, 1, 0, now() FROM made
+RETURNING webhook_id, id
+"""
+
+
+async def webhook_of(tenant: Tenant) -> tuple[str, str]:
+    """Store a webhook that is disabled, and a delivery to it; return their ids."""
+    async with rows_of(tenant.id) as connection:
+        row = await connection.fetchrow(WEBHOOK, tenant.id)
+        assert row is not None
+        return str(row["webhook_id"]), str(row["id"])
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +96,8 @@ async def scene(litestar: Litestar, application: Any) -> Scene:
         for name, tenant in (("acme", world.acme), ("globex", world.globex)):
             listed = await client.get(f"{tenant.url}/work-items", headers=bearer(tenant.admin))
             asked[name] = listed.json()["data"][0]["id"]
-    made = Scene(world, waiting, asked)
+    told = {name: await webhook_of(getattr(world, name)) for name in ("acme", "globex")}
+    made = Scene(world, waiting, asked, told)
     made.stored = await made.rows()
     return made
 

@@ -20,6 +20,9 @@ TABLES = (
     "event",
     "work_item",
     "decision",
+    "webhook",
+    "webhook_delivery",
+    "webhook_attempt",
 )
 DIGEST = " UNION ALL ".join(
     f"SELECT '{table}', count(*), md5(string_agg(one::text, '|' ORDER BY one::text)) FROM {table} AS one"

@@ -47,6 +47,14 @@ VALUES (gen_random_uuid(), current_account(), 'cancel', '{}', '{}', 'running', 1
         now(), now() + interval '1 day');
 INSERT INTO bulk_target (account_id, bulk_action_id, instance_id)
 SELECT current_account(), id, gen_random_uuid() FROM bulk_action;
+INSERT INTO webhook (id, account_id, url, format, event_types, workflow_ids, secret, enabled, failures,
+                     created_at, created_by, modified_at, modified_by)
+SELECT gen_random_uuid(), current_account(), 'https://hooks.example/', 'standard', '{}', '{}', 'sealed', false, 0,
+       now(), id, now(), id FROM workflow LIMIT 1;
+INSERT INTO webhook_delivery (id, account_id, webhook_id, type, at, data, status, aside, attempts, tries, created_at)
+SELECT gen_random_uuid(), current_account(), id, 'webhook.ping', now(), '{}', 'delivered', true, 1, 0, now() FROM webhook;
+INSERT INTO webhook_attempt (account_id, delivery_id, number, at, duration_ms, status_code)
+SELECT current_account(), id, 1, now(), 7, 204 FROM webhook_delivery;
 """
 
 

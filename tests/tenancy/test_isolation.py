@@ -26,6 +26,7 @@ CLAIMED = {
     "signal",
     "trigger_key",
     "bulk_action",
+    "webhook_delivery",
 }  # the owner's functions take their rows for the workers, whosever they are
 COUNTED = {
     "event",
@@ -36,6 +37,7 @@ COUNTED = {
     "trigger_key",
     "work_item_assignee",
     "bulk_target",
+    "webhook_attempt",
 }  # their ids are numbers
 
 APPENDED = {"event"}  # what happened is added to, and neither changed nor deleted
@@ -95,6 +97,8 @@ async def test_links_between_tables_of_accounts_carry_the_account(owner: asyncpg
         "work_item_assignee_work_item",
         "decision_work_item",
         "schedule_version",
+        "webhook_delivery_webhook",
+        "webhook_attempt_delivery",
         "trigger_key_workflow",
         "bulk_target_bulk_action",
     }

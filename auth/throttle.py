@@ -10,10 +10,11 @@
 | logins begun: address                    | 10 minutes  | 600     | refused until the window ends                   |
 | a client's proof: client and address     | 1 minute    | 30      | further failures are refused                    |
 | a client's proof: address                | 1 minute    | 300     | further failures are refused                    |
+| an instance's URL: address               | 1 minute    | 60      | further failures are refused                    |
 
 Nobody is locked out by a stranger elsewhere: what refuses is bound to an address or a device, and a device that the user
 has logged in with before does not count with its address. A login that succeeds clears its first row, and no other: an
-account of one's own buys no further guesses at others'. A client that proves itself is never refused.
+account of one's own buys no further guesses at others'. A client that proves itself is never refused, nor is a URL that is right.
 
 An address is an IPv4 address or the /64 of an IPv6 address, which is what one customer gets. Names and addresses are
 stored as hashes. Windows are the database's: aligned to its clock, the same for every process.
@@ -53,6 +54,10 @@ MOST_BEGUN = 600  # of one address: an office in the morning; each is a row that
 TOKEN_WINDOW = 60  # seconds: a client that was set up wrong is soon let go on
 MOST_OF_CLIENT = 30  # a wrong secret in a loop that waits 2 s passes; guessing 256 bits does not get anywhere
 MOST_OF_CLIENTS_ADDRESS = 300  # several clients of one address at their most
+URL_WINDOW = 60  # seconds
+MOST_OF_URLS = (
+    60  # wrong ones of one address: old links of an office; guessing 256 bits does not get anywhere
+)
 MOST_DEVICES = 20  # of one user; the one not seen for longest goes first
 
 START = "date_bin(make_interval(secs => $1), now(), 'epoch')"
@@ -82,7 +87,7 @@ ON CONFLICT (key_hash, window_start) DO UPDATE SET failures = throttle.failures 
 """
 COUNT_LOGIN = COUNT % LOGIN_KEYS
 COUNT_TOKEN = COUNT % TOKEN_KEYS
-COUNT_BEGUN = COUNT % "SELECT $2::bytea AS key_hash"
+COUNT_ONE = COUNT % "SELECT $2::bytea AS key_hash"
 
 # One login of a user at a time: their devices are counted.
 LOCK = "SELECT FROM app_user WHERE id = $1 FOR NO KEY UPDATE"
@@ -200,7 +205,7 @@ async def begun(address: str) -> None:
         TooManyAttempts: so many wait for their person that no more are taken from this address.
     """
     key = key_of("login begun from", network_of(address))
-    refuse_beyond({key: MOST_BEGUN}, await read(COUNT_BEGUN, BEGUN_WINDOW, key))
+    refuse_beyond({key: MOST_BEGUN}, await read(COUNT_ONE, BEGUN_WINDOW, key))
 
 
 @contextlib.contextmanager
@@ -234,6 +239,16 @@ async def token_failure(client_id: str, address: str) -> None:
     of_client = key_of("client", client_id, network_of(address))
     limits = {of_address: MOST_OF_CLIENTS_ADDRESS, of_client: MOST_OF_CLIENT}
     refuse_beyond(limits, await read(COUNT_TOKEN, TOKEN_WINDOW, of_address, of_client))
+
+
+async def url_failure(address: str) -> None:
+    """Count an instance's URL that is none; call it after the failure, outside a transaction.
+
+    Raises:
+        TooManyAttempts: too many failed; answer this instead of what was wrong.
+    """
+    key = key_of("instance URL from", network_of(address))
+    refuse_beyond({key: MOST_OF_URLS}, await read(COUNT_ONE, URL_WINDOW, key))
 
 
 def refuse_beyond(limits: Mapping[bytes, int], failures: Sequence[asyncpg.Record], coming: int = 0) -> None:

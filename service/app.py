@@ -16,11 +16,12 @@ from auth.sweeping import sweeping
 from service.console.controllers import console_router
 from service.engine.bell import telling_others
 from service.engine.egress import Egress
+from service.engine.followers import Followers
 from service.engine.worker import Worker
 from service.exchange import with_exchange
 from service.language.sandbox import Sandbox
+from service.maestro import actions, events
 from service.maestro import controllers as maestro
-from service.maestro import events
 from service.maestro.errors import EXCEPTION_HANDLERS, misunderstood
 from service.maestro.requests import JSONRequest, only_well_formed
 from service.operations.idempotency import forgetting
@@ -86,7 +87,12 @@ def maestro_router() -> Router:
     """Put Maestro's routes together with its way of refusing."""
     return Router(
         path="/",
-        route_handlers=[*maestro.CONTROLLERS, events.EventController],
+        route_handlers=[
+            *maestro.CONTROLLERS,
+            events.EventController,
+            actions.InstanceActionController,
+            actions.BulkController,
+        ],
         before_request=only_well_formed,
         request_class=JSONRequest,
         exception_handlers=EXCEPTION_HANDLERS,
@@ -106,11 +112,13 @@ def create_litestar(*, worker: bool) -> Litestar:
     async def running(app: Litestar) -> AsyncIterator[None]:
         async with pool(settings().pool_size), Sandbox(settings().sandbox_processes) as sandbox:
             app.state["sandbox"] = sandbox
+            app.state["followers"] = followers = Followers()
             async with (
                 telling_others(),
                 forgetting(),
                 working(sandbox) if worker else contextlib.nullcontext() as app.state["courier"],
                 swept(),
+                followers.running(),
             ):
                 yield
 

@@ -108,7 +108,7 @@ def refusal(response: httpx.Response, *ids: object) -> tuple[int, list[tuple[byt
     return response.status_code, headers, body
 
 
-def test_public_routes_are_the_two_probes() -> None:
+def test_public_routes_are_the_two_probes_and_the_page_of_an_instance() -> None:
     assert {path for path, handler in handlers() if handler.opt.get("public")} == PUBLIC
 
 

@@ -12,6 +12,7 @@ from auth.clients import check_scopes, require_account
 from auth.consents import remember_for_account
 from auth.scopes import SCOPES
 from tenancy.errors import BadRequest, NotFound
+from tenancy.events import OPERATOR, OfAccount, record, record_in
 from tenancy.rows import current_connection, rows_of, transaction
 
 WHOSE = """
@@ -19,6 +20,13 @@ WHOSE = """
 """
 REVOKE = f"UPDATE oauth_grant SET revoked_at = now() WHERE revoked_at IS NULL AND {WHOSE} RETURNING id"
 FORGET = f"DELETE FROM consent WHERE {WHOSE} RETURNING id"
+ALLOWED = "SELECT scopes FROM consent WHERE user_id IS NULL AND narrowed_to = $1 AND client_id = $2"
+# Whose audit tells that grants are gone: the account that they were limited to, the client's, the user's.
+CONCERNED = """
+SELECT $3::uuid AS account_id WHERE $3 IS NOT NULL UNION
+SELECT account_id FROM live_client($2) WHERE $3::uuid IS NULL UNION
+SELECT account_id FROM live_memberships($1) WHERE $3::uuid IS NULL
+"""
 # A client that may do nothing now, or whose account is suspended, is known by what it was granted.
 CLIENT_KNOWN = """
 SELECT EXISTS (SELECT FROM live_client($1)) OR EXISTS (SELECT FROM oauth_grant WHERE client_id = $1)
@@ -105,13 +113,12 @@ async def allow_for_account(account_id: UUID, client_id: UUID, scopes: Sequence[
                 "The client is not registered for impersonation, without which it cannot act for people; "
                 "register one with --scope impersonation."
             )
+        before = sorted(await connection.fetchval(ALLOWED, account_id, client_id) or ())
         await remember_for_account(client_id, account_id, list(dict.fromkeys([*scopes, "impersonation"])))
-        standing = await connection.fetchval(
-            "SELECT scopes FROM consent WHERE user_id IS NULL AND narrowed_to = $1 AND client_id = $2",
-            account_id,
-            client_id,
-        )
-        return sorted(standing)
+        standing = sorted(await connection.fetchval(ALLOWED, account_id, client_id))
+        change = {"before": {"scopes": before}, "after": {"scopes": standing}}
+        await record(OfAccount(account_id), "consent.allowed", OPERATOR, client_id=client_id, **change)
+        return standing
 
 
 async def list_consents(
@@ -145,6 +152,10 @@ async def revoke_grants(user_id: UUID | None, client_id: UUID | None, account_id
         consents = len(await connection.fetch(FORGET, *whose))
         grants = len(await connection.fetch(REVOKE, *whose))
         standing = [] if user_id is None else await connection.fetch(STANDING, *whose)
+        if consents or grants:
+            accounts = [row["account_id"] for row in await connection.fetch(CONCERNED, *whose)]
+            told = {"grants": grants, "consents": consents, "user_id": user_id, "client_id": client_id}
+            await record_in(accounts, "consent.revoked", OPERATOR, **told)
         return Revoked(grants, consents, [Allowance(**row) for row in standing])
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from shlex import quote
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
@@ -18,6 +19,7 @@ from auth.scopes import SCOPES
 from auth.tables import CLIENT_KINDS, AccessToken, Client, Grant
 from tenancy.accounts import checked_name, no_account
 from tenancy.errors import BadRequest, Conflict, NotFound
+from tenancy.events import OPERATOR, OfAccount, differences, record
 from tenancy.rows import rows_of
 from tenancy.tables import Account, Membership, User
 
@@ -33,6 +35,9 @@ FROM client ORDER BY created_at, id
 """
 REGISTERED = (
     "SELECT account_id, kind, name, redirect_uris, scopes, public_keys FROM client WHERE id = $1 FOR UPDATE"
+)
+DELETE = (
+    "DELETE FROM client WHERE id = $1 RETURNING account_id, kind, name, redirect_uris, scopes, public_keys"
 )
 CHANGE = "UPDATE client SET redirect_uris = $2, origins = $3, public_keys = $4 WHERE id = $1"
 
@@ -93,6 +98,13 @@ async def create_client(wanted: Registration, client_id: UUID | None = None) -> 
             await Client.insert(client).run()
         except UniqueViolationError:
             raise Conflict(f"A client {client.id} exists already; choose another id, or none.") from None
+        await record(
+            OfAccount(wanted.account_id),
+            "client.created",
+            OPERATOR,
+            client_id=client.id,
+            after={**told(wanted), "name": name},
+        )
     return client.id, secret
 
 
@@ -105,6 +117,17 @@ async def list_clients(account_id: UUID) -> list[RegisteredEntry]:
     async with rows_of(account_id) as connection:
         await require_account(account_id)
         return [listed(row) for row in await connection.fetch(LISTED)]
+
+
+def told(client: Registration) -> dict[str, Any]:
+    """What events tell of a client: of its keys the fingerprints."""
+    return {
+        "name": client.name,
+        "kind": client.kind,
+        "redirect_uris": list(client.redirect_uris),
+        "scopes": list(client.scopes),
+        "fingerprints": [fingerprint(pem) for pem in client.public_keys],
+    }
 
 
 def listed(row: Record) -> RegisteredEntry:
@@ -210,11 +233,19 @@ async def changed(
         row = await connection.fetchrow(REGISTERED, client_id)
         if row is None:
             raise no_client(account_id, client_id)
-        client = change(Registration(**row))
+        before = Registration(**row)
+        client = change(before)
         check_key_count(client.public_keys)
         check_entrance(client)
         uris = list(client.redirect_uris)
         await connection.execute(CHANGE, client_id, uris, origins_of(uris), list(client.public_keys))
+        await record(
+            OfAccount(account_id),
+            "client.changed",
+            OPERATOR,
+            **differences(told(before), told(client)),
+            client_id=client_id,
+        )
     return client
 
 
@@ -239,6 +270,7 @@ async def rotate_secret(account_id: UUID, client_id: UUID) -> str:
         await connection.execute(
             "UPDATE client SET secret_hash = $2 WHERE id = $1", client_id, hash_of(secret)
         )
+        await record(OfAccount(account_id), "client.secret-rotated", OPERATOR, client_id=client_id)
     return secret
 
 
@@ -249,8 +281,11 @@ async def delete_client(account_id: UUID, client_id: UUID) -> None:
         NotFound: the account has no such client.
     """
     async with rows_of(account_id) as connection:
-        if await connection.fetchval("DELETE FROM client WHERE id = $1 RETURNING id", client_id) is None:
+        row = await connection.fetchrow(DELETE, client_id)
+        if row is None:
             raise no_client(account_id, client_id)
+        before = told(Registration(**row))
+        await record(OfAccount(account_id), "client.deleted", OPERATOR, before=before, client_id=client_id)
 
 
 def no_client(account_id: UUID, client_id: UUID) -> NotFound:
@@ -404,6 +439,14 @@ async def issue_token(
             expires_at=now + timedelta(seconds=expires_in),
         )
         await AccessToken.insert(access_token).run()
+        await record(
+            OfAccount(account_id),
+            "token.issued",
+            OPERATOR,
+            grant_id=grant.id,
+            holder={"kind": kind, "id": holder_id},
+            after={"scopes": access_token.scopes, "expires_at": access_token.expires_at},
+        )
     return token
 
 

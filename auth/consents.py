@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 import msgspec
 
 from auth.registered import RegisteredClient
+from tenancy.events import record_in
 from tenancy.rows import current_connection
 
 # The user's own consent counts before an administrator's, which counts for members of that account alone.
@@ -58,8 +59,16 @@ async def allowed(client_id: UUID, user_id: UUID, scopes: Sequence[str]) -> Allo
 
 
 async def remember(client_id: UUID, user_id: UUID, scopes: Sequence[str], narrowed_to: UUID | None) -> None:
-    """Remember a user's consent; scopes add up, unless the choice of accounts changed."""
-    await current_connection().execute(REMEMBER, uuid4(), client_id, user_id, narrowed_to, list(scopes))
+    """Remember a user's consent; scopes add up, unless the choice of accounts changed.
+
+    The audit of the account that was chosen tells of it, or of every account of the user's.
+    """
+    connection = current_connection()
+    await connection.execute(REMEMBER, uuid4(), client_id, user_id, narrowed_to, list(scopes))
+    rows = await connection.fetch("SELECT account_id FROM live_memberships($1)", user_id)
+    accounts = [row["account_id"] for row in rows if narrowed_to in (None, row["account_id"])]
+    given = {"scopes": list(scopes)}
+    await record_in(accounts, "consent.given", user_id, client_id=client_id, user_id=user_id, after=given)
 
 
 async def remember_for_account(client_id: UUID, account_id: UUID, scopes: Sequence[str]) -> None:

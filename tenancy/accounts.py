@@ -11,6 +11,7 @@ import msgspec
 from asyncpg import UniqueViolationError
 
 from tenancy.errors import BadRequest, Conflict, NotFound
+from tenancy.events import OPERATOR, OfAccount, record, record_in
 from tenancy.rows import current_connection, rows_of, transaction
 from tenancy.tables import ROLES, Account
 
@@ -62,6 +63,9 @@ async def create_account(name: str, account_id: UUID | None = None) -> UUID:
             await Account.insert(Account(id=account_id, name=name)).run()
         except UniqueViolationError:
             raise Conflict(f"Account {account_id} exists already.") from None
+        await record(
+            OfAccount(account_id), "account.created", OPERATOR, after={"name": name, "status": "active"}
+        )
     return account_id
 
 
@@ -91,6 +95,13 @@ async def add_user(email: str, name: str, password_hash: str | None, account_id:
         user_id: UUID = await connection.fetchval(USER, uuid4(), email, name, password_hash)
         if await connection.fetchval(MEMBER, uuid4(), account_id, user_id, role) is None:
             raise Conflict(f"{email} is a member of account {account_id} already.")
+        await record(
+            OfAccount(account_id),
+            "member.added",
+            OPERATOR,
+            user_id=user_id,
+            after={"role": role, "status": "active"},
+        )
     return user_id
 
 
@@ -113,6 +124,14 @@ async def remove_member(who: str, account_id: UUID) -> UUID:
                 f"{who} is not a member of account {account_id}; "
                 f"to make them one: tutti user create EMAIL --name NAME --account {account_id}"
             )
+        await record(
+            OfAccount(account_id),
+            "member.removed",
+            OPERATOR,
+            user_id=user_id,
+            before={"status": "active"},
+            after={"status": "removed"},
+        )
     return user_id
 
 
@@ -145,11 +164,14 @@ async def resume_account(account_id: UUID) -> None:
 async def set_account_status(account_id: UUID, status: Status) -> None:
     """Change what an account may do (see `suspend_account`)."""
     async with rows_of(account_id) as connection:
-        changed = await connection.fetchval(
-            "UPDATE account SET status = $2 WHERE id = $1 RETURNING id", account_id, status
-        )
-        if changed is None:
+        before = await connection.fetchval("SELECT status FROM account WHERE id = $1 FOR UPDATE", account_id)
+        if before is None:
             raise no_account(account_id)
+        if before != status:
+            await connection.execute("UPDATE account SET status = $2 WHERE id = $1", account_id, status)
+            kind = "account.suspended" if status == "suspended" else "account.resumed"
+            change = {"before": {"status": before}, "after": {"status": status}}
+            await record(OfAccount(account_id), kind, OPERATOR, **change)
 
 
 async def suspend_user(who: str) -> UUID:
@@ -167,11 +189,24 @@ async def resume_user(who: str) -> UUID:
 
 
 async def set_user_status(who: str, status: Status) -> UUID:
-    """Change what a user may do (see `suspend_user`)."""
+    """Change what a user may do (see `suspend_user`); every account of theirs that is not shut is told."""
     async with transaction() as connection:
         user_id = await existing_user(who)
+        before = await connection.fetchval("SELECT status FROM app_user WHERE id = $1 FOR UPDATE", user_id)
+        accounts = await accounts_of(user_id) if status == "suspended" else []
         await connection.execute("UPDATE app_user SET status = $2 WHERE id = $1", user_id, status)
+        accounts = accounts or await accounts_of(user_id)
+        if before != status:
+            kind = "member.suspended" if status == "suspended" else "member.resumed"
+            change = {"before": {"status": before}, "after": {"status": status}}
+            await record_in(accounts, kind, OPERATOR, user_id=user_id, **change)
     return user_id
+
+
+async def accounts_of(user_id: UUID) -> list[UUID]:
+    """Return the accounts that a user may enter, inside an open transaction; none of somebody who is suspended."""
+    rows = await current_connection().fetch("SELECT account_id FROM live_memberships($1)", user_id)
+    return [row["account_id"] for row in rows]
 
 
 async def set_password(who: str, password_hash: str) -> UUID:

@@ -5,7 +5,7 @@ own functions. The application may add to them and read them, and neither change
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 from uuid import UUID
@@ -72,11 +72,14 @@ async def record(
     )
 
 
-async def record_in(accounts: list[UUID], kind: str, actor: UUID, **told: Any) -> None:
-    """Write the same event in several accounts (see `record`); the transaction sees the last one's rows afterwards."""
+async def record_in(accounts: Sequence[UUID], kind: str, actor: UUID, **told: Any) -> None:
+    """Write the same event in several accounts (see `record`), whichever the open transaction is in."""
+    connection = current_connection()
+    entered: str | None = await connection.fetchval("SELECT current_setting('app.account_id', true)")
     for account_id in accounts:
-        await current_connection().execute(ENTER, str(account_id))
+        await connection.execute(ENTER, str(account_id))
         await record(OfAccount(account_id), kind, actor, **told)
+    await connection.execute(ENTER, entered or "")
 
 
 def bounded(fields: Mapping[str, Any] | None) -> str | None:

@@ -16,6 +16,7 @@ from uuid_utils.compat import uuid7
 
 from service.engine.beginning import New, begin, title_of
 from service.engine.definitions import definition_of
+from service.engine.events import Subject, record
 from service.engine.subscriptions import begun
 from service.language.document import Definition, Schedule
 from service.language.durations import Duration, until
@@ -69,19 +70,28 @@ async def activate(new: Activation) -> None:
     if schedule is None:
         return
     listening = None if schedule.on is None else begun(definition, schedule.on)
+    schedule_id, kind = uuid7(), kind_of(schedule)
+    next_at = new.at if schedule.after else next_after(schedule, new.at, new.at)
     await current_connection().execute(
         STORE,
-        uuid7(),
+        schedule_id,
         new.account_id,
         new.workflow_id,
         new.version_id,
-        kind_of(schedule),
-        new.at if schedule.after else next_after(schedule, new.at, new.at),
+        kind,
+        next_at,
         None if schedule.after is None else interval(schedule.after),
         listening and listening.state,
         listening and listening.types,
         new.by,
         new.by_name,
+    )
+    await record(
+        Subject(new.account_id, new.workflow_id),
+        "schedule.set",
+        new.by,
+        schedule_id=schedule_id,
+        after={"kind": kind, "next_at": next_at},
     )
 
 

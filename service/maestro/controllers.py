@@ -15,8 +15,10 @@ from msgspec import UNSET
 
 from service.engine.states import Status
 from service.maestro import models
+from service.maestro.action_models import CancelWorkflowInstance
 from service.maestro.audit import AuditController
 from service.maestro.errors import credential
+from service.maestro.following import AccountFollowingController, InstanceFollowingController
 from service.maestro.history import HistoryController
 from service.maestro.idempotency import repeat_of, triggered
 from service.maestro.requests import (
@@ -30,6 +32,8 @@ from service.maestro.requests import (
     paged,
     sandbox_of,
 )
+from service.maestro.search import SearchController
+from service.maestro.webhooks import WebhookController
 from service.maestro.work_items import WorkItemController
 from service.operations import instances, workflows
 from service.operations.instances import Filters
@@ -330,16 +334,23 @@ class InstanceController(Controller):
             await instances.get(credential(request, accountId), workflowId, instanceId)
         )
 
-    @post("/{instanceId:str}/actions/cancel", operation_id="cancelWorkflowInstance", status_code=200)
+    @post(
+        "/{instanceId:str}/actions/cancel",
+        operation_id="cancelWorkflowInstance",
+        opt={"media_type": JSON, "optional_body": True},
+        status_code=200,
+    )
     async def cancel_workflow_instance(
         self,
         request: Request[Any, Any, Any],
         accountId: FromPath[UUID],
         workflowId: FromPath[UUID],
         instanceId: FromPath[UUID],
+        data: JSONBody[CancelWorkflowInstance | None] = None,
     ) -> models.CancelWorkflowInstanceResponse:
-        """End an instance now; 409 when it has ended already."""
-        await instances.cancel(credential(request, accountId), workflowId, instanceId)
+        """End an instance now; 409 when it has ended already. The vendor's SDKs send no body, others may give a reason."""
+        reason = None if data is None or data.reason is UNSET else data.reason
+        await instances.cancel(credential(request, accountId), workflowId, instanceId, reason)
         message = f"Successfully canceled the workflow instance {instanceId} in {workflowId}"
         return models.CancelWorkflowInstanceResponse(message=message)
 
@@ -411,7 +422,11 @@ CONTROLLERS = [
     AuthoringController,
     InstanceController,
     AccountController,
+    SearchController,
     WorkItemController,
     AuditController,
+    WebhookController,
     HistoryController,
+    InstanceFollowingController,
+    AccountFollowingController,
 ]

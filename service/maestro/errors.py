@@ -149,8 +149,12 @@ def field_errors(request: Request[Any, Any, Any], error: HTTPException) -> list[
 
 
 def field_error(request: Request[Any, Any, Any], found: dict[str, Any]) -> FieldError:
-    """Say what is wrong with one field; a missing body comes as the text of a KeyError."""
+    """Say what is wrong with one field; a missing body comes as the text of a KeyError.
+
+    An underscore at the end of a parameter's name is not on the wire: without it the name is a word of Python's.
+    """
     key, message = found.get("key"), str(found.get("message", ""))
+    key = key.removesuffix("_") if isinstance(key, str) else None
     if message == repr(key):
         return FieldError("FIELD_REQUIRED", "The request needs a body.")
     wrong = misfit(message)
@@ -200,7 +204,7 @@ def answer(
         body,
         status_code=refusal.status,
         media_type=dialect_of(request).error_type,
-        headers=(headers or {}) | challenge(request, refusal),
+        headers=(headers or {}) | challenge(request, refusal) | patience(refusal),
     )
 
 
@@ -213,6 +217,12 @@ def challenge(request: Request[Any, Any, Any], refusal: Refusal) -> dict[str, st
         scopes = f', scope="{" ".join(refusal.scopes)}"' if refusal.scopes else ""
         return {"WWW-Authenticate": f'Bearer realm="tutti", error="insufficient_scope"{scopes}'}
     return {}
+
+
+def patience(refusal: Refusal) -> dict[str, str]:
+    """Write the `Retry-After` header of what may be asked again in some seconds."""
+    seconds: int | None = getattr(refusal, "retry_after", None)
+    return {} if seconds is None else {"Retry-After": str(seconds)}
 
 
 def credential(request: Request[Any, Any, Any], account_id: UUID) -> Credential:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import msgspec
+
 from tenancy.errors import BadRequest
 
 ACCOUNT = "ae232f1f-8efc-4b8c-bb08-626847fad8bb"
@@ -145,11 +147,36 @@ REQUESTS: dict[str, Any] = {
     "publishEvent": {"type": "shop.goods.arrived", "data": {"order": "A-17"}},
 }
 
+AUDIT_EVENT: dict[str, Any] = {
+    "id": 4711,
+    "type": "workflow.paused",
+    "at": NOW,
+    "actor": {"kind": "user", "id": USER, "name": "Ada Lovelace"},
+    "subject": {"kind": "workflow", "id": WORKFLOW},
+    "request_id": REQUEST,
+    "workflow_id": WORKFLOW,
+    "data": {},
+    "before": {"paused": False},
+    "after": {"paused": True},
+}
+
 FIELD_ERROR = {
     "code": "FIELD_REQUIRED",
     "message": "'lines' is a required property",
     "target": "trigger_inputs/lines",
 }
+
+EVENTS = f"""\
+retry: 2000
+id: 5021-0
+event: stream.opened
+data: {{}}
+
+id: 5044-317
+event: instance.completed
+data: {{"id":"5044-317","type":"instance.completed","at":"{NOW}","workflow_id":"{WORKFLOW}","instance_id":"{INSTANCE}","data":{{}}}}
+
+"""
 
 RESPONSES: dict[str, Any] = {
     "GetWorkflowsList": {"data": [SHORT], "response_metadata": METADATA | {"page_limit": 1000}},
@@ -199,6 +226,10 @@ RESPONSES: dict[str, Any] = {
         "data": [WORKFLOW_INSTANCE],
         "response_metadata": METADATA | {"page_limit": 1000},
     },
+    "searchWorkflowInstances": {
+        "data": [WORKFLOW_INSTANCE],
+        "response_metadata": METADATA | {"page_limit": 50},
+    },
     "getWorkflowInstance": WORKFLOW_INSTANCE,
     "cancelWorkflowInstance": {
         "message": f"Successfully canceled the workflow instance {INSTANCE} in {WORKFLOW}"
@@ -219,6 +250,27 @@ RESPONSES: dict[str, Any] = {
         "delivered_to": 2,
         "response_metadata": METADATA,
     },
+    "getWorkflowInstanceHistory": {
+        "data": [
+            {
+                "task_name": "total",
+                "task_type": "set",
+                "position": "/do/0/total",
+                "attempt": 1,
+                "status": "completed",
+                "input": {"lines": [{"price": 7}], "currency": "EUR"},
+                "output": {"sum": 7, "currency": "EUR"},
+                "started_at": NOW,
+                "ended_at": NOW,
+            }
+        ],
+        "response_metadata": METADATA | {"page_limit": 50},
+    },
+    "getAudit": {"data": [AUDIT_EVENT], "response_metadata": METADATA | {"page_limit": 50}},
+    "exportAudit": msgspec.json.encode(AUDIT_EVENT).decode() + "\n",
+    "waitForWorkflowInstance": WORKFLOW_INSTANCE,
+    "followWorkflowInstance": EVENTS,
+    "followEvents": EVENTS,
     "getWorkItems": {"data": [WORK_ITEM_SUMMARY], "response_metadata": METADATA | {"page_limit": 50}},
     "getWorkItem": OPEN_WORK_ITEM,
     "completeWorkItem": ANSWERED_WORK_ITEM,

@@ -9,8 +9,6 @@ VERSION = "1.38.0"
 DESCRIPTION = "Events are attributed by the database; indexes by time and request"
 
 FORWARDS = """
-ALTER TABLE event ALTER COLUMN request_id SET DEFAULT nullif(current_setting('app.request_id', true), '')::uuid;
-
 -- Of the events that are there already, who of their actors were clients and who the operator.
 ALTER TABLE event NO FORCE ROW LEVEL SECURITY;
 UPDATE event SET actor_kind = CASE
@@ -29,8 +27,8 @@ $$;
 CREATE TRIGGER status_changed BEFORE UPDATE OF status ON instance FOR EACH ROW
     WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION keep_previous_status();
 
--- Whoever writes an event names its actor; of which kind that is, and what an instance's status was and is, stands in the
--- rows themselves. The instance is changed before the event that tells of it is written.
+-- Whoever writes an event names its actor; of which kind that is, which request asked, and what an instance's status was
+-- and is, is known here. The instance is changed before the event that tells of it is written.
 CREATE FUNCTION attribute_event() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     NEW.actor_kind := CASE
@@ -38,6 +36,7 @@ BEGIN
         WHEN NEW.actor = '00000000-0000-0000-0000-000000000000' THEN 'operator'
         WHEN EXISTS (SELECT FROM client WHERE client.account_id = NEW.account_id AND client.id = NEW.actor) THEN 'client'
         ELSE 'user' END;
+    NEW.request_id := coalesce(NEW.request_id, nullif(current_setting('app.request_id', true), '')::uuid);
     IF NEW.after IS NULL AND NEW.type IN ('instance.triggered', 'instance.suspended', 'instance.resumed',
                                           'instance.completed', 'instance.faulted', 'instance.cancelled') THEN
         SELECT CASE WHEN previous_status IS NOT NULL THEN jsonb_build_object('status', previous_status) END,

@@ -14,8 +14,18 @@ from litestar.openapi import OpenAPIConfig
 
 from auth.scopes import MAESTRO, SCOPES
 from service.app import maestro_router
-from service.errors import KeyReused
-from service.maestro import audit_models, errors, examples, history_models, models
+from service.errors import KeyReused, TooManyFollowers, TooManyFollowersOfAccount
+from service.maestro import (
+    action_examples,
+    action_models,
+    audit_models,
+    errors,
+    examples,
+    history_models,
+    models,
+    webhook_examples,
+    webhook_models,
+)
 from service.maestro.errors import PROBLEM_JSON, TYPES, InternalError
 from service.openapi.parts import (
     COMPONENTS,
@@ -49,11 +59,46 @@ CONFLICTING = {
     "replaceWorkflowFromYaml",
     "publishWorkflow",
     "archiveWorkflow",
+    "suspendWorkflowInstance",
+    "resumeWorkflowInstance",
+    "restartWorkflowInstance",
+    "deleteWorkflowInstance",
+    "cancelWorkflowInstances",
+    "restartWorkflowInstances",
+    "cancelBulkAction",
     "completeWorkItem",
+    "createWebhook",
+    "rotateWebhookSecret",
+    "pingWebhook",
+    "redeliverWebhookDelivery",
     "TriggerWorkflow",  # a setting makes 409 of a trigger on a paused workflow
 }
-REFUSALS = (BadRequest, Unauthenticated, Forbidden, NotFound, Conflict, TooLarge, KeyReused, InternalError)
-ANSWERS = {200: "Done.", 201: "Created.", 202: "Accepted; it takes effect soon after."}
+# Answers that take their time, and those of them that are streams of events.
+CROWDED = (TooManyFollowersOfAccount.status, TooManyFollowers.status)
+FOLLOWING = {"followWorkflowInstance", "followEvents"}
+LASTING = {"waitForWorkflowInstance", *FOLLOWING}
+# What is done in the background, once the caller has confirmed how many things it is done to: until then the answer is 200.
+CONFIRMED = {"cancelWorkflowInstances", "restartWorkflowInstances"}
+REFUSALS = (
+    BadRequest,
+    Unauthenticated,
+    Forbidden,
+    NotFound,
+    Conflict,
+    TooLarge,
+    KeyReused,
+    TooManyFollowersOfAccount,
+    TooManyFollowers,
+    InternalError,
+)
+ANSWERS = {
+    200: "Done.",
+    201: "Created.",
+    202: "Accepted; it takes effect soon after.",
+    204: "Done; there is nothing to tell.",
+}
+REQUESTS = examples.REQUESTS | action_examples.REQUESTS | webhook_examples.REQUESTS
+RESPONSES = examples.RESPONSES | action_examples.RESPONSES | webhook_examples.RESPONSES
 # Bodies that handlers take as bytes or as any object, so that the service itself words what is wrong with them.
 BODIES: dict[str, dict[str, Any]] = {
     "createWorkflow": {"$ref": SCHEMAS + "WorkflowDocument"},
@@ -73,10 +118,12 @@ Errors carry the fields of both generations of the vendor's SDKs; the `User-Agen
 TAGS = {
     "Workflows": "Workflows as the vendor's SDKs see them: list, trigger, pause, resume.",
     "Authoring": "Writing workflows as CNCF Serverless Workflow documents; the vendor's API has no such operations.",
-    "Workflow Instances": "Runs of workflows: list, read, signal, cancel.",
+    "Workflow Instances": "Runs of workflows: list, read, signal, suspend, resume, cancel, restart, delete.",
+    "Bulk Actions": "Cancelling or restarting every instance that a filter finds, in the background.",
     "Work Items": "What instances ask of people (`call: approval`, `call: form`): list, read, decide.",
     "Audit": "Who changed what, when, on which request: list, export as JSON lines.",
     "Events": "Events of the account, for every instance that listens and every schedule that waits for them.",
+    "Webhooks": "Endpoints of the account's own that are told of its events, and the log of what was sent to them.",
 }
 # Read by hand: Litestar would make a mapping of all headers for it.
 IDEMPOTENCY_KEY = {
@@ -87,17 +134,33 @@ IDEMPOTENCY_KEY = {
     " answered as the first was, with `Idempotent-Replayed: true`; with another body it is refused (422). A UUID is a good one.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[\x20-\x7e]+$"},
 }
+LAST_EVENT_ID = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "required": False,
+    "description": "The id of the last event that was read: what comes behind it is told. Browsers send it by themselves.",
+    "schema": {"type": "string", "pattern": r"^\d{1,18}-\d{1,18}$"},
+}
+EVENTS = {
+    "type": "string",
+    "contentMediaType": "text/event-stream",
+    "contentSchema": {"$ref": SCHEMAS + "RecordedEvent"},
+}
 PATH_PARAMETERS = {
     "accountId": "The account's id; another account's things answer as if they did not exist.",
     "workflowId": "The workflow's id.",
     "instanceId": "The instance's id.",
+    "bulkActionId": "The bulk action's id.",
     "workItemId": "The work item's id.",
+    "webhookId": "The webhook's id.",
+    "deliveryId": "The delivery's id.",
 }
 HEADERS = {
     "RequestId": REQUEST_ID,
     "Location": "Path of what was made.",
     "Link": 'The next page, as `<address>; rel="next"` (RFC 8288); absent on the last one.',
     "Replayed": "`true` where an earlier request with the same key has started what is told; absent otherwise.",
+    "RetryAfter": "After how many seconds to try again.",
     "Challenge": "Which proof is missing (RFC 6750, 3).",
 }
 
@@ -122,7 +185,7 @@ def maestro_document() -> dict[str, Any]:
             "schemas": schemas(),
             "responses": {
                 str(status): refusal(status)
-                for status in sorted({*EVERYWHERE, *WITH_BODY, CONFLICT, ANOTHER_BODY})
+                for status in sorted({*EVERYWHERE, *WITH_BODY, *CROWDED, CONFLICT, ANOTHER_BODY})
             },
             "headers": {
                 name: {"description": text, "schema": {"type": "string"}} for name, text in HEADERS.items()
@@ -140,7 +203,9 @@ def generated(router: Router) -> dict[str, Any]:
     document: dict[str, Any] = deepcopy(app.openapi_schema.to_schema())
     handlers = {handler.operation_id: handler for handler in route_handlers(app)}
     for operation in operations(document):
-        operation["x-media-type"] = handlers[operation["operationId"]].opt.get("media_type")
+        options = handlers[operation["operationId"]].opt
+        operation["x-media-type"] = options.get("media_type")
+        operation["x-optional-body"] = options.get("optional_body", False)
     return document
 
 
@@ -151,15 +216,34 @@ def complete(operation: dict[str, Any]) -> None:
     operation["summary"], operation["description"] = titled(operation["description"])
     operation["security"] = [{"accessToken": list(MAESTRO)}]
     operation["parameters"] = [parameter(one) for one in operation["parameters"]]
-    media_type = operation.pop("x-media-type")
+    media_type, optional = operation.pop("x-media-type"), operation.pop("x-optional-body")
     if media_type is not None:
-        operation["requestBody"] = request_body(operation, media_type)
+        operation["requestBody"] = request_body(operation, media_type) | {"required": not optional}
     operation["responses"] = successes(operation) | refusals(operation)
+    if name in FOLLOWING:
+        operation["parameters"].append(deepcopy(LAST_EVENT_ID))
+        operation["responses"]["200"]["content"]["text/event-stream"]["schema"] = deepcopy(EVENTS)
+        told = "The instance has ended, and all of it has been told."
+        nothing = {"description": told, "headers": headers(("X-Request-Id", "RequestId"))}
+        if name == "followWorkflowInstance":
+            operation["responses"]["204"] = nothing
     if name == "TriggerWorkflow":
         operation["parameters"].append(deepcopy(IDEMPOTENCY_KEY))
         also = deepcopy(operation["responses"]["201"])
         also["description"] = "Created, in the status that the SDK generations of beta 3 to 7 know."
         operation["responses"] = {"200": also} | operation["responses"]
+    if name in CONFIRMED:
+        operation["responses"] = {"200": unconfirmed(operation["responses"]["202"])} | operation["responses"]
+
+
+def unconfirmed(accepted: dict[str, Any]) -> dict[str, Any]:
+    """Describe the answer to a caller who has still to confirm how many things something is done to."""
+    also = deepcopy(accepted)
+    also["description"] = "Nothing was done: the count has still to be confirmed."
+    also["headers"] = headers(("X-Request-Id", "RequestId"))
+    for content in also["content"].values():
+        content["example"] = action_examples.UNCONFIRMED
+    return also
 
 
 def parameter(written: dict[str, Any]) -> dict[str, Any]:
@@ -188,7 +272,7 @@ def request_body(operation: dict[str, Any], media_type: str) -> dict[str, Any]:
     """Describe the body that an operation reads."""
     name = operation["operationId"]
     schema = BODIES.get(name) or operation["requestBody"]["content"][media_type]["schema"]
-    return {"required": True, "content": {media_type: {"schema": schema, "example": examples.REQUESTS[name]}}}
+    return {"content": {media_type: {"schema": without_null(schema), "example": REQUESTS[name]}}}
 
 
 def successes(operation: dict[str, Any]) -> dict[str, Any]:
@@ -197,21 +281,21 @@ def successes(operation: dict[str, Any]) -> dict[str, Any]:
     for status, written in operation["responses"].items():
         if int(status) >= http.HTTPStatus.BAD_REQUEST:
             continue
-        ((media_type, content),) = written["content"].items()
-        schema = content["schema"] or {"type": "string"}  # of a stream it knows nothing
-        content = {"schema": schema, "example": examples.RESPONSES[operation["operationId"]]}
         answers[status] = {
             "description": ANSWERS[int(status)],
             "headers": headers(*success_headers(operation, int(status))),
-            "content": {media_type: content},
         }
+        for media_type, content in written.get("content", {}).items():  # none of what answers nothing
+            schema = content["schema"] or {"type": "string"}  # of a stream it knows nothing
+            told = {"schema": schema, "example": RESPONSES[operation["operationId"]]}
+            answers[status]["content"] = {media_type: told}
     return answers
 
 
 def success_headers(operation: dict[str, Any], status: int) -> Iterator[tuple[str, str]]:
     """Name the headers of a success: where the new thing is, where the next page is."""
     yield "X-Request-Id", "RequestId"
-    if status == http.HTTPStatus.CREATED:
+    if status == http.HTTPStatus.CREATED or operation["operationId"] in CONFIRMED:
         yield "Location", "Location"
     if operation["operationId"] == "TriggerWorkflow":
         yield "Idempotent-Replayed", "Replayed"
@@ -228,6 +312,8 @@ def refusals(operation: dict[str, Any]) -> dict[str, Any]:
         statuses.add(CONFLICT)
     if operation["operationId"] == "TriggerWorkflow":
         statuses.add(ANOTHER_BODY)
+    if operation["operationId"] in LASTING:
+        statuses |= {*CROWDED}
     return {str(status): {"$ref": f"{COMPONENTS}responses/{status}"} for status in sorted(statuses)}
 
 
@@ -239,6 +325,8 @@ def refusal(status: int) -> dict[str, Any]:
     named = [("X-Request-Id", "RequestId")]
     if status in (Unauthenticated.status, Forbidden.status):
         named.append(("WWW-Authenticate", "Challenge"))
+    if status in CROWDED:
+        named.append(("Retry-After", "RetryAfter"))
     example = examples.error(status, TYPES.get(status, "about:blank"), title, detail)
     content = {"schema": {"$ref": SCHEMAS + "ErrorBody"}, "example": example}
     return {
@@ -270,7 +358,12 @@ def access_token(url: str) -> dict[str, Any]:
 def schemas() -> dict[str, Any]:
     """Write every model of the dialect, and what an author writes."""
     return dict(
-        sorted((component_schemas(models, history_models, audit_models, errors) | DOCUMENT_SCHEMAS).items())
+        sorted(
+            (
+                component_schemas(models, action_models, history_models, audit_models, webhook_models, errors)
+                | DOCUMENT_SCHEMAS
+            ).items()
+        )
     )
 
 

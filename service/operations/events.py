@@ -8,10 +8,10 @@ import msgspec
 
 from auth.bearer import Access, Caller
 from service.engine import inbox, listeners, subscriptions
+from service.engine.events import OfAccount, record
 from service.engine.queue import Job, enqueue
 from service.language.cloudevents import LARGEST_EVENT, EventRefused, complete
 from service.operations.inputs import unstorable_fields
-from service.tables import Event
 from tenancy.errors import BadRequest, FieldError, TooLarge
 
 AT_ONCE = 100  # instances that are given an event at once; more are given it by a job
@@ -43,10 +43,7 @@ async def publish(access: Access, event: dict[str, Any]) -> Published:
         else:
             living = await inbox.locked(account_id, listening)
             await inbox.put(account_id, living, whole, kept=False)
-        told = msgspec.json.encode({"type": whole["type"]}).decode()
-        await Event.insert(
-            Event(account_id=account_id, type="event.published", actor=caller.id, data=told)
-        ).run()
+        await record(OfAccount(account_id), "event.published", caller.id, type=whole["type"])
         return Published(whole, len(listening))
 
 

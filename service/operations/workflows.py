@@ -31,6 +31,7 @@ from service.language.texts import parse_json, parse_yaml
 from service.operations.pages import Page, Position, binding, position, token
 from service.tables import Workflow, WorkflowVersion
 from tenancy.errors import NotFound
+from tenancy.events import differences
 
 # The statuses that the vendor's list can be filtered by; a paused workflow is an active one there.
 FILTERS = ("active", "inactive", "publishing", "unpublishing", "archived", "archiving")
@@ -313,7 +314,8 @@ async def _insert(caller: Caller, new: Draft) -> UUID:
         await Workflow.insert(workflow).run()
     except UniqueViolationError:
         raise WorkflowConflict("The account has a workflow of this namespace and name already.") from None
-    await record(Subject(caller.account_id, workflow.id), "workflow.created", caller.id)
+    created = {"namespace": workflow.namespace, "name": workflow.name, "status": "inactive"}
+    await record(Subject(caller.account_id, workflow.id), "workflow.created", caller.id, after=created)
     await _insert_version(caller, workflow.id, 1, new)
     return UUID(str(workflow.id))
 
@@ -413,8 +415,11 @@ async def _publish(caller: Caller, row: dict[str, Any]) -> None:
 async def _change(
     caller: Caller, workflow_id: UUID, kind: str, data: dict[str, Any] | None = None, **values: object
 ) -> None:
-    """Update a workflow's row and record the event that says so."""
+    """Update a workflow's row, which is locked or new, and record the event that says what it was and is."""
+    columns = [getattr(Workflow, name) for name in values]
+    before = await Workflow.select(*columns).where(Workflow.id == workflow_id).first().run()
     changed = {getattr(Workflow, name): value for name, value in values.items()}
     changed |= {Workflow.modified_by: caller.id, Workflow.modified_at: datetime.now(UTC)}
     await Workflow.update(changed).where(Workflow.id == workflow_id).run()
-    await record(Subject(caller.account_id, workflow_id), kind, caller.id, **(data or {}))
+    change = differences(before or {}, values)
+    await record(Subject(caller.account_id, workflow_id), kind, caller.id, **change, **(data or {}))

@@ -6,6 +6,7 @@ BadRequest
 ├── AnswerRefused         an answer does not fit its work item: one entry per field
 ├── NotTriggerable        the workflow is not published or archived
 │   └── WorkflowPaused    the workflow is paused; a dialect may say it as a conflict
+├── SearchTooBroad        a search that took too long
 └── PageTokenRefused      a ctoken that is not ours, or of another account or filter
 Refusal
 ├── KeyReused             an Idempotency-Key that came before, with another body
@@ -61,6 +62,17 @@ class PageTokenRefused(BadRequest):
         super().__init__(errors=(FieldError("PAGE_TOKEN_INVALID", (self.__doc__ or ""), "ctoken"),))
 
 
+class SearchTooBroad(BadRequest):
+    """The search took too long; narrow it by started_from, workflow_id, status or name_prefix, and try again."""
+
+    def __init__(self, seconds: int) -> None:
+        advice = (
+            f"The search took longer than {seconds} seconds. Narrow it: by started_from and started_to, workflow_id, status or"
+            " name_prefix; or sort by what it is narrowed by."
+        )
+        super().__init__(advice, errors=(FieldError("SEARCH_TOO_BROAD", advice),))
+
+
 class KeyReused(Refusal):
     """The Idempotency-Key came before with another body; send the same body again, or a new key."""
 
@@ -79,9 +91,6 @@ class TooManyFollowersOfAccount(Refusal):
     status = 429
     title = "Too Many Requests"
     retry_after = 5
-
-    def __init__(self, most: int) -> None:
-        super().__init__(f"The account has {most} open streams or waits already; end some first.")
 
 
 class TooManyFollowers(Refusal):

@@ -1,4 +1,4 @@
-"""Instances that no trigger started: a workflow's `run` task did, a time or an event.
+"""Instances that no trigger started: a workflow's `run` task did, a time, an event, or the restart of another one.
 
 They begin as a row and a job; a worker makes their first advance.
 """
@@ -21,9 +21,9 @@ LONGEST_NAME = 255
 INSERT = """
 INSERT INTO instance (id, account_id, workflow_id, version_id, version, name, status, started_at, started_by,
                       started_by_name, trigger_inputs, tags, total_steps, workflow_created_by, access_id,
-                      access_secret_hash, parent_id, parent_wait, depth, schedule_id)
+                      access_secret_hash, parent_id, parent_wait, depth, schedule_id, restarted_from)
 SELECT $3, version.account_id, version.workflow_id, version.id, version.version, $4, $5, $6, $7, $8, $9, $10, $11,
-       workflow.created_by, $12, $13, $14, $15, $16, $17
+       workflow.created_by, $12, $13, $14, $15, $16, $17, $18
 FROM workflow_version AS version JOIN workflow ON workflow.id = version.workflow_id
 WHERE version.account_id = $1 AND version.id = $2
 ON CONFLICT (id) DO NOTHING
@@ -46,12 +46,18 @@ class New(msgspec.Struct, frozen=True, kw_only=True):
     parent_wait: int | None = None
     depth: int = 0
     schedule_id: UUID | None = None
+    restarted_from: UUID | None = None
+    entry: bytes | None = None  # JSON of a restart's `Entry`, or of null
+    actor: UUID | None = None  # who asked for it; the engine if nobody did
+    access_id: UUID = msgspec.field(default_factory=uuid4)
+    access_secret_hash: bytes = msgspec.field(default_factory=lambda: secrets.token_bytes(32))
 
 
-async def begin(new: New, definition: Definition, **because: object) -> bool:
+async def begin(new: New, definition: Definition, **because: Any) -> bool:
     """Write an instance that has not begun, and the job that begins it; False when there is one of its id already.
 
-    `because` becomes the data of the event that tells of it. Nobody is told the secret of its URL.
+    `because` becomes the data of the event that tells of it. Unless whoever asks for it has made the secret of its URL,
+    nobody knows that.
     """
     workflow_id = await current_connection().fetchval(
         INSERT,
@@ -66,17 +72,18 @@ async def begin(new: New, definition: Definition, **because: object) -> bool:
         msgspec.json.encode(new.input).decode(),
         [f"{key}:{value}" for key, value in definition.tags.items()],
         len(definition.tasks),
-        uuid4(),
-        secrets.token_bytes(32),
+        new.access_id,
+        new.access_secret_hash,
         new.parent_id,
         new.parent_wait,
         new.depth,
         new.schedule_id,
+        new.restarted_from,
     )
     if workflow_id is None:
         return False
-    await record(Subject(new.account_id, workflow_id, new.id), "instance.triggered", None, **because)
-    await enqueue([Job(new.account_id, new.id, "start")])
+    await record(Subject(new.account_id, workflow_id, new.id), "instance.triggered", new.actor, **because)
+    await enqueue([Job(new.account_id, new.id, "start", payload=new.entry)])
     return True
 
 

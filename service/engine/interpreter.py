@@ -38,6 +38,7 @@ from service.engine.messages import (
     Answered,
     Continue,
     Effect,
+    Entry,
     Expire,
     Facts,
     Forget,
@@ -68,7 +69,7 @@ def advance(definition: Definition, state: State | None, stimulus: Stimulus, fac
     before = waits(state.root) if state else {}
     if not _applies(state, stimulus, before):
         return _unchanged(state)
-    following = copied(state) if state else _begun(stimulus)
+    following = copied(state) if state else _begun(definition, stimulus)
     under_way = Run(definition, following, stimulus, facts, BODIES)
     output, fault = None, None
     try:
@@ -140,10 +141,23 @@ def _unchanged(state: State | None) -> Advance:
     )
 
 
-def _begun(stimulus: Stimulus) -> State:
+def _begun(definition: Definition, stimulus: Stimulus) -> State:
     """The state of an instance of which nothing has run yet."""
     given = stimulus.input if isinstance(stimulus, Start) else None
-    return State(status=Status.RUNNING, started_at=stimulus.at, input=given, root=Scope(0, given), context={})
+    state = State(
+        status=Status.RUNNING, started_at=stimulus.at, input=given, root=Scope(0, given), context={}
+    )
+    entry = _entry(stimulus)
+    if entry is not None:
+        state.root, state.context = Scope(entry.index, entry.data), entry.context
+        if entry.index:
+            state.last_completed_step = (entry.index, definition.tasks[entry.index - 1].name)
+    return state
+
+
+def _entry(stimulus: Stimulus) -> Entry | None:
+    """Where an instance begins that was restarted from a task."""
+    return stimulus.entry if isinstance(stimulus, Start) else None
 
 
 def _performed(under_way: Run, *, first: bool) -> Steps[Outcome | None]:
@@ -168,20 +182,21 @@ def _checked(under_way: Run) -> Steps[None]:
 def _opened(under_way: Run) -> Steps[None]:
     """The workflow's deadline and its transformed input, both of the raw input."""
     definition, state = under_way.definition, under_way.state
-    if definition.timeout is None and definition.input_from is None:
+    input_from = definition.input_from if _entry(under_way.stimulus) is None else None
+    if definition.timeout is None and input_from is None:
         return
     variables = under_way.sight.everywhere
     answers = yield from under_way.batch(
         {
             "timeout": question(definition.timeout, state.input, variables),
-            "input": question(definition.input_from, state.input, variables),
+            "input": question(input_from, state.input, variables),
         }
     )
     if definition.timeout is not None:
         state.expires_at = until(
             length(definition.timeout, answers.get("timeout"), "/timeout"), state.started_at
         )
-    if definition.input_from is not None:
+    if input_from is not None:
         state.root.data = succeeded(answers["input"], "/input")
 
 
@@ -208,10 +223,10 @@ def _status(under_way: Run, outcome: Outcome | None, fault: Fault | None) -> Sta
 
 
 def _close(under_way: Run) -> None:
-    """Let go of everything that an ended instance will never need again."""
-    root = under_way.state.root
+    """Let go of everything that an ended instance will never need again: of one that faulted not what its task began with."""
+    state, root = under_way.state, under_way.state.root
     under_way.cancel_list(under_way.definition.tasks, root, ROOT)
-    under_way.state.root = Scope(root.index, None)
+    state.root = Scope(root.index, root.data if state.status is Status.FAULTED else None)
 
 
 def _effects(before: dict[int, Wait], under_way: Run) -> tuple[Effect, ...]:

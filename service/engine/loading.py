@@ -15,6 +15,7 @@ from service.engine.frames import State
 from service.engine.interpreter import decode_state
 from service.engine.messages import (
     Answered,
+    Entry,
     Events,
     Expire,
     Facts,
@@ -90,8 +91,7 @@ async def stimulus_of(job: Job, row: asyncpg.Record) -> Stimulus | None:
     now = datetime.now(UTC)
     match job.reason:
         case "start":
-            given = msgspec.json.decode(row["trigger_inputs"])
-            return Start(row["started_at"], given, checked=row["schedule_id"] is None)
+            return start_of(job, row)
         case "timer":
             return Expire(now) if job.wait == EXPIRY else WakeUp(now, job.wait)
         case "work_item" | "child":
@@ -103,6 +103,15 @@ async def stimulus_of(job: Job, row: asyncpg.Record) -> Stimulus | None:
         case "event" | "continue":
             return Events(now)
     return None
+
+
+def start_of(job: Job, row: asyncpg.Record) -> Start:
+    """Say to the interpreter that it begins; a restart says in its job where, and is held against the schema again."""
+    given = msgspec.json.decode(row["trigger_inputs"])
+    if job.payload is None:
+        return Start(row["started_at"], given, checked=row["schedule_id"] is None)
+    entry = msgspec.json.decode(job.payload, type=Entry | None)
+    return Start(row["started_at"], given, entry is not None, entry)
 
 
 def answered(at: datetime, wait: int, answer: tuple[object, Fault | None] | None) -> Answered | None:

@@ -14,8 +14,16 @@ from service.language.errors import Fault
 # --- What it is told ------------------------------------------------------------------------------------------------
 
 
+class Entry(msgspec.Struct, frozen=True):
+    """Where a restarted instance begins: at a task of the root list, with the raw input and the context that it had."""
+
+    index: int
+    data: Any
+    context: Any
+
+
 class Start(msgspec.Struct, frozen=True, tag="start"):
-    """Begin, with the workflow's raw input.
+    """Begin, with the workflow's raw input; `entry` is where, if that is not the first task.
 
     `checked` says that it fits `input.schema` already: what people and tasks start is refused before it is an instance, what
     a schedule starts faults as one (contract 3.1).
@@ -24,6 +32,7 @@ class Start(msgspec.Struct, frozen=True, tag="start"):
     at: datetime
     input: Any = msgspec.field(default_factory=dict)
     checked: bool = True
+    entry: Entry | None = None
 
 
 class WakeUp(msgspec.Struct, frozen=True, tag="wake_up"):

@@ -111,7 +111,7 @@ def encoded(result: Advance) -> tuple[Advance, bytes | None]:
         detail = f"The workflow's output is nested more than {DEEPEST_VALUE} levels deep."
         return stopped(result, fault("runtime", "Output limit", detail, "/output")), None
     if result.status.terminal or result.state is None:
-        return result, None
+        return result, last_state(result)
     try:
         state = encode_state(result.state)
     except (RecursionError, ValueError):
@@ -120,6 +120,21 @@ def encoded(result: Advance) -> tuple[Advance, bytes | None]:
         detail = f"The instance's data passed {MOST_STATE_BYTES} bytes."
         return stopped(result, fault("runtime", "Size limit", detail, "/")), None
     return result, state
+
+
+def last_state(result: Advance) -> bytes | None:
+    """Encode what an ended instance can be restarted with from a task; None if that is nothing, or too much to keep.
+
+    Of one that completed that is its context alone: its tasks' inputs are in the history.
+    """
+    state = result.state
+    if state is None or (result.status is not Status.FAULTED and not state.context):
+        return None
+    try:
+        text = encode_state(msgspec.structs.replace(state, input=None))
+    except (RecursionError, ValueError):
+        return None
+    return text if len(text) <= MOST_STATE_BYTES else None
 
 
 NOTHING_GIVEN = Given()

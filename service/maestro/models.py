@@ -6,7 +6,7 @@ Nothing is null but where the vendor's strictest SDK takes it (`ended_at`, `expi
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -16,7 +16,7 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 
 from service.engine.decisions import Decision
 from service.engine.states import Status
-from service.language.errors import Problem
+from service.language.errors import Fault, Problem
 from service.language.inputs import TriggerField
 from service.operations.pages import Row
 from service.operations.work_items import Shown
@@ -32,6 +32,8 @@ STATUS_WORDS = {
     Status.FAULTED: "Failed",
     Status.CANCELLED: "Canceled",
 }
+
+LONGEST_REASON = 500  # characters
 
 IDENTIFIER = re.compile(r"(\{)?[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(?(1)\})")
 
@@ -215,7 +217,7 @@ class WorkflowError(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class WorkflowInstance(msgspec.Struct, kw_only=True):
-    """One run of a workflow. `output` (of a completed one) and `error` (of a failed one) are ours."""
+    """One run of a workflow. What follows `metadata` is ours: `output` of a completed one, `error` of a failed one."""
 
     id: Identifier
     name: str
@@ -243,6 +245,43 @@ class WorkflowInstance(msgspec.Struct, kw_only=True):
     metadata: InstanceMetadata
     output: Annotated[Any, Meta(description="any JSON value")] = UNSET
     error: WorkflowError | UnsetType = UNSET
+    failure_reason: (
+        Annotated[str, Meta(description="why it failed, in one short text: the error's title and detail")]
+        | UnsetType
+    ) = UNSET
+    current_position: (
+        Annotated[
+            list[str],
+            Meta(
+                description="where it is: JSON Pointers of the innermost tasks that it is in, at most 100; absent in lists,"
+                " and where it is in none"
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    suspended_at: (
+        Annotated[
+            str,
+            Meta(
+                description="since when it is suspended; absent if it is not",
+                extra_json_schema={"format": "date-time"},
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    cancel_reason: (
+        Annotated[
+            str, Meta(description="what whoever canceled it gave for a reason; `restarted` for a restart")
+        ]
+        | UnsetType
+    ) = UNSET
+    restarted_from: Annotated[Identifier, Meta(description="the instance that it repeats")] | UnsetType = (
+        UNSET
+    )
+    restarted_as: (
+        Annotated[Identifier, Meta(description="the instance that repeats it, the latest of them")]
+        | UnsetType
+    ) = UNSET
 
 
 class WorkflowInstanceCollection(msgspec.Struct, kw_only=True):
@@ -297,6 +336,13 @@ class EventPublished(msgspec.Struct, kw_only=True):
     response_metadata: ResponseMetadata
 
 
+class WorkItemHolder(msgspec.Struct, kw_only=True):
+    """Who has claimed a work item, and alone may answer it until they release it."""
+
+    id: Identifier
+    name: str
+
+
 class WorkItemSummary(msgspec.Struct, kw_only=True):
     """A work item as lists tell it: what an instance asks of people."""
 
@@ -314,6 +360,8 @@ class WorkItemSummary(msgspec.Struct, kw_only=True):
     due_at: Timestamp | UnsetType = UNSET
     ended_at: Timestamp | UnsetType = UNSET
     outcome: Annotated[str, Meta(description="of a completed approval")] | UnsetType = UNSET
+    claimed_by: WorkItemHolder | UnsetType = UNSET
+    claimed_at: Timestamp | UnsetType = UNSET
 
 
 class WorkItemsList(msgspec.Struct, kw_only=True):
@@ -498,7 +546,33 @@ def instance(row: Row) -> WorkflowInstance:
         ),
         output=UNSET if row["output"] is None else Raw(row["output"]),
         error=UNSET if row["fault"] is None else Raw(row["fault"]),  # type: ignore[arg-type] # goes out as it is
+        failure_reason=UNSET if row["fault"] is None else failure_reason(row["fault"]),
+        suspended_at=maybe_timestamp(row["suspended_at"]) or UNSET,
+        cancel_reason=row["cancel_reason"] or UNSET,
+        restarted_from=str(row["restarted_from"]) if row["restarted_from"] else UNSET,
+        restarted_as=str(row["restarted_as"]) if row["restarted_as"] else UNSET,
     )
+
+
+def instance_now(row: Row) -> WorkflowInstance:
+    """Word an instance that was read by itself: where it is, too."""
+    return msgspec.structs.replace(instance(row), current_position=innermost(row["running"]) or UNSET)
+
+
+def failure_reason(fault: bytes) -> str:
+    """Say in one text why an instance failed, cut where it is long."""
+    error = msgspec.json.decode(fault, type=Fault)
+    text = ": ".join(filter(None, (error.title, error.detail))) or error.type
+    return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]} ..."
+
+
+def innermost(pointers: Iterable[str]) -> list[str]:
+    """Leave out of JSON Pointers those that lead to another one, and those that are there already."""
+    found: list[str] = []
+    for pointer in sorted(set(pointers), reverse=True):
+        if not any(inner.startswith(f"{pointer}/") for inner in found):
+            found.append(pointer)
+    return found[::-1]
 
 
 def work_item_summary(row: Row) -> WorkItemSummary:
@@ -518,7 +592,14 @@ def work_item_summary(row: Row) -> WorkItemSummary:
         due_at=maybe_timestamp(row["due_at"]) or UNSET,
         ended_at=maybe_timestamp(row["ended_at"]) or UNSET,
         outcome=row["outcome"] or UNSET,
+        claimed_by=holder(row["claimed_by"], row["claimed_by_name"]),
+        claimed_at=maybe_timestamp(row["claimed_at"]) or UNSET,
     )
+
+
+def holder(user_id: UUID | None, name: str | None) -> WorkItemHolder | UnsetType:
+    """Word who has claimed a work item."""
+    return UNSET if user_id is None else WorkItemHolder(id=str(user_id), name=name or "")
 
 
 def work_item(shown: Shown, response_metadata: ResponseMetadata) -> WorkItem:

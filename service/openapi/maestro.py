@@ -25,6 +25,7 @@ from service.maestro import (
     models,
     webhook_examples,
     webhook_models,
+    work_item_examples,
 )
 from service.maestro.errors import PROBLEM_JSON, TYPES, InternalError
 from service.openapi.parts import (
@@ -67,6 +68,9 @@ CONFLICTING = {
     "restartWorkflowInstances",
     "cancelBulkAction",
     "completeWorkItem",
+    "claimWorkItem",
+    "releaseWorkItem",
+    "reassignWorkItem",
     "createWebhook",
     "rotateWebhookSecret",
     "pingWebhook",
@@ -97,8 +101,12 @@ ANSWERS = {
     202: "Accepted; it takes effect soon after.",
     204: "Done; there is nothing to tell.",
 }
-REQUESTS = examples.REQUESTS | action_examples.REQUESTS | webhook_examples.REQUESTS
-RESPONSES = examples.RESPONSES | action_examples.RESPONSES | webhook_examples.RESPONSES
+REQUESTS = (
+    examples.REQUESTS | action_examples.REQUESTS | webhook_examples.REQUESTS | work_item_examples.REQUESTS
+)
+RESPONSES = (
+    examples.RESPONSES | action_examples.RESPONSES | webhook_examples.RESPONSES | work_item_examples.RESPONSES
+)
 # Bodies that handlers take as bytes or as any object, so that the service itself words what is wrong with them.
 BODIES: dict[str, dict[str, Any]] = {
     "createWorkflow": {"$ref": SCHEMAS + "WorkflowDocument"},
@@ -120,7 +128,7 @@ TAGS = {
     "Authoring": "Writing workflows as CNCF Serverless Workflow documents; the vendor's API has no such operations.",
     "Workflow Instances": "Runs of workflows: list, read, signal, suspend, resume, cancel, restart, delete.",
     "Bulk Actions": "Cancelling or restarting every instance that a filter finds, in the background.",
-    "Work Items": "What instances ask of people (`call: approval`, `call: form`): list, read, decide.",
+    "Work Items": "What instances ask of people (`call: approval`, `call: form`): list, read, claim, decide, hand on.",
     "Audit": "Who changed what, when, on which request: list, export as JSON lines.",
     "Events": "Events of the account, for every instance that listens and every schedule that waits for them.",
     "Webhooks": "Endpoints of the account's own that are told of its events, and the log of what was sent to them.",

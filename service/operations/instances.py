@@ -28,13 +28,14 @@ from service.engine.storing import (
 )
 from service.errors import InputsRefused, InstanceConflict, KeyReused, NotTriggerable, WorkflowPaused
 from service.language.sandbox import Sandbox
+from service.language.values import NO_NUL, NUL
 from service.operations.events import completed
 from service.operations.idempotency import EARLIER, UNREPEATED, Repeat, decided
 from service.operations.inputs import Checked, check, checked_at_once
 from service.operations.pages import Page, Position, Row, binding, position, token
 from service.operations.starting import New, first_advance, note
 from service.tables import Instance, Signal, Workflow
-from tenancy.errors import Forbidden, NotFound
+from tenancy.errors import BadRequest, FieldError, Forbidden, NotFound
 from tenancy.rows import current_connection, read, rows_entered
 
 # How many instances a total counts one by one; beyond it the planner's estimate is told.
@@ -47,7 +48,8 @@ LEAST_ROW = 1024  # bytes of an instance without inputs and output
 
 COLUMNS = """id, account_id, workflow_id, version_id, version, name, status, started_at, started_by, started_by_name,
 started_by_role, ended_at, expires_at, last_modified_at, canceled_at, canceled_by, trigger_inputs, tags, total_steps,
-last_completed_step, last_completed_step_name, workflow_created_by, output, fault"""
+last_completed_step, last_completed_step_name, workflow_created_by, output, fault, suspended_at, cancel_reason,
+restarted_from, restarted_as"""
 
 MOST_RUNNING = 100  # tasks that a read names of those that an instance is in, the latest
 
@@ -242,21 +244,27 @@ def conditions(account_id: UUID, filters: Filters) -> tuple[str, list[Any]]:
     return " AND ".join(where), arguments
 
 
-async def cancel(credential: Credential, workflow_id: UUID, instance_id: UUID) -> None:
+async def cancel(
+    credential: Credential, workflow_id: UUID, instance_id: UUID, reason: str | None = None
+) -> None:
     """End an instance now, in one round trip; what waits is forgotten, later steps never run.
 
     Raises:
+        BadRequest: the reason cannot be stored.
         NotFound: no such instance of that workflow.
         InstanceConflict: it has ended already.
     """
+    if reason is not None and NUL in reason:
+        raise BadRequest(errors=(FieldError("FIELD_INVALID", NO_NUL, "reason"),))
     allowed, becomes = sources("cancel")
     rows = await read(
-        "SELECT * FROM cancel_instance($1, $2, $3, $4, $5, $6, $7)",
+        "SELECT * FROM cancel_instance($1, $2, $3, $4, $5, $6, $7, $8)",
         *credential.proof,
         workflow_id,
         instance_id,
         allowed,
         becomes,
+        reason,
     )
     credential.refuse(rows[0]["verdict"])
     if rows[0]["verdict"] == InstanceConflict.status:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import msgspec
@@ -11,6 +12,7 @@ from litestar import Litestar
 from service.settings import settings
 from tenancy.rows import rows_of
 from tests.conftest import emptied
+from tests.maestro.people import BOTH, Asked, Asking, asking, opened
 from tests.maestro.rows import at_rest, digest
 from tests.world import Tenant, World, bearer, trigger
 
@@ -31,13 +33,14 @@ class Scene(msgspec.Struct):
     """A world in which nothing moves.
 
     Each account has two instances that wait, two that are complete, two that wait for approvals of administrators, and a
-    disabled webhook.
+    disabled webhook, and a bulk action that has ended.
     """
 
     world: World
     waiting: dict[str, str]
     asked: dict[str, str]
     told: dict[str, tuple[str, str]]
+    done: dict[str, str]
     stored: dict[str, Any] = {}
 
     def ids(self, tenant: str) -> dict[str, str]:
@@ -48,6 +51,7 @@ class Scene(msgspec.Struct):
             "workflowId": str(of.workflows["waiting"]),
             "instanceId": self.waiting[tenant],
             "workItemId": self.asked[tenant],
+            "bulkActionId": self.done[tenant],
             "webhookId": self.told[tenant][0],
             "deliveryId": self.told[tenant][1],
         }
@@ -78,13 +82,21 @@ async def webhook_of(tenant: Tenant) -> tuple[str, str]:
         return str(row["webhook_id"]), str(row["id"])
 
 
+async def bulk_action_of(client: httpx.AsyncClient, tenant: Tenant) -> str:
+    """Have a bulk action done that has nothing to do; return its id."""
+    url = f"{tenant.url}/workflow-instances/actions/cancel?started_by_id={uuid4()}"
+    begun = await client.post(url, json={"confirm_count": 0}, headers=bearer(tenant.admin))
+    found: str = begun.json()["bulk_action"]["id"]
+    return found
+
+
 @pytest.fixture(scope="module")
 async def scene(litestar: Litestar, application: Any) -> Scene:
     """A world for a whole module, whose tests change nothing in it."""
     await emptied()
     world = await World.made(litestar.state["sandbox"])
     transport = httpx.ASGITransport(app=application)
-    waiting, asked = {}, {}
+    waiting, asked, done = {}, {}, {}
     async with httpx.AsyncClient(transport=transport, base_url="http://tutti.test") as client:
         for name, tenant in (("acme", world.acme), ("globex", world.globex)):
             await tenant.publish(SIGNING)
@@ -96,8 +108,9 @@ async def scene(litestar: Litestar, application: Any) -> Scene:
         for name, tenant in (("acme", world.acme), ("globex", world.globex)):
             listed = await client.get(f"{tenant.url}/work-items", headers=bearer(tenant.admin))
             asked[name] = listed.json()["data"][0]["id"]
+            done[name] = await bulk_action_of(client, tenant)
     told = {name: await webhook_of(getattr(world, name)) for name in ("acme", "globex")}
-    made = Scene(world, waiting, asked, told)
+    made = Scene(world, waiting, asked, told, done)
     made.stored = await made.rows()
     return made
 
@@ -122,3 +135,16 @@ def changed_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     yield change
     monkeypatch.undo()
     settings.cache_clear()
+
+
+@pytest.fixture
+async def ask(client: httpx.AsyncClient, world: World) -> Asking:
+    """Start an instance of Acme that asks people, and wait for its work item."""
+
+    async def started(kind: str = "approval", task: dict[str, Any] | None = None, **arguments: Any) -> Asked:
+        given = {"title": "Sign", "assignees": BOTH} | arguments
+        await world.acme.publish(asking(given, kind, **(task or {})))
+        instance = await trigger(client, world.acme, "asking", {})
+        return await opened(client, world.acme, instance)
+
+    return started

@@ -24,6 +24,10 @@ do:
 """
 # A route that takes a body and is not listed here fails the tests that send one.
 BODIES: dict[str, bytes] = {
+    "cancelWorkflowInstance": b'{"reason": "test"}',
+    "restartWorkflowInstance": b'{"version": "1.0.0"}',
+    "cancelWorkflowInstances": b'{"confirm_count": 100000, "reason": "test"}',
+    "restartWorkflowInstances": b'{"confirm_count": 100000}',
     "TriggerWorkflow": b'{"instance_name": "test", "trigger_inputs": {"who": "Ada"}}',
     "createWorkflow": msgspec.json.encode(DOCUMENT),
     "createWorkflowFromYaml": YAML,
@@ -33,6 +37,7 @@ BODIES: dict[str, bytes] = {
     "publishEvent": b'{"type": "goods.arrived"}',
     "createWebhook": b'{"url": "https://hooks.example/", "description": "test"}',
     "changeWebhook": b'{"description": "test"}',
+    "reassignWorkItem": b'{"assignees": {"users": [], "roles": ["admin", "member"]}}',
     "completeWorkItem": b'{"outcome": "approve", "comment": "test", "fields": {}}',
 }
 
@@ -45,6 +50,7 @@ class Route(msgspec.Struct, frozen=True):
     path: str
     media_type: str | None
     query: tuple[str, ...]
+    lasting: bool = False  # a good request is answered when something happens, if ever
 
     @property
     def ids(self) -> list[str]:
@@ -85,6 +91,7 @@ def account_routes() -> list[Route]:
             path,
             handler.opt.get("media_type"),
             tuple(handler.opt.get("query", ())),
+            handler.opt.get("lasting", False),
         )
         for path, handler in handlers()
         if not handler.opt.get("public") and "proof" not in handler.opt

@@ -20,6 +20,8 @@ TABLES = (
     "event",
     "work_item",
     "decision",
+    "bulk_action",
+    "bulk_target",
     "webhook",
     "webhook_delivery",
     "webhook_attempt",

@@ -179,6 +179,15 @@ async def answer_of(parent_id: UUID, wait: int) -> tuple[Any, Fault | None] | No
     )
 
 
+async def is_awaited(parent_id: UUID, wait: int) -> bool:
+    """Whether an instance still awaits a workflow under a number, in the open transaction."""
+    state = await current_connection().fetchval(
+        "SELECT state FROM instance WHERE account_id = current_account() AND id = $1 AND ended_at IS NULL",
+        parent_id,
+    )
+    return state is not None and isinstance(waits(decode_state(state).root).get(wait), Calling)
+
+
 async def cancel(job: Job) -> None:
     """End an instance that nobody awaits any more; the children that it awaits follow."""
     allowed, becomes = sources("cancel")

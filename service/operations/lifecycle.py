@@ -1,0 +1,173 @@
+"""What people do with one instance besides cancelling it: suspend, resume, restart and delete it."""
+
+import hashlib
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import msgspec
+
+from auth.bearer import Access, new_secret
+from service.engine import restarting, suspension
+from service.engine.definitions import definition_of
+from service.engine.effects import child
+from service.engine.events import Subject, record
+from service.engine.restarting import Actor, Options
+from service.engine.states import Status, TransitionRefused, after
+from service.errors import InputsRefused, InstanceConflict
+from service.language.inputs import with_defaults
+from service.language.sandbox import Sandbox
+from service.operations.inputs import violations
+from tenancy.errors import Forbidden, NotFound
+from tenancy.rows import current_connection
+
+LOCKED = """
+SELECT id, account_id, workflow_id, status, version_id, parent_id, parent_wait, trigger_inputs FROM instance
+WHERE account_id = $1 AND workflow_id = $2 AND id = $3 FOR UPDATE
+"""
+PRESENT = LOCKED.removesuffix(" FOR UPDATE\n")
+
+SUSPEND = """
+UPDATE instance SET status = $3, sequence = sequence + 1, suspended_at = clock_timestamp(),
+       last_modified_at = clock_timestamp()
+WHERE account_id = $1 AND id = $2 RETURNING suspended_at
+"""
+RESUME = """
+UPDATE instance SET status = $3, sequence = sequence + 1, suspended_at = NULL, last_modified_at = clock_timestamp()
+WHERE account_id = $1 AND id = $2
+"""
+
+# How each verb says what it is refused for; `{}` is the instance's status.
+REFUSALS = {
+    "suspend": "The instance is {} and cannot be suspended.",
+    "resume": "The instance is {}: only a suspended one can be resumed.",
+    "delete": "The instance has not ended (it is {}): cancel it first, or wait for its end.",
+}
+
+
+class Replacement(msgspec.Struct, frozen=True):
+    """The instance that a restart has begun, the secret of its URL, and whether the old one was cancelled for it."""
+
+    id: UUID
+    access_id: UUID
+    access_secret: str
+    cancelled: bool
+
+
+async def suspend(access: Access, workflow_id: UUID, instance_id: UUID) -> datetime:
+    """Hold an instance where it is; return since when.
+
+    Calls that are under way come to their end and keep their answers; events, answers of people and timers that are due
+    wait for the resume.
+
+    Raises:
+        NotFound: no such instance of that workflow.
+        InstanceConflict: it has ended, or is suspended already.
+    """
+    async with access.rows() as caller:
+        row = await _locked(caller.account_id, workflow_id, instance_id)
+        becomes = _after("suspend", row)
+        at: datetime = await current_connection().fetchval(SUSPEND, caller.account_id, instance_id, becomes)
+        await record(_about(row), "instance.suspended", caller.id)
+        return at
+
+
+async def resume(access: Access, workflow_id: UUID, instance_id: UUID) -> None:
+    """Let a suspended instance go on: it takes what has come meanwhile, in the order in which that came.
+
+    Raises:
+        NotFound: no such instance of that workflow.
+        InstanceConflict: it is not suspended.
+    """
+    async with access.rows() as caller:
+        row = await _locked(caller.account_id, workflow_id, instance_id)
+        becomes = _after("resume", row)
+        await current_connection().execute(RESUME, caller.account_id, instance_id, becomes)
+        await suspension.release(caller.account_id, instance_id)
+        await record(_about(row), "instance.resumed", caller.id)
+
+
+async def restart(
+    access: Access, sandbox: Sandbox, workflow_id: UUID, instance_id: UUID, options: Options
+) -> Replacement:
+    """Begin a new instance that does what this one did, from the beginning or from a top-level task on.
+
+    The inputs are held against another version's schema before any transaction is open.
+
+    Raises:
+        NotFound: no such instance of that workflow.
+        InstanceConflict: it is under way, runs again already, or what it had at the task is not kept.
+        WorkflowPaused: its workflow is paused.
+        BadRequest: there is no such version or task.
+        InputsRefused: its inputs do not fit the version's schema; one entry for each field.
+    """
+    if options.version is not None and options.from_task is None:
+        await _fitting(access, sandbox, workflow_id, instance_id, options.version)
+    access_id, secret = uuid4(), new_secret()
+    url = restarting.Access(access_id, hashlib.sha256(secret.encode()).digest())
+    async with access.rows() as caller:
+        await _locked(caller.account_id, workflow_id, instance_id)
+        actor = Actor(caller.id, caller.name)
+        again = await restarting.restart(caller.account_id, instance_id, options, actor, url)
+        if again is None:
+            raise NotFound
+        return Replacement(again.id, access_id, secret, again.cancelled)
+
+
+async def delete(access: Access, workflow_id: UUID, instance_id: UUID) -> None:
+    """Delete an instance that has ended, with its history and its work items; the events that tell of it stay.
+
+    Raises:
+        NotFound: no such instance of that workflow.
+        Forbidden: the caller is neither an administrator nor a machine client.
+        InstanceConflict: it has not ended, or the instance that awaits it has not taken its result yet.
+    """
+    async with access.rows() as caller:
+        row = await _locked(caller.account_id, workflow_id, instance_id)
+        if not caller.sees_all:
+            raise Forbidden("Only an administrator of the account or a machine client may delete instances.")
+        _after("delete", row)
+        if row["parent_id"] is not None and await child.is_awaited(row["parent_id"], row["parent_wait"]):
+            raise InstanceConflict(
+                f"The instance {row['parent_id']} awaits this one and has not taken its result yet; try again when it has."
+            )
+        await current_connection().execute(
+            "DELETE FROM instance WHERE account_id = $1 AND id = $2", caller.account_id, instance_id
+        )
+        await record(_about(row), "instance.deleted", caller.id, status=row["status"])
+
+
+async def _locked(account_id: UUID, workflow_id: UUID, instance_id: UUID) -> asyncpg.Record:
+    row = await current_connection().fetchrow(LOCKED, account_id, workflow_id, instance_id)
+    if row is None:
+        raise NotFound
+    return row
+
+
+def _after(verb: str, row: asyncpg.Record) -> Status:
+    try:
+        return after(verb, Status(row["status"]))
+    except TransitionRefused as refused:
+        raise InstanceConflict(REFUSALS[verb].format(refused.status)) from None
+
+
+def _about(row: asyncpg.Record) -> Subject:
+    return Subject(row["account_id"], row["workflow_id"], row["id"])
+
+
+async def _fitting(
+    access: Access, sandbox: Sandbox, workflow_id: UUID, instance_id: UUID, version: str
+) -> None:
+    """Refuse to restart an instance as a version whose schema its inputs do not fit."""
+    async with access.rows() as caller:
+        row = await current_connection().fetchrow(PRESENT, caller.account_id, workflow_id, instance_id)
+        if row is None:
+            raise NotFound
+        version_id = await restarting.version_of(caller.account_id, workflow_id, row["version_id"], version)
+        definition = await definition_of(version_id)
+    inputs: Any = msgspec.json.decode(row["trigger_inputs"])
+    if isinstance(inputs, dict):
+        errors = await violations(access, sandbox, definition, with_defaults(definition.input_schema, inputs))
+        if errors:
+            raise InputsRefused(errors=tuple(errors))

@@ -30,7 +30,7 @@ SELECT format, event_types, workflow_ids,
 FROM webhook WHERE account_id = $1 AND id = $2 AND enabled FOR NO KEY UPDATE
 """
 # An instance's first pending delivery may be sent at once; what comes behind it waits for it. The order is that of the
-# events' ids, as an instance's are written one after the other.
+# events' ids, as an instance's are written one after the other; the log, which is read by times, shows the same.
 DISPATCH = f"""
 WITH fresh AS (
     SELECT event.*, webhook.since FROM webhook, event
@@ -52,7 +52,7 @@ WITH fresh AS (
                    SELECT FROM webhook_delivery AS before
                    WHERE before.account_id = $1 AND before.webhook_id = $2 AND before.instance_id = chosen.instance_id
                      AND before.status = 'pending' AND NOT before.aside)) THEN $6::timestamptz END,
-           $6::timestamptz
+           $6::timestamptz + row_number() OVER (ORDER BY id) * interval '1 microsecond'
     FROM chosen ORDER BY id
     RETURNING 1
 ), last AS (SELECT written_in, id FROM fresh ORDER BY written_in DESC, id DESC LIMIT 1)

@@ -42,9 +42,16 @@ class Http1Protocol(HttpToolsProtocol):
                     self.send_400_response(f"The request's headers are larger than {LARGEST_HEAD} bytes.")
                 return
 
+    def shutdown(self) -> None:
+        """Have an answer that has no end of its own end now; whoever gives it says by `stop` in the state how."""
+        super().shutdown()
+        if self.cycle is not None and not self.cycle.response_complete and "stop" in self.scope["state"]:
+            self.scope["state"]["stop"]()
+
     def on_headers_complete(self) -> None:
-        """Count anew: what comes now is a body, or the next request."""
+        """Count anew: what comes now is a body, or the next request. `abort` is for answers that nobody reads."""
         self._head_bytes = -sys.maxsize
+        self.scope["state"]["abort"] = self.transport.abort
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:

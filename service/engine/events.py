@@ -17,6 +17,7 @@ from tenancy.rows import current_connection
 
 __all__ = [
     "BEGINNING",
+    "FOLLOWED",
     "SETTLED",
     "Cursor",
     "OfAccount",
@@ -49,6 +50,9 @@ class Cursor(msgspec.Struct, frozen=True, order=True):
 
 
 BEGINNING = Cursor()
+
+# What comes next in several accounts, each from a place of its own (see the function): for `followers`.
+FOLLOWED = "SELECT * FROM followed_events($1, $2, $3, $4)"
 
 
 async def settled_events(

@@ -1,0 +1,542 @@
+"""Learning of what happens as it happens: waiting for an instance, and following events over a real connection."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+import uvicorn
+from litestar import Litestar
+
+from auth.bearer import hash_of
+from service.engine import followers as following_engine
+from service.engine.events import Subject, record
+from service.engine.followers import Followers
+from service.maestro import following as routes
+from service.operations import following
+from service.protocol import Http1Protocol
+from service.settings import settings
+from tenancy.postgres import connected
+from tenancy.rows import read, rows_of
+from tests.cell import free_port
+from tests.maestro.errors import assert_refused
+from tests.world import Tenant, World, bearer, trigger, until
+
+ARRIVED = {"type": "goods.arrived", "data": {"sku": 7}}
+KEPT = ("PATH", "PYTHONPATH", "DATABASE_URL", "TUTTI_OWNER_DATABASE_URL")  # of this process's environment
+TUTTI = Path(sys.executable).with_name("tutti")
+
+
+class Told(msgspec.Struct):
+    """One server-sent event as a reader gets it."""
+
+    id: str = ""
+    event: str = ""
+    data: str = ""
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What it carries."""
+        content: dict[str, Any] = msgspec.json.decode(self.data)
+        return content
+
+
+@contextlib.asynccontextmanager
+async def following_of(
+    address: str, url: str, token: str, last: str | None = None
+) -> AsyncIterator[AsyncIterator[Told]]:
+    """Follow events; yield them as they come, the opening first."""
+    headers = bearer(token) | ({} if last is None else {"Last-Event-ID": last})
+    async with (
+        httpx.AsyncClient(base_url=address, timeout=20) as client,
+        client.stream("GET", f"{url}/events", headers=headers) as answer,
+    ):
+        assert answer.status_code == 200, await answer.aread()
+        assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
+        yield told_by(answer)
+
+
+async def told_by(answer: httpx.Response) -> AsyncIterator[Told]:
+    """Read events as the standard says."""
+    one = Told()
+    async for line in answer.aiter_lines():
+        name, _, value = line.partition(": ")
+        if name in ("id", "event", "data"):
+            setattr(one, name, value)
+        elif not line:
+            yield one
+            one = Told()
+
+
+async def some(events: AsyncIterator[Told], count: int) -> list[Told]:
+    """Take the next events."""
+    async with asyncio.timeout(15):
+        return [await anext(events) for _ in range(count)]
+
+
+async def rest(events: AsyncIterator[Told]) -> list[Told]:
+    """Take events until the stream ends."""
+    async with asyncio.timeout(15):
+        return [event async for event in events]
+
+
+@pytest.fixture
+async def address(application: Any, followers: Followers) -> AsyncIterator[str]:
+    """The application on a socket, behind the server that `tutti serve` runs."""
+    server = uvicorn.Server(
+        uvicorn.Config(
+            application, host="127.0.0.1", port=0, lifespan="off", log_config=None, http=Http1Protocol
+        )
+    )
+    serving = asyncio.create_task(server._serve())
+    async with asyncio.timeout(20):
+        while not server.started:  # noqa: ASYNC110 - the server has nothing to wait for
+            await asyncio.sleep(0.01)
+    host, port = server.servers[0].sockets[0].getsockname()[:2]
+    yield f"http://{host}:{port}"
+    server.should_exit = True
+    await serving
+
+
+@pytest.fixture
+async def followers(litestar: Litestar) -> AsyncIterator[Followers]:
+    """Those who follow and wait, for one test: a server that ends has them all stop."""
+    of_others = litestar.state["followers"]
+    own = Followers()
+    async with contextlib.AsyncExitStack() as stack:
+        started, stop = asyncio.Event(), asyncio.Event()
+
+        async def live() -> None:
+            async with own.running():
+                started.set()
+                await stop.wait()
+
+        life = asyncio.create_task(live())
+        await started.wait()
+        litestar.state["followers"] = own
+        stack.callback(stop.set)
+        yield own
+    await life
+    litestar.state["followers"] = of_others
+
+
+async def note(of: Tenant, url: str, kind: str, **data: object) -> None:
+    """Write an event of an instance."""
+    workflow_id, instance_id = url.split("/")[5], url.split("/")[7]
+    async with rows_of(of.id):
+        await record(Subject(of.id, workflow_id, instance_id), kind, None, **data)  # type: ignore[arg-type] # as texts
+
+
+# --- Waiting --------------------------------------------------------------------------------------------------------
+
+
+async def wait(client: httpx.AsyncClient, url: str, token: str, **query: object) -> httpx.Response:
+    """Wait for an instance."""
+    params = {name: str(value) for name, value in query.items()}
+    return await client.get(f"{url}/wait", params=params, headers=bearer(token), timeout=20)
+
+
+async def test_a_wait_is_answered_when_the_instance_has_ended(
+    client: httpx.AsyncClient, world: World
+) -> None:
+    url = await trigger(client, world.acme, "waiting", {})
+    waiting = asyncio.create_task(wait(client, url, world.acme.member))
+    await asyncio.sleep(0.3)
+    assert not waiting.done()
+    await client.post(f"{url}/actions/signal", json=ARRIVED, headers=bearer(world.acme.admin))
+    answer = await asyncio.wait_for(waiting, 5)
+    assert answer.json()["workflow_status"] == "Completed"
+    assert answer.json()["output"]["received"] == {"sku": 7}
+
+
+async def test_a_wait_for_what_has_ended_already_is_answered_at_once(
+    client: httpx.AsyncClient, world: World
+) -> None:
+    url = await trigger(client, world.acme, "greeting", {"who": "Ada"})
+    answer = await asyncio.wait_for(wait(client, url, world.acme.admin), 5)
+    assert answer.json()["workflow_status"] == "Completed"
+
+
+async def test_a_wait_ends_with_its_time_and_tells_how_the_instance_is(
+    client: httpx.AsyncClient, world: World
+) -> None:
+    url = await trigger(client, world.acme, "waiting", {})
+    for seconds in (0, 1):
+        began = time.monotonic()
+        answer = await wait(client, url, world.acme.admin, timeout=seconds)
+        assert answer.json()["workflow_status"] == "In Progress"
+        assert seconds <= time.monotonic() - began < seconds + 3
+
+
+async def test_a_wait_may_be_for_an_instance_that_waits(client: httpx.AsyncClient, world: World) -> None:
+    url = await trigger(client, world.acme, "waiting", {})
+    await until(client, world.acme, url, current_position=["/do/1/goods"])
+
+    async def set_status(status: str) -> None:
+        async with rows_of(world.acme.id) as connection:
+            await connection.execute("UPDATE instance SET status = $1", status)
+
+    await set_status("running")
+    waiting = asyncio.create_task(wait(client, url, world.acme.admin, until="waiting"))
+    await asyncio.sleep(0.3)
+    assert not waiting.done()
+    await set_status("waiting")
+    answer = await asyncio.wait_for(waiting, 5)
+    assert answer.json()["current_position"] == ["/do/1/goods"]
+
+
+async def test_waits_hold_no_connections(client: httpx.AsyncClient, world: World) -> None:
+    url = await trigger(client, world.acme, "waiting", {})
+    waits = [asyncio.create_task(wait(client, url, world.acme.admin)) for _ in range(100)]
+    await asyncio.sleep(0.5)
+    async with asyncio.timeout(3):
+        for _ in range(20):
+            assert (await client.get(url, headers=bearer(world.acme.admin))).status_code == 200
+    await client.post(f"{url}/actions/cancel", headers=bearer(world.acme.admin))
+    answers = await asyncio.wait_for(asyncio.gather(*waits), 10)
+    assert {answer.json()["workflow_status"] for answer in answers} == {"Canceled"}
+
+
+async def test_whose_token_is_revoked_while_they_wait_is_told_nothing(
+    client: httpx.AsyncClient, world: World
+) -> None:
+    url = await trigger(client, world.acme, "waiting", {})
+    waiting = asyncio.create_task(wait(client, url, world.acme.member))
+    await asyncio.sleep(0.2)
+    await revoke(world.acme.member)
+    await client.post(f"{url}/actions/cancel", headers=bearer(world.acme.admin))
+    assert_refused(await asyncio.wait_for(waiting, 5), 401)
+
+
+async def test_there_are_only_so_many_waits(
+    client: httpx.AsyncClient, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = await trigger(client, world.acme, "waiting", {})
+    monkeypatch.setattr(following_engine, "FOLLOWERS_OF_ACCOUNT", 1)
+    waiting = asyncio.create_task(wait(client, url, world.acme.admin, timeout=2))
+    await asyncio.sleep(0.2)
+    refused = await wait(client, url, world.acme.admin)
+    assert_refused(refused, 429)
+    assert refused.headers["retry-after"] == "5"
+    assert (await waiting).status_code == 200
+    assert (await wait(client, url, world.acme.admin, timeout=1)).status_code == 200
+
+
+async def test_a_process_that_holds_too_many_waits_says_so(
+    bare: httpx.AsyncClient, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = await trigger(bare, world.acme, "waiting", {})
+    monkeypatch.setattr(following_engine, "FOLLOWERS", 0)
+    refused = await wait(bare, url, world.acme.admin)
+    assert_refused(refused, 503)
+    assert refused.headers["retry-after"] == "5"
+
+
+# --- Following an instance --------------------------------------------------------------------------------------------
+
+
+async def test_an_instances_events_are_told_from_the_first_to_the_last(
+    client: httpx.AsyncClient, world: World, address: str
+) -> None:
+    url = await trigger(client, world.acme, "waiting", {})
+    other = await trigger(client, world.acme, "waiting", {})
+    async with following_of(address, url, world.acme.member) as events:
+        opening, first = await some(events, 2)
+        assert (opening.id, opening.event, opening.data) == ("0-0", "stream.opened", "{}")
+        assert first.event == "instance.triggered"
+        await client.post(f"{other}/actions/cancel", headers=bearer(world.acme.admin))
+        await client.post(f"{url}/actions/signal", json=ARRIVED, headers=bearer(world.acme.admin))
+        told = await rest(events)
+    assert [event.event for event in told] == ["instance.signalled", "instance.completed"]
+    content = told[0].content
+    assert content | {"at": ""} == {
+        "id": told[0].id,
+        "type": "instance.signalled",
+        "at": "",
+        "workflow_id": str(world.acme.workflows["waiting"]),
+        "instance_id": url.rpartition("/")[2],
+        "actor": str(world.acme.admin_id),
+        "data": content["data"],
+    }
+    assert content["data"]["type"] == "goods.arrived"
+
+
+async def test_a_reader_goes_on_where_it_was_until_everything_is_told(
+    client: httpx.AsyncClient, world: World, address: str
+) -> None:
+    url = await trigger(client, world.acme, "waiting", {})
+    async with following_of(address, url, world.acme.admin) as events:
+        _, first = await some(events, 2)
+    await client.post(f"{url}/actions/signal", json=ARRIVED, headers=bearer(world.acme.admin))
+    await until(client, world.acme, url, workflow_status="Completed")
+    async with following_of(address, url, world.acme.admin, first.id) as events:
+        opening, *told = await rest(events)
+    assert opening.id == first.id
+    assert [event.event for event in told] == ["instance.signalled", "instance.completed"]
+    headers = bearer(world.acme.admin) | {"Last-Event-ID": told[-1].id}
+    over = await client.get(f"{url}/events", headers=headers)
+    assert (over.status_code, over.content) == (204, b"")
+
+
+@pytest.mark.parametrize(
+    "last", ["nonsense", "1", "-1-1", "1-1-1", "1.0-1", "9" * 30 + "-1", "999999999999-1"]
+)
+async def test_what_is_no_id_of_an_event_is_refused(
+    client: httpx.AsyncClient, world: World, last: str
+) -> None:
+    headers = bearer(world.acme.admin) | {"Last-Event-ID": last}
+    answer = await client.get(f"{world.acme.url}/events", headers=headers)
+    assert_refused(answer, 400)
+    assert answer.json()["errors"][0]["target"] == "Last-Event-ID"
+
+
+# --- Following an account ---------------------------------------------------------------------------------------------
+
+
+async def test_an_accounts_events_are_told_from_now_on_and_no_others(
+    client: httpx.AsyncClient, world: World, address: str
+) -> None:
+    await trigger(client, world.acme, "greeting", {"who": "before"})
+    async with following_of(address, world.acme.url, world.acme.admin) as events:
+        (opening,) = await some(events, 1)
+        await trigger(client, world.globex, "greeting", {"who": "another account"})
+        url = await trigger(client, world.acme, "greeting", {"who": "Ada"})
+        told = await some(events, 2)
+    assert [event.event for event in told] == ["instance.triggered", "instance.completed"]
+    assert {event.content["instance_id"] for event in told} == {url.rpartition("/")[2]}
+    async with following_of(address, world.acme.url, world.acme.admin, opening.id) as events:
+        assert (await some(events, 3))[1:] == told
+
+
+async def test_the_oldest_event_comes_first_where_that_is_wanted(world: World, address: str) -> None:
+    async with following_of(address, world.acme.url, world.acme.admin, "0-0") as events:
+        told = await some(events, 4)
+    assert told[1].event == "account.created"
+
+
+async def test_a_member_is_told_of_what_they_started(
+    client: httpx.AsyncClient, world: World, address: str
+) -> None:
+    async with following_of(address, world.acme.url, world.acme.member) as events:
+        (opening,) = await some(events, 1)
+        await trigger(client, world.acme, "greeting", {"who": "the administrator's"})
+        own = await client.post(
+            f"{world.acme.workflow_url('greeting')}/actions/trigger",
+            json={"instance_name": "mine", "trigger_inputs": {"who": "Ada"}},
+            headers=bearer(world.acme.member),
+        )
+        told = await some(events, 2)
+    assert {event.content["instance_id"] for event in told} == {own.json()["instance_id"]}
+    async with following_of(address, world.acme.url, world.acme.member, opening.id) as events:
+        assert (await some(events, 3))[1:] == told
+
+
+async def test_an_event_of_a_slower_transaction_is_told_in_its_turn(
+    client: httpx.AsyncClient, world: World, address: str
+) -> None:
+    url = await trigger(client, world.acme, "waiting", {})
+    async with following_of(address, world.acme.url, world.acme.admin) as events:
+        await some(events, 1)
+        async with connected(settings().database.application) as connection, connection.transaction():
+            await connection.execute("SELECT set_config('app.account_id', $1, true)", str(world.acme.id))
+            await connection.execute(
+                "INSERT INTO event (account_id, type) VALUES ($1, 'test.slow')", world.acme.id
+            )
+            await note(world.acme, url, "test.quick")
+            await asyncio.sleep(0.5)
+        assert [event.event for event in await some(events, 2)] == ["test.slow", "test.quick"]
+
+
+# --- What followers cost ----------------------------------------------------------------------------------------------
+
+
+async def test_a_slow_reader_misses_nothing_and_holds_nobody_up(
+    client: httpx.AsyncClient, world: World, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following_engine, "BUFFERED", 10)
+    url = await trigger(client, world.acme, "waiting", {})
+    async with (
+        following_of(address, world.acme.url, world.acme.admin) as slow,
+        following_of(address, world.acme.url, world.acme.admin) as quick,
+    ):
+        await some(slow, 1)
+        await some(quick, 1)
+        for number in range(150):
+            await note(world.acme, url, "test.noted", number=number, filling="x" * 20_000)
+        for events in (quick, slow):
+            told = await some(events, 150)
+            assert [event.content["data"]["number"] for event in told] == list(range(150))
+
+
+async def test_a_reader_that_reads_nothing_is_cut_off(
+    client: httpx.AsyncClient,
+    world: World,
+    address: str,
+    followers: Followers,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(routes, "SEND_SECONDS", 0.3)
+    url = await trigger(client, world.acme, "waiting", {})
+    host, _, port = address.removeprefix("http://").partition(":")
+    with socket.socket() as reader:
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        reader.connect((host, int(port)))
+        reader.sendall(
+            f"GET {world.acme.url}/events HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {world.acme.admin}\r\n\r\n".encode()
+        )
+        await eventually(lambda: bool(followers._followers))
+        for number in range(60):
+            await note(world.acme, url, "test.noted", number=number, filling="x" * 200_000)
+        await eventually(lambda: not followers._followers)
+
+
+async def eventually(happened: Any) -> None:
+    """Wait until something is true."""
+    async with asyncio.timeout(15):
+        while not happened():  # noqa: ASYNC110 - nobody tells of it
+            await asyncio.sleep(0.02)
+
+
+async def revoke(token: str) -> None:
+    """Revoke a token behind the service's back."""
+    async with connected(settings().database.owner) as connection:
+        await connection.execute(
+            "UPDATE access_token SET revoked_at = now() WHERE token_hash = $1", hash_of(token)
+        )
+
+
+async def test_the_stream_of_a_revoked_token_ends(
+    world: World, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "RECHECK_SECONDS", 0.3)
+    monkeypatch.setattr(following, "HEARTBEAT_SECONDS", 0.1)
+    async with following_of(address, world.acme.url, world.acme.admin) as events:
+        await some(events, 1)
+        await revoke(world.acme.admin)
+        assert await rest(events) == []
+
+
+async def test_a_silent_stream_has_heartbeats_that_are_no_events(
+    world: World, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "HEARTBEAT_SECONDS", 0.1)
+    async with (
+        httpx.AsyncClient(base_url=address) as client,
+        client.stream("GET", f"{world.acme.url}/events", headers=bearer(world.acme.admin)) as answer,
+        asyncio.timeout(10),
+    ):
+        lines = answer.aiter_lines()
+        seen = [await anext(lines) for _ in range(8)]
+    assert seen[4:] == ["", ":", ":", ":"]
+
+
+async def test_there_are_only_so_many_streams(
+    client: httpx.AsyncClient, world: World, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following_engine, "FOLLOWERS_OF_ACCOUNT", 1)
+    async with following_of(address, world.acme.url, world.acme.admin) as events:
+        await some(events, 1)
+        refused = await client.get(f"{world.acme.url}/events", headers=bearer(world.acme.admin))
+        assert_refused(refused, 429)
+        async with following_of(address, world.globex.url, world.globex.admin) as others:
+            await some(others, 1)
+    async with following_of(address, world.acme.url, world.acme.admin) as events:
+        await some(events, 1)
+
+
+async def test_many_followers_are_one_question_and_nobody_is_none(
+    world: World, address: str, followers: Followers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    questions = 0
+
+    async def counted(*arguments: Any) -> Any:
+        nonlocal questions
+        questions += 1
+        return await read(*arguments)
+
+    monkeypatch.setattr(following_engine, "read", counted)
+    async with contextlib.AsyncExitStack() as stack:
+        for tenant in (world.acme, world.globex):
+            for _ in range(10):
+                stream = following_of(address, tenant.url, tenant.admin)
+                await some(await stack.enter_async_context(stream), 1)
+        questions = 0
+        await asyncio.sleep(1)
+        assert questions <= 1 / following_engine.POLL_EVERY + 1
+        await eventually(lambda: questions > 0)
+    await eventually(lambda: not followers._followers)
+    await asyncio.sleep(2 * following_engine.POLL_EVERY)
+    questions = 0
+    await asyncio.sleep(0.5)
+    assert questions == 0
+
+
+# --- Restarts ---------------------------------------------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def served() -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
+    """Another process that serves the same database; it may be gone by the end."""
+    port = free_port()
+    process = await asyncio.create_subprocess_exec(
+        *(str(TUTTI), "serve", "--no-worker", "--port", str(port)),
+        env={name: os.environ[name] for name in KEPT if name in os.environ},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        async with httpx.AsyncClient() as client, asyncio.timeout(60):
+            while True:
+                with contextlib.suppress(httpx.TransportError):
+                    if (await client.get(f"{address}/readyz")).status_code == 200:
+                        break
+                await asyncio.sleep(0.1)
+        yield address, process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+async def test_nothing_is_missed_when_a_process_is_killed(client: httpx.AsyncClient, world: World) -> None:
+    url = await trigger(client, world.acme, "waiting", {})
+    stop = asyncio.Event()
+    written = 0
+
+    async def keep_writing() -> None:
+        nonlocal written
+        while not stop.is_set():
+            await note(world.acme, url, "test.noted", number=written)
+            written += 1
+            await asyncio.sleep(0.005)
+
+    told: list[Told] = []
+    writing = asyncio.create_task(keep_writing())
+    async with served() as (address, process):
+        with contextlib.suppress(httpx.TransportError):
+            async with following_of(address, world.acme.url, world.acme.admin) as events:
+                told += (await some(events, 51))[1:]
+                process.kill()
+                told += await rest(events)
+    async with served() as (address, process):
+        async with following_of(address, world.acme.url, world.acme.admin, told[-1].id) as events:
+            told += (await some(events, 51))[1:]
+            stop.set()
+            await writing
+            while told[-1].content["data"]["number"] < written - 1:
+                told += await some(events, 1)
+            process.terminate()  # a stream does not keep a process from ending
+            assert await rest(events) == []
+        assert await asyncio.wait_for(process.wait(), 5) == 0
+    numbers = [event.content["data"]["number"] for event in told]
+    assert numbers == list(range(numbers[0], written))

@@ -6,7 +6,7 @@ A page is found by its last row's key, never by counting rows, so page 20,000 co
 import base64
 import hashlib
 from datetime import UTC, datetime
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -25,14 +25,26 @@ class Position(msgspec.Struct, frozen=True, array_like=True):
     binding: bytes
 
 
+class Bound(Protocol):
+    """A place in a list, and a digest of what the list was."""
+
+    @property
+    def binding(self) -> bytes:
+        """What `binding` gave for the list."""
+        ...
+
+
+Place = TypeVar("Place", bound=Bound)
+
+
 def binding(account_id: UUID, *filters: object) -> bytes:
     """Digest an account and a list's filters, so that a token fits no other list."""
     return hashlib.sha256(msgspec.json.encode([account_id, filters])).digest()[:8]
 
 
-def token(position: Position) -> str:
-    """Write a position as an opaque token."""
-    return base64.urlsafe_b64encode(msgspec.msgpack.encode(position)).decode().rstrip("=")
+def token(place: Bound) -> str:
+    """Write where a list goes on as an opaque token."""
+    return base64.urlsafe_b64encode(msgspec.msgpack.encode(place)).decode().rstrip("=")
 
 
 def position(text: str | None, bound_to: bytes) -> Position | None:
@@ -43,15 +55,36 @@ def position(text: str | None, bound_to: bytes) -> Position | None:
     """
     if text is None:
         return None
+    found = place(text, Position, bound_to)
+    return msgspec.structs.replace(found, at=in_calendar(found.at))
+
+
+def place(text: str, kind: type[Place], bound_to: bytes, longest: int = LONGEST_TOKEN) -> Place:
+    """Read a token that `token` wrote of a place of this kind in the same list.
+
+    Raises:
+        PageTokenRefused: it is not one of ours, or belongs to another list.
+    """
     try:
         raw = base64.b64decode(text.encode() + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        found = msgspec.msgpack.decode(raw, type=Position)
-        at = found.at.astimezone(UTC)  # a forged time may lie outside of the calendar there
-    except (ValueError, OverflowError, msgspec.DecodeError, msgspec.ValidationError):
+        found = msgspec.msgpack.decode(raw, type=kind)
+    except (ValueError, msgspec.DecodeError):
         raise PageTokenRefused from None
-    if len(text) > LONGEST_TOKEN or found.binding != bound_to:
+    if len(text) > longest or found.binding != bound_to:
         raise PageTokenRefused
-    return msgspec.structs.replace(found, at=at)
+    return found
+
+
+def in_calendar(at: datetime) -> datetime:
+    """Bring a token's time to UTC.
+
+    Raises:
+        PageTokenRefused: it is forged, and lies outside of the calendar there.
+    """
+    try:
+        return at.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise PageTokenRefused from None
 
 
 class Row(Protocol):

@@ -1,0 +1,220 @@
+"""Finds instances of an account: by what they are called, by whom and with what they were started, what became of them.
+
+Pages are read along an index in the order asked for. Three conditions no index answers under row-level security, where
+PostgreSQL uses only operators for an index that it knows to tell nothing (`leakproof`): a part of a name, a tag, an input.
+Rows are held against those one by one, so a search has 3 seconds, and an account few searches at once.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+from weakref import WeakValueDictionary
+
+import asyncpg
+import msgspec
+
+from auth.bearer import Access
+from service.errors import PageTokenRefused, SearchTooBroad
+from service.language.values import flaw
+from service.operations.instances import COLUMNS, FIRST_ROWS, MOST_BYTES, weight_of
+from service.operations.pages import Page, binding, in_calendar, token
+from service.operations.pages import place as place_in
+from tenancy.errors import Forbidden
+from tenancy.rows import current_connection
+
+SEARCH_SECONDS = 3
+SEARCHES = 4  # of one account at once, in a process
+LONGEST_TOKEN = 2048  # a name has up to 255 characters
+
+State = Literal["In Progress", "Completed", "Failed", "Canceled"]
+Sort = Literal["started_at", "-started_at", "last_modified_at", "-last_modified_at", "name", "-name"]
+
+STATES: dict[State, str] = {
+    "In Progress": "ended_at IS NULL",
+    "Completed": "ended_at IS NOT NULL AND status = 'completed'",
+    "Failed": "ended_at IS NOT NULL AND status = 'faulted'",
+    "Canceled": "ended_at IS NOT NULL AND status = 'cancelled'",
+}
+FAILED_TASK = """EXISTS (
+    SELECT FROM task_run WHERE task_run.account_id = $1 AND task_run.instance_id = instance.id
+      AND task_run.name = ${} AND task_run.status = 'faulted')"""
+LIMITS = "SET LOCAL statement_timeout = {}; SET LOCAL plan_cache_mode = force_custom_plan"
+LAST_CHARACTER = chr(0x10FFFF)
+BEFORE_SURROGATES, AFTER_SURROGATES = chr(0xD7FF), chr(0xE000)
+
+
+class Range(msgspec.Struct, frozen=True):
+    """From a moment on, and before another."""
+
+    start: datetime | None = None
+    end: datetime | None = None
+
+
+class Search(msgspec.Struct, frozen=True, kw_only=True):
+    """What is searched for: all of what is given. `inputs` holds JSON scalars by the names of trigger inputs."""
+
+    statuses: tuple[State, ...] = ()
+    workflow_ids: tuple[UUID, ...] = ()
+    version: str | None = None
+    name_prefix: str | None = None
+    name_contains: str | None = None
+    started: Range = Range()
+    ended: Range = Range()
+    modified: Range = Range()
+    started_by: UUID | None = None
+    tags: tuple[str, ...] = ()
+    inputs: dict[str, str | int | float | bool] = {}
+    failed_task: str | None = None
+    sort: Sort = "-started_at"
+
+
+class Place(msgspec.Struct, frozen=True, array_like=True):
+    """The sort key and id of the last row seen, and what was searched for."""
+
+    key: str
+    id: UUID
+    binding: bytes
+
+
+_turns: WeakValueDictionary[UUID, asyncio.Semaphore] = WeakValueDictionary()
+
+
+async def get_page(access: Access, search: Search, size: int, ctoken: str | None) -> Page:
+    """Return a page of the instances that a search finds; a member finds their own alone.
+
+    Raises:
+        Forbidden: a member searched for what others started.
+        PageTokenRefused: the token is not of this search.
+        SearchTooBroad: it took longer than 3 seconds.
+    """
+    turn = _turns.setdefault(access.account_id, asyncio.Semaphore(SEARCHES))
+    async with turn, access.rows() as caller:
+        if not caller.sees_all:
+            if search.started_by not in (None, caller.id):
+                raise Forbidden("Only an administrator of the account may search what others started.")
+            search = msgspec.structs.replace(search, started_by=caller.id)
+        bound_to = binding(caller.account_id, "search", search)
+        begin = None if ctoken is None else place(ctoken, search.sort, bound_to)
+        until = time.monotonic() + SEARCH_SECONDS
+
+        async def fetch(after: Any, take: int) -> list[asyncpg.Record]:
+            left = max(1, int((until - time.monotonic()) * 1000))
+            await current_connection().execute(LIMITS.format(left))
+            statement, arguments = listing(caller.account_id, search, after, take)
+            return await current_connection().fetch(statement, *arguments)
+
+        try:
+            rows, more = await filled(fetch, sort_key(search.sort), begin, size)
+        except asyncpg.QueryCanceledError:
+            raise SearchTooBroad(SEARCH_SECONDS) from None
+    if not more:
+        return Page(rows, None, size)
+    key = rows[-1][sort_key(search.sort)]
+    text = key if isinstance(key, str) else key.isoformat()
+    return Page(rows, token(Place(text, rows[-1]["id"], bound_to)), size)
+
+
+def place(ctoken: str, sort: Sort, bound_to: bytes) -> tuple[datetime | str, UUID]:
+    """Read where a search goes on.
+
+    Raises:
+        PageTokenRefused: the token is not of this search.
+    """
+    found = place_in(ctoken, Place, bound_to, LONGEST_TOKEN)
+    if sort_key(sort) == "name":
+        if flaw(found.key):
+            raise PageTokenRefused
+        return found.key, found.id
+    try:
+        at = msgspec.convert(found.key, Annotated[datetime, msgspec.Meta(tz=True)])
+    except msgspec.ValidationError:
+        raise PageTokenRefused from None
+    return in_calendar(at), found.id
+
+
+def sort_key(sort: Sort) -> str:
+    """The column that a search is sorted by."""
+    return sort.removeprefix("-")
+
+
+def listing(
+    account_id: UUID, search: Search, after: tuple[datetime | str, UUID] | None, take: int
+) -> tuple[str, list[Any]]:
+    """Write the statement that reads a page, and its arguments: one branch for each status, read along its own index."""
+    where, arguments = conditions(account_id, search)
+    direction, beyond = ("DESC", "<") if search.sort.startswith("-") else ("ASC", ">")
+    key = sort_key(search.sort)
+    column = 'name COLLATE "C"' if key == "name" else key
+    if after is not None:
+        arguments += after
+        where.append(f"({column}, id) {beyond} (${len(arguments) - 1}, ${len(arguments)})")
+    states = [] if set(search.statuses) == set(STATES) else [STATES[one] for one in search.statuses]
+    end = f"ORDER BY {column} {direction}, id {direction} LIMIT {take}"
+    branches = [
+        f"(SELECT {COLUMNS} FROM instance WHERE {' AND '.join([*where, *state])} {end})"
+        for state in ([one] for one in states or ["true"])
+    ]
+    if len(branches) == 1:
+        return branches[0], arguments
+    return f"SELECT * FROM ({' UNION ALL '.join(branches)}) AS found {end}", arguments
+
+
+def conditions(account_id: UUID, search: Search) -> tuple[list[str], list[Any]]:
+    """Write what is searched for as conditions and their arguments."""
+    where, arguments = ["account_id = $1"], list[Any]([account_id])
+    one = search.workflow_ids[0] if len(search.workflow_ids) == 1 else None
+    prefix = search.name_prefix or None
+    for condition, value in (
+        ("workflow_id = ${}", one),
+        ("workflow_id = ANY(${})", search.workflow_ids if len(search.workflow_ids) > 1 else None),
+        ("version = ${}", search.version),
+        ("started_by = ${}", search.started_by),
+        ('name COLLATE "C" >= ${}', prefix),
+        ('name COLLATE "C" < ${}', prefix and behind(prefix)),
+        ("strpos(lower(name), lower(${})) > 0", search.name_contains or None),
+        ("started_at >= ${}", search.started.start),
+        ("started_at < ${}", search.started.end),
+        ("ended_at >= ${}", search.ended.start),
+        ("ended_at < ${}", search.ended.end),
+        ("last_modified_at >= ${}", search.modified.start),
+        ("last_modified_at < ${}", search.modified.end),
+        ("tags @> ${}", list(search.tags) or None),
+        ("trigger_inputs @> ${}", msgspec.json.encode(search.inputs).decode() if search.inputs else None),
+        (f"status = 'faulted' AND ended_at IS NOT NULL AND {FAILED_TASK}", search.failed_task),
+    ):
+        if value is not None:
+            arguments.append(value)
+            where.append(condition.format(len(arguments)))
+    return where, arguments
+
+
+def behind(prefix: str) -> str | None:
+    """The first text behind all that begin so, by code points; None where nothing is."""
+    kept = prefix.rstrip(LAST_CHARACTER)
+    if not kept:
+        return None
+    following = AFTER_SURROGATES if kept[-1] == BEFORE_SURROGATES else chr(ord(kept[-1]) + 1)
+    return kept[:-1] + following
+
+
+async def filled(
+    fetch: Callable[[Any, int], Awaitable[list[asyncpg.Record]]], key: str, after: Any, size: int
+) -> tuple[list[asyncpg.Record], bool]:
+    """Read the next rows of a search, and whether there are more; fewer than `size` where they are large."""
+    rows: list[asyncpg.Record] = []
+    weight = 0
+    while True:
+        wanted = size + 1 - len(rows)
+        take = min(wanted, max(1, (MOST_BYTES - weight) * len(rows) // weight) if rows else FIRST_ROWS)
+        found = await fetch(after, take)
+        for row in found:
+            weight += weight_of(row)
+            if len(rows) == size or (rows and weight > MOST_BYTES):
+                return rows, True
+            rows.append(row)
+        if len(found) < take:
+            return rows, False
+        after = (rows[-1][key], rows[-1]["id"])

@@ -1,5 +1,6 @@
 """The routes of work items, which the vendor's API lacks: what instances ask of people, and how people answer."""
 
+from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -7,7 +8,8 @@ from litestar import Controller, Request, Response, get, post
 from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import UNSET, UnsetType
 
-from service.maestro import models
+from service.language.people import Assignees
+from service.maestro import models, work_item_models
 from service.maestro.errors import credential
 from service.maestro.requests import (
     JSON,
@@ -18,8 +20,11 @@ from service.maestro.requests import (
     paged,
     sandbox_of,
 )
-from service.operations import work_items
-from service.operations.work_items import Answer, Filters, Status, Whose
+from service.operations import assignments, work_item_lists, work_items
+from service.operations.work_item_lists import Filters, Sort, Status, Whose
+from service.operations.work_items import Answer
+
+FILTERS = ("status", "assigned_to", "workflow_id", "instance_id", "due_before", "sort")
 
 
 class WorkItemController(Controller):
@@ -31,7 +36,7 @@ class WorkItemController(Controller):
     @get(
         "/",
         operation_id="getWorkItems",
-        opt={"query": ("status", "assigned_to", "workflow_id", "instance_id", "page_size", "ctoken")},
+        opt={"query": (*FILTERS, "page_size", "ctoken")},
     )
     async def get_work_items(
         self,
@@ -47,8 +52,9 @@ class WorkItemController(Controller):
         assigned_to: Annotated[
             Whose | None,
             QueryParameter(
-                description="`me`: only what the caller may decide; `all`, for administrators and machine clients, who"
-                " get that where nothing is said"
+                description="`me`: only what the caller may decide; `my_roles`: what is assigned to their role;"
+                " `claimed_by_me`: what they hold; `all`, for administrators and machine clients, who get that where"
+                " nothing is said"
             ),
         ] = None,
         workflow_id: Annotated[
@@ -57,12 +63,25 @@ class WorkItemController(Controller):
         instance_id: Annotated[
             UUID | None, QueryParameter(description="only work items of this instance")
         ] = None,
+        due_before: Annotated[
+            datetime | None,
+            QueryParameter(
+                description="only open work items with a date before this moment, in the order of dates"
+            ),
+        ] = None,
+        sort: Annotated[
+            Sort | None,
+            QueryParameter(
+                description="`-opened_at`, where nothing is said: newest first; `opened_at`: oldest first; `due_at`: what"
+                " is open, by its date, what has none last"
+            ),
+        ] = None,
         page_size: PageSize = None,
         ctoken: ContinuationToken = None,
     ) -> Response[models.WorkItemsList]:
         """List work items, newest first, 50 to a page: a member's own, or all of the account's."""
-        filters = Filters(status, assigned_to, workflow_id, instance_id)
-        page = await work_items.get_list(
+        filters = Filters(status, assigned_to, workflow_id, instance_id, due_before, sort)
+        page = await work_item_lists.get_list(
             credential(request, accountId), filters, page_size or PAGE_SIZE, ctoken
         )
         data = [models.work_item_summary(row) for row in page.rows]
@@ -99,6 +118,65 @@ class WorkItemController(Controller):
         access = credential(request, accountId)
         shown = await work_items.complete(access, sandbox_of(request), workItemId, answer)
         return models.work_item(shown, metadata(request))
+
+    @post("/{workItemId:str}/actions/claim", operation_id="claimWorkItem", status_code=200)
+    async def claim_work_item(
+        self, request: Request[Any, Any, Any], accountId: FromPath[UUID], workItemId: FromPath[UUID]
+    ) -> models.WorkItem:
+        """Hold a work item, as one of those who may decide it: until it is released nobody else may answer it.
+
+        409 when somebody else holds it, when it is not open, and when it needs more than one person.
+        """
+        shown = await assignments.claim(credential(request, accountId), workItemId)
+        return models.work_item(shown, metadata(request))
+
+    @post("/{workItemId:str}/actions/release", operation_id="releaseWorkItem", status_code=200)
+    async def release_work_item(
+        self, request: Request[Any, Any, Any], accountId: FromPath[UUID], workItemId: FromPath[UUID]
+    ) -> models.WorkItem:
+        """Let a claimed work item go, as its holder or an administrator; 409 when nobody holds it."""
+        shown = await assignments.release(credential(request, accountId), workItemId)
+        return models.work_item(shown, metadata(request))
+
+    @post(
+        "/{workItemId:str}/actions/reassign",
+        operation_id="reassignWorkItem",
+        opt={"media_type": JSON},
+        status_code=200,
+    )
+    async def reassign_work_item(
+        self,
+        request: Request[Any, Any, Any],
+        accountId: FromPath[UUID],
+        workItemId: FromPath[UUID],
+        data: JSONBody[work_item_models.ReassignWorkItem],
+    ) -> models.WorkItem:
+        """Ask others instead, as an administrator, a machine client or the holder; decisions so far stay and count.
+
+        Nobody holds the work item afterwards.
+        """
+        wanted = Assignees(tuple(data.assignees.users), tuple(data.assignees.roles))
+        shown = await assignments.reassign(credential(request, accountId), workItemId, wanted)
+        return models.work_item(shown, metadata(request))
+
+    @get(
+        "/{workItemId:str}/history",
+        operation_id="getWorkItemHistory",
+        opt={"query": ("page_size", "ctoken")},
+    )
+    async def get_work_item_history(
+        self,
+        request: Request[Any, Any, Any],
+        accountId: FromPath[UUID],
+        workItemId: FromPath[UUID],
+        page_size: PageSize = None,
+        ctoken: ContinuationToken = None,
+    ) -> Response[work_item_models.WorkItemHistory]:
+        """List what happened to a work item, the first first, 50 to a page: who did what, and when."""
+        page = await work_item_lists.history(
+            credential(request, accountId), workItemId, page_size or PAGE_SIZE, ctoken
+        )
+        return paged(request, work_item_models.history(page.rows, metadata(request, page)), page)
 
 
 def given(value: Any | UnsetType) -> Any:

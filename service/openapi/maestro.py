@@ -26,6 +26,7 @@ from service.maestro import (
     webhook_examples,
     webhook_models,
     work_item_examples,
+    work_item_models,
 )
 from service.maestro.errors import PROBLEM_JSON, TYPES, InternalError
 from service.openapi.parts import (
@@ -368,7 +369,15 @@ def schemas() -> dict[str, Any]:
     return dict(
         sorted(
             (
-                component_schemas(models, action_models, history_models, audit_models, webhook_models, errors)
+                component_schemas(
+                    models,
+                    action_models,
+                    history_models,
+                    audit_models,
+                    webhook_models,
+                    work_item_models,
+                    errors,
+                )
                 | DOCUMENT_SCHEMAS
             ).items()
         )

@@ -1,13 +1,13 @@
-"""What people do with work items, the questions that instances put to them: list, read and complete them."""
+"""What people do with work items, the questions that instances put to them: read and answer them."""
 
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 import asyncpg
 import msgspec
 from uuid_utils.compat import uuid7
 
-from auth.bearer import Access, Caller, Credential
+from auth.bearer import Caller, Credential
 from service.engine.decisions import (
     Decision,
     Person,
@@ -32,19 +32,11 @@ from service.language.expressions import ExpressionFailure
 from service.language.sandbox import Sandbox
 from service.language.values import flaw
 from service.operations.inputs import named, unstorable_fields
-from service.operations.pages import Page, Position, binding, position, token
 from tenancy.errors import FieldError, Forbidden, NotFound, TooLarge
 from tenancy.rows import current_connection, read
 
 LARGEST_FIELDS = 65_536  # bytes of one person's answer to a form
 LARGEST_ANSWERS = 1_048_576  # bytes of all answers to one work item, which its task's output holds
-
-Status = Literal["open", "completed", "cancelled", "failed", "overdue"]
-Whose = Literal["me", "all"]
-
-# What a list tells of each; the rest, which may be large, is read one by one.
-LISTED = """id, account_id, workflow_id, instance_id, kind, task, pointer, title, due_at, overdue, status, outcome,
-opened_at, ended_at"""
 
 # The hot read: credential, tenant, work item and decisions in one round trip (see `instances.GET`).
 GET = f"""
@@ -78,27 +70,6 @@ SELECT json_agg({TOLD} ORDER BY at, id) FROM (
 ) AS every
 """
 
-STATUSES = {
-    "open": "status = 'open'",
-    "completed": "status = 'completed'",
-    "cancelled": "status = 'cancelled'",
-    "failed": "status = 'failed'",
-    "overdue": "status = 'open' AND overdue",
-}
-MINE = """
-(${role}::text = ANY (roles) OR users && ARRAY[${id}::text, (SELECT email FROM app_user WHERE app_user.id = ${id}::uuid)])
-AND excluded IS DISTINCT FROM ${id}::uuid
-"""
-
-
-class Filters(msgspec.Struct, frozen=True):
-    """What a list is narrowed to; `whose` None is what the caller's role may see."""
-
-    status: Status | None = None
-    whose: Whose | None = None
-    workflow_id: UUID | None = None
-    instance_id: UUID | None = None
-
 
 class Answer(msgspec.Struct, frozen=True):
     """What somebody decides: an outcome for an approval, fields where there is a form."""
@@ -115,51 +86,6 @@ class Shown(msgspec.Struct, frozen=True):
     decisions: list[Decision]
 
 
-async def get_list(access: Access, filters: Filters, size: int, ctoken: str | None) -> Page:
-    """Return a page of work items, newest first: a member's own, or all of the account's.
-
-    Raises:
-        Forbidden: a member asked for what is not assigned to them.
-        PageTokenRefused: the token is not of this list.
-    """
-    async with access.rows() as caller:
-        whose: Whose = filters.whose or ("all" if caller.sees_all else "me")
-        if whose == "all" and not caller.sees_all:
-            raise Forbidden("Only an administrator of the account may list what is assigned to others.")
-        filters = msgspec.structs.replace(filters, whose=whose)
-        bound_to = binding(caller.account_id, "work items", filters, caller.id if whose == "me" else None)
-        begin = position(ctoken, bound_to)
-        where, arguments = conditions(caller, filters)
-        if begin is not None:
-            where += f" AND (opened_at, id) < (${len(arguments) + 1}, ${len(arguments) + 2})"
-            arguments += [begin.at, begin.id]
-        rows = await current_connection().fetch(listing(where, size + 1), *arguments)
-    if len(rows) <= size:
-        return Page(rows, None, size)
-    last = rows[size - 1]
-    return Page(rows[:size], token(Position(last["opened_at"], last["id"], None, bound_to)), size)
-
-
-def conditions(caller: Caller, filters: Filters) -> tuple[str, list[Any]]:
-    """Write filters as a WHERE clause and its arguments."""
-    where, arguments = ["account_id = $1"], list[Any]([caller.account_id])
-    if filters.status is not None:
-        where.append(STATUSES[filters.status])
-    for column, value in (("workflow_id", filters.workflow_id), ("instance_id", filters.instance_id)):
-        if value is not None:
-            arguments.append(value)
-            where.append(f"{column} = ${len(arguments)}")
-    if filters.whose == "me":
-        arguments += [str(caller.id), caller.role]
-        where.append(MINE.format(id=len(arguments) - 1, role=len(arguments)))
-    return " AND ".join(where), arguments
-
-
-def listing(where: str, most: int) -> str:
-    """Write the statement that reads a page."""
-    return f"SELECT {LISTED} FROM work_item WHERE {where} ORDER BY opened_at DESC, id DESC LIMIT {most}"
-
-
 async def get(credential: Credential, work_item_id: UUID) -> Shown:
     """Return one work item with its decisions, in one round trip.
 
@@ -167,7 +93,7 @@ async def get(credential: Credential, work_item_id: UUID) -> Shown:
         NotFound: no such work item.
         Forbidden: it is assigned to others, and the caller is neither an administrator nor a machine client.
     """
-    caller, person, shown = await _read(credential, work_item_id)
+    caller, person, shown = await found(credential, work_item_id)
     if not caller.sees_all and hindrance(shown.item, person, caller.role):
         raise Forbidden("Only who may decide a work item, an administrator or a machine client may read it.")
     return shown
@@ -186,8 +112,8 @@ async def complete(credential: Credential, sandbox: Sandbox, work_item_id: UUID,
         AnswerRefused: with one entry for each field that is wrong.
         TooLarge: the fields have more than 64 KiB, or all answers together more than 1 MiB.
     """
-    caller, person, shown = await _read(credential, work_item_id)
-    _admit(caller, person, shown.item)
+    caller, person, shown = await found(credential, work_item_id)
+    admit(caller, person, shown.item)
     if shown.item.status != "open":
         raise WorkItemConflict(closed(shown.item, shown.decisions))
     await check(credential.account_id, sandbox, shown.item, answer)
@@ -195,7 +121,7 @@ async def complete(credential: Credential, sandbox: Sandbox, work_item_id: UUID,
         item = await locked(caller.account_id, work_item_id)
         if item is None:
             raise NotFound
-        _admit(caller, person, item)
+        admit(caller, person, item)
         if item.status != "open":
             raise WorkItemConflict(closed(item, await decisions_on(item)))
         return await settle(item, person, answer)
@@ -218,8 +144,12 @@ async def settle(item: WorkItem, person: Person, answer: Answer, told: str = "{}
     return Shown(item, decisions)
 
 
-async def _read(credential: Credential, work_item_id: UUID) -> tuple[Caller, Person, Shown]:
-    """Read who calls, and a work item of theirs."""
+async def found(credential: Credential, work_item_id: UUID) -> tuple[Caller, Person, Shown]:
+    """Read who calls, and a work item of their account, in one round trip.
+
+    Raises:
+        NotFound: no such work item.
+    """
     (row,) = await read(GET, *credential.proof, work_item_id)
     credential.refuse(row["verdict"])
     if row["id"] is None:
@@ -232,7 +162,7 @@ def _person(row: asyncpg.Record) -> Person:
     return Person(row["principal_id"], row["principal_name"], row["principal_email"])
 
 
-def _admit(caller: Caller, person: Person, item: WorkItem) -> None:
+def admit(caller: Caller, person: Person, item: WorkItem) -> None:
     """Refuse who may not decide.
 
     Raises:

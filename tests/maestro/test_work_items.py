@@ -2,136 +2,28 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import asyncpg
 import httpx
-import msgspec
 import pytest
 
-from auth.bearer import Caller
-from auth.clients import issue_token
-from auth.scopes import MAESTRO
 from service.engine.effects import work_item
 from service.engine.queue import Job
-from service.operations.work_items import Filters, conditions, listing
-from tenancy.accounts import add_user, remove_member
+from tenancy.accounts import remove_member
 from tenancy.rows import rows_of
 from tests.maestro.errors import assert_refused, targets
-from tests.world import LIFE, Tenant, World, bearer, trigger, until
+from tests.maestro.people import BOTH, Asking, all_opened, asking, colleague, listed, opened, stored
+from tests.world import World, bearer, trigger, until
 
 STANDARD = "https://serverlessworkflow.io/spec/1.0.0/errors/"
-BOTH = {"roles": ["admin", "member"]}
 PARTICULARS = {
     "type": "object",
     "required": ["number"],
     "properties": {"number": {"type": "integer", "minimum": 1}, "note": {"type": "string"}},
     "additionalProperties": False,
 }
-SECONDS = 15  # generous, for the machine may be busy
-
-Asking = Callable[..., Awaitable["Asked"]]
-
-
-class Asked(msgspec.Struct):
-    """A work item that waits for its answer, and its instance."""
-
-    client: httpx.AsyncClient
-    of: Tenant
-    instance: str
-    url: str
-
-    async def read(self, token: str | None = None) -> dict[str, Any]:
-        """Read it as Acme's machine client, or by another token."""
-        response = await self.client.get(self.url, headers=bearer(token or self.of.machine))
-        assert response.status_code == 200, response.text
-        answer: dict[str, Any] = response.json()
-        return answer
-
-    async def answer(self, token: str, **body: Any) -> httpx.Response:
-        """Decide it."""
-        return await self.client.post(f"{self.url}/actions/complete", json=body, headers=bearer(token))
-
-    async def done(self, token: str, **body: Any) -> dict[str, Any]:
-        """Decide it, which nobody minds; return the work item."""
-        response = await self.answer(token, **body)
-        assert response.status_code == 200, response.text
-        answer: dict[str, Any] = response.json()
-        return answer
-
-    async def ended(self, status: str = "Completed") -> dict[str, Any]:
-        """Wait until the instance has ended."""
-        return await until(self.client, self.of, self.instance, workflow_status=status)
-
-    async def became(self, **wanted: Any) -> dict[str, Any]:
-        """Wait until the work item has the wanted fields."""
-        return await until(self.client, self.of, self.url, SECONDS, **wanted)
-
-    @property
-    def instance_id(self) -> UUID:
-        """The instance's id."""
-        return UUID(self.instance.rpartition("/")[2])
-
-    async def events(self) -> Counter[tuple[str, UUID | None]]:
-        """Count what was told of the work item, by type and actor."""
-        rows = await stored(
-            self.of,
-            "SELECT type, actor FROM event WHERE instance_id = $1 AND type LIKE 'work_item.%'",
-            self.instance_id,
-        )
-        return Counter((row["type"], row["actor"]) for row in rows)
-
-
-async def stored(of: Tenant, statement: str, *arguments: Any) -> list[asyncpg.Record]:
-    """Ask behind the service's back."""
-    async with rows_of(of.id) as connection:
-        return await connection.fetch(statement, *arguments)
-
-
-def asking(arguments: dict[str, Any], kind: str = "approval", **task: Any) -> dict[str, Any]:
-    """Write a definition whose first task asks people."""
-    head = {"dsl": "1.0.3", "namespace": "tests", "name": "asking", "version": "1.0.0"}
-    return {"document": head, "do": [{"signOff": {"call": kind, "with": arguments, **task}}]}
-
-
-@pytest.fixture
-async def ask(client: httpx.AsyncClient, world: World) -> Asking:
-    """Start an instance of Acme that asks people, and wait for its work item."""
-
-    async def started(kind: str = "approval", task: dict[str, Any] | None = None, **arguments: Any) -> Asked:
-        given = {"title": "Sign", "assignees": BOTH} | arguments
-        await world.acme.publish(asking(given, kind, **(task or {})))
-        instance = await trigger(client, world.acme, "asking", {})
-        return await opened(client, world.acme, instance)
-
-    return started
-
-
-async def opened(client: httpx.AsyncClient, of: Tenant, instance: str) -> Asked:
-    """Wait for an instance's open work item."""
-    (asked,) = await all_opened(client, of, instance, 1)
-    return asked
-
-
-async def all_opened(client: httpx.AsyncClient, of: Tenant, instance: str, count: int) -> list[Asked]:
-    """Wait until an instance has so many open work items."""
-    query = {"instance_id": instance.rpartition("/")[2], "status": "open"}
-    async with asyncio.timeout(SECONDS):
-        while True:
-            response = await client.get(f"{of.url}/work-items", params=query, headers=bearer(of.machine))
-            found = response.json()["data"]
-            if len(found) == count:
-                return [Asked(client, of, instance, f"{of.url}/work-items/{one['id']}") for one in found]
-            await asyncio.sleep(0.02)
-
-
-async def colleague(of: Tenant, name: str, role: str = "member") -> tuple[UUID, str]:
-    """Make one more member; return their id and token."""
-    user = await add_user(f"{name}@acme.example", name.title(), None, of.id, role)
-    return user, await issue_token(of.id, ("user", user), MAESTRO, LIFE)
-
 
 # --- Approvals -------------------------------------------------------------------------------------------------------
 
@@ -572,175 +464,3 @@ async def test_a_decision_and_its_date_at_the_same_moment_decide_once(ask: Askin
         assert answer.status_code in (200, 409)
         told = await asked.events()
         assert sum(count for (kind, _), count in told.items() if kind == "work_item.decided") == 1
-
-
-# --- Lists -----------------------------------------------------------------------------------------------------------
-
-INSERT = """
-INSERT INTO work_item (id, account_id, workflow_id, instance_id, wait, kind, task, pointer, title, users, roles, status,
-                       overdue, opened_at, ended_at)
-SELECT gen_random_uuid(), instance.account_id, instance.workflow_id, instance.id, 100 + number, 'approval', 'a', '/do/0/a',
-       'number ' || number, CASE number % 3 WHEN 0 THEN ARRAY['member@acme.example'] ELSE '{}' END,
-       CASE number % 3 WHEN 1 THEN ARRAY['admin'] ELSE '{}' END,
-       (ARRAY['open', 'completed', 'cancelled', 'open'])[1 + number % 4], number % 4 = 3, moment,
-       CASE WHEN number % 4 IN (1, 2) THEN moment END
-FROM instance, generate_series(1, $2::integer) AS number,
-     LATERAL (SELECT now() - interval '1 hour' - number / 3 * interval '1 second' AS moment) AS opened
-WHERE instance.id = $1
-"""
-
-
-@pytest.fixture
-async def many(client: httpx.AsyncClient, world: World) -> str:
-    """An instance with 120 work items: three of each second; a third for the member, a third for administrators."""
-    instance = await trigger(client, world.acme, "waiting", {})
-    await insert(world.acme, instance, 120)
-    return instance.rpartition("/")[2]
-
-
-async def insert(of: Tenant, instance: str, count: int) -> None:
-    """Store work items by the hundred."""
-    await stored(of, INSERT, UUID(instance.rpartition("/")[2]), count)
-
-
-async def pages(
-    client: httpx.AsyncClient, of: Tenant, token: str, **query: Any
-) -> list[list[dict[str, Any]]]:
-    """Read page after page to the end, along the links."""
-    found = []
-    url = str(httpx.URL(f"{of.url}/work-items", params=query))
-    while url:
-        response = await client.get(url, headers=bearer(token))
-        assert response.status_code == 200, response.text
-        found.append(response.json()["data"])
-        assert ("next" in response.links) is ("page_token_next" in response.json()["response_metadata"])
-        following = response.links.get("next", {}).get("url", "")
-        url = following and httpx.URL(following).raw_path.decode()
-    return found
-
-
-async def listed(client: httpx.AsyncClient, of: Tenant, token: str, **query: Any) -> list[dict[str, Any]]:
-    """Read a whole list."""
-    return [one for page in await pages(client, of, token, page_size=50, **query) for one in page]
-
-
-async def test_pages_give_each_work_item_once_newest_first(
-    client: httpx.AsyncClient, world: World, many: str
-) -> None:
-    found = await pages(client, world.acme, world.acme.admin, page_size=7)
-    assert [len(page) for page in found] == [7] * 17 + [1]
-    seen = [one for page in found for one in page]
-    assert len({one["id"] for one in seen}) == 120
-    assert seen == sorted(seen, key=lambda one: (one["opened_at"], one["id"]), reverse=True)
-    assert [len(page) for page in await pages(client, world.acme, world.acme.admin)] == [50, 50, 20]
-
-
-async def test_filters_narrow_the_list(client: httpx.AsyncClient, world: World, many: str) -> None:
-    acme = world.acme
-    other = await trigger(client, acme, "waiting", {})
-    await insert(acme, other, 5)
-
-    async def count(**query: Any) -> int:
-        return len(await listed(client, acme, acme.machine, **query))
-
-    assert await count() == 125
-    assert await count(instance_id=many) == 120
-    assert await count(workflow_id=str(acme.workflows["waiting"])) == 125
-    assert await count(workflow_id=str(acme.workflows["greeting"])) == 0
-    assert await count(workflow_id=str(uuid4())) == 0
-    for status, expected in (("open", 60), ("completed", 30), ("cancelled", 30), ("overdue", 30)):
-        assert await count(status=status, instance_id=many) == expected
-    for one in await listed(client, acme, acme.machine, status="overdue"):
-        assert (one["status"], one["overdue"]) == ("open", True)
-    assert await listed(client, world.globex, world.globex.admin) == []
-
-
-async def test_members_see_what_is_assigned_to_them_and_others_everything(
-    client: httpx.AsyncClient, world: World, many: str
-) -> None:
-    acme = world.acme
-    for query in ({}, {"assigned_to": "me"}):
-        assert len(await listed(client, acme, acme.member, **query)) == 40
-    assert len(await listed(client, acme, acme.admin)) == 120
-    assert len(await listed(client, acme, acme.machine, assigned_to="all")) == 120
-    assert len(await listed(client, acme, acme.admin, assigned_to="me")) == 40
-    assert await listed(client, acme, acme.machine, assigned_to="me") == []
-    query = {"assigned_to": "all"}
-    response = await client.get(f"{acme.url}/work-items", params=query, headers=bearer(acme.member))
-    assert_refused(response, 403)
-
-
-async def test_the_starter_is_not_assigned_what_they_may_not_decide(ask: Asking, world: World) -> None:
-    asked = await ask(excludeStarter=True)
-    assert await listed(asked.client, world.acme, world.acme.admin, assigned_to="me") == []
-    assert len(await listed(asked.client, world.acme, world.acme.member)) == 1
-
-
-async def test_a_members_page_token_is_of_no_use_to_another(
-    client: httpx.AsyncClient, world: World, many: str
-) -> None:
-    acme = world.acme
-    url = f"{acme.url}/work-items"
-    query: dict[str, Any] = {"page_size": 5, "assigned_to": "me"}
-    answer = await client.get(url, params=query, headers=bearer(acme.member))
-    query["ctoken"] = answer.json()["response_metadata"]["page_token_next"]
-    response = await client.get(url, params=query, headers=bearer(acme.admin))
-    assert targets(response) == {"ctoken": "PAGE_TOKEN_INVALID"}
-
-
-SHAPES = {
-    "all": Filters(),
-    "open": Filters(status="open"),
-    "completed": Filters(status="completed"),
-    "cancelled": Filters(status="cancelled"),
-    "failed": Filters(status="failed"),
-    "overdue": Filters(status="overdue"),
-    "of a workflow": Filters(workflow_id=uuid4()),
-    "open of a workflow": Filters(workflow_id=uuid4(), status="open"),
-}
-
-
-@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
-async def test_every_shape_of_list_is_read_along_an_index(
-    client: httpx.AsyncClient, world: World, owner: asyncpg.Connection, mode: str
-) -> None:
-    for tenant in (world.acme, world.globex):
-        await insert(tenant, await trigger(client, tenant, "waiting", {}), 5000)
-    await owner.execute("ANALYZE work_item")
-    caller = Caller(world.acme.id, world.acme.member_id, "Acme Member", "member")
-    wrong = {}
-    for name, shape in SHAPES.items():
-        if shape.workflow_id is not None:
-            shape = msgspec.structs.replace(shape, workflow_id=world.acme.workflows["waiting"])  # noqa: PLW2901 - known here
-        where, arguments = conditions(caller, shape)
-        for after in ("", f" AND (opened_at, id) < (now() - interval '70 minutes', '{uuid4()}')"):
-            plan = await explained(world.acme, listing(where + after, 51), arguments, mode)
-            if "Index" not in plan or "Seq Scan on work_item" in plan or "Sort" in plan:
-                wrong[name + after] = plan
-    assert not wrong, "\n".join(f"{name}:\n{text}" for name, text in wrong.items())
-
-
-async def explained(of: Tenant, statement: str, arguments: list[Any], mode: str) -> str:
-    """Ask how the database would run a statement."""
-    async with rows_of(of.id) as connection:
-        await connection.execute(f"SET LOCAL plan_cache_mode = {mode}")
-        await connection.execute(f"PREPARE shape AS {statement}")
-        literals = ", ".join(f"'{argument}'" for argument in arguments)
-        rows = await connection.fetch(f"EXPLAIN EXECUTE shape ({literals})")
-        await connection.execute("DEALLOCATE shape")
-    return "\n".join(row[0] for row in rows)
-
-
-async def test_one_work_item_is_read_and_locked_along_an_index(
-    client: httpx.AsyncClient, world: World, owner: asyncpg.Connection, many: str
-) -> None:
-    acme = world.acme
-    await insert(acme, await trigger(client, acme, "waiting", {}), 5000)
-    await owner.execute("ANALYZE work_item")
-    for statement, arguments in (
-        (work_item.LOCK_BY_ID, [acme.id, uuid4()]),
-        (work_item.LOCK_BY_WAIT, [acme.id, many, 101]),
-        (work_item.ANSWER, [many, 101]),
-    ):
-        plan = await explained(acme, statement, arguments, "force_generic_plan")
-        assert "Seq Scan" not in plan, plan

@@ -1,6 +1,6 @@
 """The words of an account's webhooks, which the vendor's API lacks."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 from service.maestro.models import Identifier, ResponseMetadata, Timestamp, timestamp
 from service.operations import webhook_deliveries, webhooks
 from service.operations.webhooks import (
+    FORMATS,
     LONGEST_DESCRIPTION,
     LONGEST_TYPE,
     LONGEST_URL,
@@ -55,8 +56,11 @@ class NewWebhook(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     url: Url
     format: Annotated[
-        Literal["standard", "connect"],
-        Meta(description="Standard Webhooks, or Docusign Connect's JSON SIM; it cannot change"),
+        str,
+        Meta(
+            description="Standard Webhooks, or Docusign Connect's JSON SIM; it cannot change",
+            extra_json_schema={"enum": list(FORMATS)},
+        ),
     ] = "standard"
     description: Description | UnsetType = UNSET
     event_types: EventTypes | UnsetType = UNSET

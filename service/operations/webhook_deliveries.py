@@ -90,7 +90,7 @@ async def get_list(
         arguments = [caller.account_id, webhook_id, *((status,) if status else ())]
         if begin is not None:
             arguments += [begin.at, begin.id]
-        statement = listing(status is not None, begin is not None, size + 1)
+        statement = listing(size + 1, by_status=status is not None, going_on=begin is not None)
         rows = await current_connection().fetch(statement, *arguments)
     deliveries = [msgspec.convert(dict(row), Delivery) for row in rows[:size]]
     if len(rows) <= size:
@@ -99,7 +99,7 @@ async def get_list(
     return Page(deliveries, token(Position(last.created_at, last.id, None, bound_to)), size)
 
 
-def listing(by_status: bool, going_on: bool, most: int) -> str:  # noqa: FBT001 - a statement's two switches
+def listing(most: int, *, by_status: bool = False, going_on: bool = False) -> str:
     """Write the statement that reads a page."""
     status = " AND status = $3" if by_status else ""
     first = 4 if by_status else 3

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -36,6 +36,7 @@ OVERLAP = timedelta(hours=24)  # for which the secret before the present one sig
 PING = "webhook.ping"
 
 Format = Literal["standard", "connect"]
+FORMATS = get_args(Format)
 # Connect's own names of what happens to a workflow's instance; such endpoints know no other events.
 CONNECT = {
     "workflow-started": "instance.triggered",
@@ -100,7 +101,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     """What an endpoint is to be: where it is, in which format it is told, and of what; no types or workflows: of all."""
 
     url: str
-    format: Format = "standard"
+    format: str = "standard"
     description: str | None = None
     event_types: Sequence[str] = ()
     workflow_ids: Sequence[UUID] = ()
@@ -348,7 +349,7 @@ def require_enabled(webhook: Webhook) -> None:
         raise WebhookConflict("The webhook is disabled; enable it first.")
 
 
-def new_secret(form: Format) -> str:
+def new_secret(form: str) -> str:
     """Make a secret as the format writes it: `whsec_` and base64 (Standard Webhooks), or base64 alone (Connect)."""
     text = base64.b64encode(os.urandom(SECRET_BYTES)).decode()
     return f"whsec_{text}" if form == "standard" else text
@@ -418,6 +419,8 @@ def _mistakes(wanted: Endpoint) -> list[tuple[str, str]]:
     """List the fields that are wrong by themselves, and what is."""
     texts = {"url": wanted.url, "description": wanted.description}
     mistakes = [(name, wrong) for name, text in texts.items() if (wrong := flaw(text))]
+    if wanted.format not in FORMATS:
+        mistakes.append(("format", f"must be one of: {', '.join(FORMATS)}"))
     try:
         address_of(wanted.url)
     except CallError as error:

@@ -4,7 +4,7 @@ import argparse
 
 import msgspec
 
-PARTS = ("instances", "oauth", "engine", "fairness", "waiting")
+PARTS = ("instances", "oauth", "engine", "fairness", "waiting", "following")
 
 
 class Options(msgspec.Struct, frozen=True):

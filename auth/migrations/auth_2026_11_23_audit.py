@@ -1,4 +1,4 @@
-"""`enter_account` also learns which request asks, so that what is written in its transaction tells."""
+"""`enter_account` also says what kind of caller it let in and on which request, so that events of its transaction tell."""
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
 
@@ -6,7 +6,7 @@ from tenancy.schema import run_sql
 
 ID = "2026-11-23T11:00:00:000000"
 VERSION = "1.38.0"
-DESCRIPTION = "enter_account sets app.request_id"
+DESCRIPTION = "enter_account sets app.caller_kind and app.request_id"
 
 FORWARDS = """
 -- As before. The credential is the token's SHA-256 and, behind it, the 16 bytes of the request's id where there is one:
@@ -55,6 +55,7 @@ BEGIN
     ELSE
         verdict := 200;
         PERFORM set_config('app.account_id', requested::text, true),
+                set_config('app.caller_kind', CASE role WHEN 'machine' THEN 'client' ELSE 'user' END, true),
                 set_config('app.request_id', encode(substr(credential, 33, 16), 'hex'), true);
     END IF;
 END

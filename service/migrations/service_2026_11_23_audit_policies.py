@@ -27,22 +27,38 @@ $$;
 CREATE TRIGGER status_changed BEFORE UPDATE OF status ON instance FOR EACH ROW
     WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION keep_previous_status();
 
--- Whoever writes an event names its actor; of which kind that is, which request asked, and what an instance's status was
--- and is, is known here. The instance is changed before the event that tells of it is written.
+-- Whoever writes an event names its actor; of which kind that is, which request asked, and what the status of an instance
+-- or a work item was and is, is known here. The instance is changed before the event that tells of it is written.
 CREATE FUNCTION attribute_event() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    NEW.actor_kind := CASE
-        WHEN NEW.actor IS NULL THEN 'engine'
-        WHEN NEW.actor = '00000000-0000-0000-0000-000000000000' THEN 'operator'
-        WHEN EXISTS (SELECT FROM client WHERE client.account_id = NEW.account_id AND client.id = NEW.actor) THEN 'client'
-        ELSE 'user' END;
-    NEW.request_id := coalesce(NEW.request_id, nullif(current_setting('app.request_id', true), '')::uuid);
-    IF NEW.after IS NULL AND NEW.type IN ('instance.triggered', 'instance.suspended', 'instance.resumed',
-                                          'instance.completed', 'instance.faulted', 'instance.cancelled') THEN
+    IF NEW.actor IS NULL THEN
+        NEW.actor_kind := 'engine';
+    ELSIF NEW.actor = '00000000-0000-0000-0000-000000000000' THEN
+        NEW.actor_kind := 'operator';
+    ELSE  -- a caller, or somebody whose wish is carried out later
+        NEW.actor_kind := nullif(current_setting('app.caller_kind', true), '');
+        IF NEW.actor_kind IS NULL THEN
+            NEW.actor_kind := CASE WHEN EXISTS (
+                SELECT FROM client WHERE client.account_id = NEW.account_id AND client.id = NEW.actor
+            ) THEN 'client' ELSE 'user' END;
+        END IF;
+    END IF;
+    IF NEW.request_id IS NULL THEN
+        NEW.request_id := nullif(current_setting('app.request_id', true), '')::uuid;
+    END IF;
+    IF NEW.after IS NOT NULL THEN
+        RETURN NEW;
+    END IF;
+    IF NEW.type IN ('instance.suspended', 'instance.resumed', 'instance.completed', 'instance.faulted',
+                    'instance.cancelled') THEN
         SELECT CASE WHEN previous_status IS NOT NULL THEN jsonb_build_object('status', previous_status) END,
                jsonb_build_object('status', status)
         INTO NEW.before, NEW.after
         FROM instance WHERE instance.account_id = NEW.account_id AND instance.id = NEW.instance_id;
+    ELSIF NEW.type IN ('work_item.opened', 'work_item.decided', 'work_item.cancelled') THEN
+        NEW.before := CASE WHEN NEW.type <> 'work_item.opened' THEN '{"status": "open"}'::jsonb END;
+        NEW.after := jsonb_build_object('status', CASE NEW.type WHEN 'work_item.opened' THEN 'open'
+            WHEN 'work_item.decided' THEN 'completed' ELSE 'cancelled' END);
     END IF;
     RETURN NEW;
 END

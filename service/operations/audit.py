@@ -44,7 +44,10 @@ OFFSET {LOOKED_AT - 1} LIMIT 1
 """
 
 # Kinds of things that belong to the account itself: their events are found without looking at all instances'.
-OF_NO_INSTANCE = {"account", "client", "consent", "event", "member", "secret", "token", "workflow"}
+OF_NO_INSTANCE = {
+    *("account", "bulk_action", "client", "consent", "event", "member"),
+    *("schedule", "secret", "token", "webhook", "workflow"),
+}
 
 # The column, or the field of the data, in which an event names what it is about, by the first word of its type. Of other
 # kinds it is the field of the kind's own name: `client_id`, `work_item_id`.
@@ -179,7 +182,7 @@ def moment(target: str, at: datetime | None) -> datetime | None:
 
 def refused(target: str, code: str, message: str) -> BadRequest:
     """Say what is wrong with a filter."""
-    return BadRequest("The filters mean nothing.", errors=(FieldError(code, message, target),))
+    return BadRequest(f"The filter {target} {message}.", errors=(FieldError(code, message, target),))
 
 
 def place(begin: Position | None) -> Place | None:

@@ -24,7 +24,7 @@ SWEPT_AT_ONCE = 1000
 
 BEHIND = "SELECT account_id, id FROM webhooks_behind($1, $2)"
 ENDPOINT = """
-SELECT format, event_types, workflow_ids,
+SELECT format, event_types, workflow_ids, read_in::text AS read_in, read_to, since::text AS since,
        (SELECT count(*) FROM (SELECT FROM webhook_delivery AS one
         WHERE one.account_id = $1 AND one.webhook_id = $2 AND one.status = 'pending' LIMIT $3) AS waiting) AS pending
 FROM webhook WHERE account_id = $1 AND id = $2 AND enabled FOR NO KEY UPDATE
@@ -33,13 +33,12 @@ FROM webhook WHERE account_id = $1 AND id = $2 AND enabled FOR NO KEY UPDATE
 # events' ids, as an instance's are written one after the other; the log, which is read by times, shows the same.
 DISPATCH = f"""
 WITH fresh AS (
-    SELECT event.*, webhook.since FROM webhook, event
-    WHERE webhook.account_id = $1 AND webhook.id = $2 AND event.account_id = $1
-      AND (event.written_in, event.id) > (webhook.read_in, webhook.read_to) AND {SETTLED}
+    SELECT * FROM event
+    WHERE event.account_id = $1 AND (event.written_in, event.id) > ($7::text::xid8, $8::bigint) AND {SETTLED}
     ORDER BY event.written_in, event.id LIMIT $3
 ), chosen AS (
     SELECT * FROM fresh
-    WHERE NOT pg_visible_in_snapshot(written_in, since)
+    WHERE NOT pg_visible_in_snapshot(written_in, $9::text::pg_snapshot)
       AND ($4::text[] = '{{}}' OR EXISTS (
           SELECT FROM unnest($4::text[]) AS wanted (type)
           WHERE wanted.type = fresh.type OR right(wanted.type, 1) = '*' AND starts_with(fresh.type, rtrim(wanted.type, '*'))))
@@ -174,7 +173,7 @@ async def dispatch(account_id: UUID, webhook_id: UUID, now: datetime) -> Dispatc
         if row["format"] == "connect":
             types = [CONNECT[one] for one in types or CONNECT]
         most = min(AT_ONCE, MOST_PENDING - row["pending"])
-        arguments = (most, types, row["workflow_ids"], now)
+        arguments = (most, types, row["workflow_ids"], now, row["read_in"], row["read_to"], row["since"])
         moved = await connection.fetchrow(DISPATCH, account_id, webhook_id, *arguments)
         return Dispatched() if moved is None else Dispatched(moved["read"], moved["stored"])
 

@@ -198,3 +198,17 @@ async def test_accounts_without_endpoints_are_not_looked_at(world: World, courie
     await tell(world.acme, "test.unheard")
     assert await webhook_sending.behind(UUID(int=0), 10) == []
     assert await courier.dispatch() == 0
+
+
+async def test_the_service_itself_carries_what_happens(
+    client: httpx.AsyncClient, world: World, webhooks: Webhooks, secret_keys: None
+) -> None:
+    async with receiving() as receiver:
+        made = await webhooks.make(receiver.url, event_types=["instance.completed"])
+        await trigger(client, world.acme, "greeting", {"who": "Ada"})
+        async with asyncio.timeout(10):
+            while not receiver.accepted:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.02)
+        assert receiver.verified(made["secret"])[0]["type"] == "instance.completed"
+        while (await webhooks.deliveries(made))[0]["status"] != "delivered":  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.02)

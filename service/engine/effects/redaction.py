@@ -5,10 +5,12 @@ chooses to hide it: reversed, in pieces, hashed.
 """
 
 import base64
+import html
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
+from itertools import product
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -18,6 +20,10 @@ MOST_TEXTS = 1000  # that are looked for; more than anybody's credentials have
 MOST_WORK = 2**29  # characters times forms: a quarter of a second
 EVERYTHING = re.compile(".+", re.DOTALL)
 SECRET_HEADERS = ("authorization", "proxy-authorization", "cookie", "set-cookie", "set-cookie2")
+MISREADINGS = ("latin-1", "cp1252")  # what servers take the UTF-8 of a header or a body for
+MARKUP = str.maketrans({"&": r"\u0026", "<": r"\u003c", ">": r"\u003e"})
+DOUBLE_QUOTES = ('"', "&quot;", "&#34;")
+SINGLE_QUOTES = ("'", "&#39;", "&#039;", "&#x27;", "&apos;")
 
 
 class Redaction:
@@ -30,8 +36,9 @@ class Redaction:
         self._learnt: set[str] = set()
 
     def learn(self, value: Any) -> None:
-        """Hide each text in a value from now on."""
-        self._learnt.update(text for text in texts_in(value) if len(text) >= SHORTEST)
+        """Hide each text in a value from now on, also without the blanks around it, which no header keeps."""
+        texts = [form for text in texts_in(value) for form in (text, text.strip())]
+        self._learnt.update(text for text in texts if len(text) >= SHORTEST)
         self.__dict__.pop("_forms", None)
 
     def text(self, text: str, limit: int) -> str:
@@ -131,18 +138,35 @@ def is_number(node: Any) -> bool:
 
 
 def forms_of(text: str) -> Iterator[str]:
-    """A text as it is, in a URL, in JSON, and in Base64 wherever it begins there."""
-    yield text
+    """A text as it is and as bytes misread, each in JSON and HTML; in a URL, and in Base64 wherever it begins there."""
+    content = text.encode(errors="replace")
+    for spelt in {text, *(content.decode(codec, "replace") for codec in MISREADINGS)}:
+        yield spelt
+        yield from in_json(spelt)
+        yield from in_html(spelt)
     in_url = [quote(text, safe=safe, errors="replace") for safe in ("", "/")]
     for encoded in (*in_url, quote_plus(text, errors="replace")):
         yield encoded
         yield re.sub("%..", lambda found: found[0].lower(), encoded)
-    yield json.dumps(text)[1:-1]
-    yield json.dumps(text, ensure_ascii=False)[1:-1]
-    content = text.encode(errors="replace")
     for before in range(3):
         encoded = base64.b64encode(bytes(before) + content).decode()
         # Characters that neighbours in the encoded text have a part in are not known.
         known = encoded[(0, 2, 3)[before] : len(encoded) - (0, 3, 2)[(before + len(content)) % 3]]
         yield known
         yield known.translate(str.maketrans("+/", "-_"))
+
+
+def in_json(text: str) -> Iterator[str]:
+    """A text within a JSON string, every letter as itself or as ASCII, and what else common writers escape."""
+    for ascii_only in (True, False):
+        written = json.dumps(text, ensure_ascii=ascii_only)[1:-1]
+        yield written
+        yield written.replace("/", "\\/")
+        yield written.translate(MARKUP)
+
+
+def in_html(text: str) -> Iterator[str]:
+    """A text within HTML, as the libraries that escape it write the quotes."""
+    escaped = html.escape(text, quote=False)
+    for double, single in product(DOUBLE_QUOTES, SINGLE_QUOTES):
+        yield escaped.replace('"', double).replace("'", single)

@@ -32,7 +32,7 @@ SELECT id, account_id, workflow_id, version_id, status, name, trigger_inputs, st
 FROM instance WHERE account_id = $1 AND id = $2 FOR NO KEY UPDATE
 """
 
-LIVING = "SELECT FROM instance WHERE account_id = $1 AND id = $2 AND ended_at IS NULL"
+LIVING = "SELECT true FROM instance WHERE account_id = $1 AND id = $2 AND ended_at IS NULL"
 
 VERSION = """
 SELECT workflow.status, workflow.paused, workflow.active_version_id,
@@ -113,7 +113,7 @@ async def _allowed(row: asyncpg.Record) -> Status:
             f"The instance is under way ({refused.status}): suspend or cancel it first, or wait for its end."
         ) from None
     again = row["restarted_as"]
-    if again is not None and await current_connection().fetchrow(LIVING, row["account_id"], again):
+    if again is not None and await current_connection().fetchval(LIVING, row["account_id"], again):
         raise InstanceConflict(f"The instance has been restarted already and runs again as {again}.")
     return becomes
 

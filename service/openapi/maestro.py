@@ -20,6 +20,7 @@ from service.maestro import (
     action_models,
     audit_models,
     errors,
+    event_types,
     examples,
     history_models,
     models,
@@ -234,8 +235,11 @@ def complete(operation: dict[str, Any]) -> None:
         operation["responses"]["200"]["content"]["text/event-stream"]["schema"] = deepcopy(EVENTS)
         told = "The instance has ended, and all of it has been told."
         nothing = {"description": told, "headers": headers(("X-Request-Id", "RequestId"))}
+        types = event_types.ACCOUNT_TYPES
         if name == "followWorkflowInstance":
             operation["responses"]["204"] = nothing
+            types = event_types.INSTANCE_TYPES
+        operation["description"] += f" {types}"
     if name == "TriggerWorkflow":
         operation["parameters"].append(deepcopy(IDEMPOTENCY_KEY))
         also = deepcopy(operation["responses"]["201"])

@@ -16,6 +16,7 @@ from service.engine.events import BEGINNING, COLUMNS, SETTLED, Cursor, cursor_of
 from service.engine.followers import Follower, Followers
 from service.engine.states import Status
 from service.operations import instances
+from service.operations.audit import READERS
 from service.operations.pages import Row
 from tenancy.errors import BadRequest, FieldError, NotFound
 from tenancy.rows import read
@@ -174,11 +175,13 @@ class Following:
         return fresh
 
     def _sees(self, event: asyncpg.Record) -> bool:
-        """Whether the caller may see an event: as they may read any instance, but list their own alone."""
+        """Whether the caller may see an event: as they may read any instance, list their own, and read the audit."""
         if self._subject.instance_id is not None:
             return True
         caller = self._caller
-        return caller is not None and (caller.sees_all or event["started_by"] == caller.id)
+        if caller is None or event["workflow_id"] is None:
+            return caller is not None and caller.role in READERS
+        return caller.sees_all or bool(event["started_by"] == caller.id)
 
     async def _woken(self) -> bool:
         """Wait until something happens; False if nothing has for a while."""

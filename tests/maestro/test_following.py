@@ -340,6 +340,33 @@ async def test_a_member_is_told_of_what_they_started(
         assert (await some(events, 3))[1:] == told
 
 
+async def test_what_the_audit_holds_is_told_to_its_readers_alone(
+    client: httpx.AsyncClient, world: World, address: str
+) -> None:
+    async with (
+        following_of(address, world.acme.url, world.acme.member) as members,
+        following_of(address, world.acme.url, world.acme.machine) as machines,
+    ):
+        await some(members, 1)
+        await some(machines, 1)
+        own = bearer(world.acme.member)
+        await client.post(f"{world.acme.url}/events", json=ARRIVED, headers=own)
+        await client.post(
+            f"{world.acme.workflow_url('greeting')}/actions/trigger",
+            json={"instance_name": "mine", "trigger_inputs": {"who": "Ada"}},
+            headers=own,
+        )
+        assert [event.event for event in await some(machines, 3)] == [
+            "event.published",
+            "instance.triggered",
+            "instance.completed",
+        ]
+        assert [event.event for event in await some(members, 2)] == [
+            "instance.triggered",
+            "instance.completed",
+        ]
+
+
 async def test_an_event_of_a_slower_transaction_is_told_in_its_turn(
     client: httpx.AsyncClient, world: World, address: str
 ) -> None:

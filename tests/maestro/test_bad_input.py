@@ -62,6 +62,7 @@ PLACES = {
     "signalWorkflowInstance": b'{"type": "goods.arrived", "data": VALUE}',
     "publishEvent": b'{"type": "goods.arrived", "data": VALUE}',
     "completeWorkItem": b'{"outcome": "approve", "fields": {"a": VALUE}}',
+    "reassignWorkItem": b'{"assignees": {"users": [VALUE]}}',
     "cancelWorkflowInstance": b'{"reason": VALUE}',
     "restartWorkflowInstance": b'{"from_task": VALUE}',
     "cancelWorkflowInstances": b'{"confirm_count": 7, "reason": VALUE}',

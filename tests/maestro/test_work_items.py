@@ -299,6 +299,51 @@ async def test_a_task_that_nobody_may_decide_faults(
     assert (failed["status"], failed["instance_id"]) == ("failed", url.rpartition("/")[2])
 
 
+@pytest.mark.parametrize(
+    ("arguments", "people"),
+    [
+        ({"assignees": {"users": ["admin@acme.example", "bob@acme.example"]}, "excludeStarter": True}, 1),
+        ({"assignees": {"users": ["bob@acme.example", "{bob}"]}}, 1),
+        ({"assignees": {"roles": ["admin"]}}, 1),
+        ({"assignees": {"users": ["admin@acme.example"], "roles": ["admin"]}}, 1),
+        ({"assignees": {"users": ["nobody@acme.example"], "roles": ["treasurer"]}}, 0),
+        ({"assignees": {"users": ["admin@acme.example"], "roles": ["participant"]}}, 1),
+        ({"assignees": {"users": ["bob@acme.example"], "roles": ["participant"]}, "minimum": 3}, 2),
+    ],
+    ids=[
+        "the starter out",
+        "twice the same",
+        "a role of one",
+        "by name and role",
+        "none",
+        "by URL too",
+        "of three",
+    ],
+)
+async def test_an_approval_that_needs_more_people_than_there_are_faults(
+    client: httpx.AsyncClient, world: World, arguments: dict[str, Any], people: int
+) -> None:
+    bob, _ = await colleague(world.acme, "bob")
+    users = [name.format(bob=bob) for name in arguments["assignees"].get("users", [])]
+    roles = arguments["assignees"].get("roles", [])
+    asked = {"title": "Sign", "minimum": 2, **arguments, "assignees": {"users": users, "roles": roles}}
+    await world.acme.publish(asking(asked))
+    url = await trigger(client, world.acme, "asking", {})
+    error = (await until(client, world.acme, url, workflow_status="Failed"))["error"]
+    assert (error["type"], error["status"]) == (STANDARD + "configuration", 400)
+    assert error["title"] == "Too few people can decide"
+    assert error["detail"].startswith(f"{asked['minimum']} different people have to decide")
+    assert f"of the assignees {people} may" in error["detail"]
+
+
+async def test_an_approval_for_just_enough_people_waits_for_them(ask: Asking, world: World) -> None:
+    _, token = await colleague(world.acme, "bob")
+    assignees = {"users": ["bob@acme.example"], "roles": ["participant"]}
+    asked = await ask(assignees=assignees, minimum=2)
+    await asked.done(token, outcome="approve")
+    assert (await asked.read())["status"] == "open"
+
+
 async def test_a_task_that_nobody_may_decide_can_be_caught(client: httpx.AsyncClient, world: World) -> None:
     document = asking({"title": "Sign", "assignees": {"roles": ["treasurer"]}})
     caught = {"errors": {"with": {"status": 400}}, "do": [{"else": {"set": {"caught": True}}}]}

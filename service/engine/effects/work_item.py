@@ -26,31 +26,36 @@ COLUMNS = """id, account_id, workflow_id, instance_id, wait, kind, task, pointer
 minimum, data, form, due_at, overdue, overdue_outcome, excluded, claimed_by, claimed_by_name, claimed_at, status, outcome,
 opened_at, ended_at"""
 
-# A work item that nobody may decide has failed before it was opened: nobody of the account, nor the holder of the
-# instance's URL, which nobody holds whose instance was started by another or by a schedule.
+# A work item that fewer people may decide than have to has failed before it was opened. Who may are members of the account
+# and the holder of the instance's URL, which nobody holds whose instance was started by another or by a schedule; the holder
+# answers as the starter, and so is one person with them.
 OPEN = f"""
 WITH asked AS (
     SELECT * FROM json_to_recordset($4) AS item (
         id uuid, wait integer, kind text, task text, pointer text, title text, description text, users text[],
         roles text[], outcomes json, minimum integer, data json, form json, due_at timestamptz, overdue_outcome text,
-        excluded uuid, nobody json)
+        excluded uuid, too_few jsonb)
 ), opened AS (
     INSERT INTO work_item (account_id, workflow_id, instance_id, id, wait, kind, task, pointer, title, description,
                            users, roles, outcomes, minimum, data, form, due_at, overdue_outcome, excluded, opened_at,
                            status, output, ended_at)
     SELECT $1, $2, $3, asked.id, wait, kind, task, pointer, title, description,
            users, roles, outcomes, minimum, data, form, due_at, overdue_outcome, excluded, $5::timestamptz,
-           CASE WHEN someone THEN 'open' ELSE 'failed' END, CASE WHEN NOT someone THEN nobody END,
-           CASE WHEN NOT someone THEN $5::timestamptz END
-    FROM asked, LATERAL (SELECT EXISTS (
-        SELECT FROM membership JOIN app_user ON app_user.id = membership.user_id
-        WHERE membership.account_id = $1 AND membership.status = 'active' AND app_user.status = 'active'
-          AND app_user.id IS DISTINCT FROM asked.excluded
-          AND (membership.role = ANY (roles) OR app_user.email = ANY (users) OR app_user.id::text = ANY (users))
-    ) OR ('{decisions.PARTICIPANT}' = ANY (roles) AND excluded IS NULL AND EXISTS (
-        SELECT FROM instance
+           CASE WHEN people >= minimum THEN 'open' ELSE 'failed' END,
+           CASE WHEN people < minimum
+                THEN jsonb_set(too_few, '{{detail}}', to_jsonb(format(too_few ->> 'detail', people))) END,
+           CASE WHEN people < minimum THEN $5::timestamptz END
+    FROM asked, LATERAL (SELECT count(*) FROM (
+        (SELECT app_user.id FROM membership JOIN app_user ON app_user.id = membership.user_id
+         WHERE membership.account_id = $1 AND membership.status = 'active' AND app_user.status = 'active'
+           AND app_user.id IS DISTINCT FROM asked.excluded
+           AND (membership.role = ANY (roles) OR app_user.email = ANY (users) OR app_user.id::text = ANY (users))
+         LIMIT minimum)
+        UNION
+        SELECT started_by FROM instance
         WHERE account_id = $1 AND instance.id = $3 AND parent_id IS NULL AND schedule_id IS NULL
-    ))) AS eligible (someone)
+          AND '{decisions.PARTICIPANT}' = ANY (roles) AND excluded IS NULL
+    ) AS person) AS eligible (people)
     RETURNING *
 ), timed AS (
     INSERT INTO timer (id, account_id, instance_id, wait, due_at, reason)
@@ -138,7 +143,7 @@ def decisions_of(text: str | None) -> list[Decision]:
 async def open_items(subject: Subject, starter: UUID, asks: Sequence[Ask], at: datetime) -> None:
     """Open a work item for each effect, in the open transaction that stores the advance which had them.
 
-    One that nobody of the account may decide ends at once: the job that tells of it brings the task its fault.
+    One that fewer people may decide than have to ends at once: the job that tells of it brings the task its fault.
     """
     items = [_item(ask, starter, at) for ask in asks]
     failed = await current_connection().fetch(
@@ -154,7 +159,6 @@ async def open_items(subject: Subject, starter: UUID, asks: Sequence[Ask], at: d
 
 def _item(ask: Ask, starter: UUID, at: datetime) -> Mapping[str, Any]:
     wanted = request(ask.kind, ask.arguments)
-    detail = "None of the assignees is an active member of the account who may decide."
     return {
         "id": uuid7(),
         "wait": ask.wait,
@@ -172,8 +176,17 @@ def _item(ask: Ask, starter: UUID, at: datetime) -> Mapping[str, Any]:
         "due_at": decisions.due_at(wanted.due, at),
         "overdue_outcome": wanted.overdue_outcome,
         "excluded": starter if wanted.exclude_starter else None,
-        "nobody": fault("configuration", "Nobody can decide", detail, ask.pointer),
+        "too_few": _too_few(wanted.minimum, ask.pointer),
     }
+
+
+def _too_few(minimum: int, pointer: str) -> Fault:
+    """The fault of a request that too few may decide; its detail is a format, for how many may."""
+    if minimum == 1:
+        detail = "None of the assignees is an active member of the account who may decide."
+        return fault("configuration", "Nobody can decide", detail, pointer)
+    detail = f"{minimum} different people have to decide, and of the assignees %s may: active members of the account."
+    return fault("configuration", "Too few people can decide", detail, pointer)
 
 
 async def answer_of(instance_id: UUID, wait: int) -> tuple[Any, Fault | None] | None:

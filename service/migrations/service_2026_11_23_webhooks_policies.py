@@ -56,6 +56,14 @@ BEGIN ATOMIC
 END;
 REVOKE EXECUTE ON FUNCTION webhooks_behind(uuid, integer) FROM PUBLIC;
 
+-- Name the accounts that have endpoints, for whoever encrypts their secrets anew.
+CREATE FUNCTION accounts_with_webhooks() RETURNS TABLE (account_id uuid)
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp
+BEGIN ATOMIC
+    SELECT DISTINCT webhook.account_id FROM webhook WHERE webhook.deleted_at IS NULL ORDER BY webhook.account_id;
+END;
+REVOKE EXECUTE ON FUNCTION accounts_with_webhooks() FROM PUBLIC;
+
 -- Lease deliveries of every account in turn, beginning behind the given one: at most `of_account` of each, and of each of
 -- its endpoints `of_endpoint`, or one where the last attempt failed. `without` names accounts and `busy` endpoints that
 -- have their share already. Losing a lease in a crash loses nothing. The last row is no delivery (id NULL): its account is

@@ -17,6 +17,7 @@ from service.engine.vault import HEADER_BYTES, VERSION, SecretsUnreadableError, 
 from service.language.document import DocumentRefused
 from service.language.texts import parse_json
 from service.language.values import flaw
+from service.operations import webhook_secrets
 from tenancy.accounts import no_account
 from tenancy.errors import BadRequest, Conflict, NotFound, TooLarge
 from tenancy.rows import current_connection, read, rows_of
@@ -134,7 +135,7 @@ async def delete_secret(access: Access, name: str) -> None:
 
 
 async def rotate_secrets() -> Rotated:
-    """Encrypt by the first key what another one has encrypted: every account's, one account after the other.
+    """Encrypt by the first key what another one has encrypted: every account's, one account after the other, webhooks' too.
 
     What cannot be read stays as it is and is named, as account and name.
 
@@ -146,7 +147,9 @@ async def rotate_secrets() -> Rotated:
         await _rotate(row["account_id"])
         for row in await read("SELECT account_id FROM accounts_with_secrets()")
     ]
-    return Rotated(sum(one.encrypted for one in done), [name for one in done for name in one.unreadable])
+    of_webhooks, unreadable = await webhook_secrets.encrypt_anew()
+    encrypted = sum(one.encrypted for one in done) + of_webhooks
+    return Rotated(encrypted, [name for one in done for name in one.unreadable] + unreadable)
 
 
 async def _rotate(account_id: UUID) -> Rotated:

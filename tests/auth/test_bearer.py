@@ -196,7 +196,12 @@ async def test_functions_with_the_owners_rights_are_few_and_fix_where_they_look(
     engine = {"claim_jobs", "lease_jobs", "fire_due_timers", "due_schedules", "sweep_signals"}
     engine |= {"accounts_with_secrets", "claim_bulk_action"}
     engine |= {"forget_trigger_keys", "sweep_trigger_keys"}
-    engine |= {"webhooks_behind", "claim_webhook_deliveries", "sweep_webhook_deliveries"}
+    engine |= {
+        "webhooks_behind",
+        "claim_webhook_deliveries",
+        "sweep_webhook_deliveries",
+        "accounts_with_webhooks",
+    }
     assert set(functions) == {"enter_account"} | engine | across_accounts
     for name, settings in functions.items():
         assert "search_path=public, pg_temp" in settings, name

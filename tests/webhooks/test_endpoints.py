@@ -7,12 +7,15 @@ import httpx
 import pytest
 
 from service.engine.vault import opened
+from service.operations.secrets import Rotated, rotate_secrets
 from service.operations.webhook_deliveries import listing
 from service.operations.webhooks import secret_name
+from service.settings import settings
 from tenancy.rows import rows_of
-from tests.webhooks.conftest import Webhooks
+from tests.webhooks.conftest import KEYS, Webhooks
 from tests.world import World
 
+OTHER = "YWJjZGVmZ2hpamtsbW5vcGFiY2RlZmdoaWprbG1ub3A="
 URL = "https://hooks.example/tutti?token=abc"
 
 
@@ -53,6 +56,27 @@ async def test_a_secret_is_stored_encrypted_and_shown_when_it_is_made(
         assert secret not in texts
     for shown in (await webhooks.ask("GET", f"/{made['id']}"), (await webhooks.ask("GET"))["data"][0]):
         assert "secret" not in shown
+
+
+async def test_secrets_are_encrypted_anew_with_the_accounts_own_when_the_operators_key_changes(
+    world: World, webhooks: Webhooks, secret_keys: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await webhooks.make(URL)
+    rotated = await webhooks.ask("POST", f"/{made['id']}/actions/rotate-secret")
+    for keys, encrypted in ((f"{OTHER},{KEYS}", 1), (OTHER, 0)):
+        monkeypatch.setenv("TUTTI_SECRET_KEYS", keys)
+        settings.cache_clear()
+        assert await rotate_secrets() == Rotated(encrypted, [])
+    async with rows_of(world.acme.id) as connection:
+        row = await connection.fetchrow("SELECT id, secret, previous_secret FROM webhook")
+    assert row is not None
+    found = [
+        opened(world.acme.id, secret_name(row["id"]), row[name]) for name in ("secret", "previous_secret")
+    ]
+    assert found == [rotated["secret"], made["secret"]]
+    monkeypatch.setenv("TUTTI_SECRET_KEYS", KEYS)
+    settings.cache_clear()
+    assert await rotate_secrets() == Rotated(0, [f"{world.acme.id} webhook {made['id']}"])
 
 
 async def test_every_change_is_told_in_the_audit_without_what_an_address_may_hide(

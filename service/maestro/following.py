@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-import asyncpg
 import msgspec
 from litestar import Controller, Request, Response, get
 from litestar.params import FromPath, QueryParameter
@@ -19,6 +18,7 @@ from service.maestro.errors import credential
 from service.maestro.history_models import event_id, recorded_event
 from service.operations import following
 from service.operations.following import Following, Subject
+from service.operations.pages import Row
 from tenancy.errors import Refusal
 
 EVENT_STREAM = "text/event-stream"
@@ -180,7 +180,7 @@ async def sent(send: Send, body: bytes, *, more: bool = True) -> None:
         raise StalledError from None
 
 
-def block(row: asyncpg.Record) -> bytes:
+def block(row: Row) -> bytes:
     """Write an event as a reader of server-sent events takes it."""
     event = recorded_event(row)
     return b"id: %s\nevent: %s\ndata: %s\n\n" % (

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 from uuid import UUID
 
-import asyncpg
 import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
-from service.engine.events import Cursor, cursor_of
+from service.engine.events import Cursor
 from service.maestro.models import Identifier, ResponseMetadata, Timestamp, timestamp
 from service.operations.pages import Row
 
@@ -63,10 +62,10 @@ class RecordedEvent(msgspec.Struct, kw_only=True):
     data: Annotated[dict[str, Any], Meta(description="what belongs to the type")]
 
 
-def recorded_event(row: asyncpg.Record) -> RecordedEvent:
+def recorded_event(row: Row) -> RecordedEvent:
     """Word an event's row."""
     return RecordedEvent(
-        id=event_id(cursor_of(row)),
+        id=event_id(Cursor(row["written_in"], row["id"])),
         type=row["type"],
         at=timestamp(row["at"]),
         workflow_id=maybe_id(row["workflow_id"]),

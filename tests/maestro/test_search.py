@@ -11,9 +11,11 @@ import pytest
 
 from service.operations.pages import binding, token
 from service.operations.search import LIMITS, Place, Range, Search, listing
+from service.settings import settings
+from tenancy.postgres import connected
 from tenancy.rows import rows_of
 from tests.maestro.errors import assert_refused, targets
-from tests.maestro.rows import analyze, insert_instances
+from tests.maestro.rows import insert_instances
 from tests.world import GREETING, Tenant, World, bearer, trigger, until
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -315,6 +317,21 @@ async def test_names_of_any_length_and_script_page_too(client: httpx.AsyncClient
     assert await names(client, world.acme, name_prefix="\U0010ffff\ud7ff") == ["\U0010ffff\ud7ff"]
 
 
+async def test_terms_of_an_instance_are_bounded_and_go_with_it(world: World) -> None:
+    acme = world.acme
+    many = {f"field {number:04}": number for number in range(150)}
+    held = {"object": {"a": 1}, "list": [1], "long": "a" * 5000, "short": "a", "number": 1.50}
+    ids = [
+        await stored(acme, "many", inputs=many),
+        await stored(acme, "few", inputs=held, tags=["a", "a", "b"]),
+    ]
+    async with rows_of(acme.id) as connection:
+        count = "SELECT count(*) FROM instance_term WHERE instance_id = $1"
+        assert [await connection.fetchval(count, one) for one in ids] == [100, 4]
+        await connection.execute("DELETE FROM instance WHERE id = $1", ids[1])
+        assert [await connection.fetchval(count, one) for one in ids] == [100, 0]
+
+
 async def test_token_belongs_to_its_account_search_and_order(client: httpx.AsyncClient, shop: World) -> None:
     first = (await answer(client, shop.acme, page_size=1)).json()["response_metadata"]["page_token_next"]
     assert (await answer(client, shop.acme, ctoken=first)).status_code == 200
@@ -369,7 +386,22 @@ SHAPES: dict[str, Search] = {
         modified=Range(datetime.now(UTC) - timedelta(hours=2), None), sort="-last_modified_at"
     ),
     "of a task that failed": Search(failed_task="charge"),
+    "with a tag": Search(tags=("team:a",)),
+    "with a rare input": Search(inputs={"number": 777}),
+    "with a common input": Search(inputs={"common": True}),
+    "with two inputs": Search(inputs={"common": True, "number": 777}),
+    "failed with a common input": Search(inputs={"common": True}, statuses=("Failed", "Canceled")),
+    "with a common input, of a time": Search(
+        inputs={"common": True}, started=Range(datetime.now(UTC) - timedelta(hours=2), None)
+    ),
 }
+
+
+TERMS = """
+INSERT INTO instance_term SELECT account_id, term, started_at, id
+FROM instance, LATERAL (
+    VALUES (input_term('common', 'true')), (input_term('number', to_jsonb(substr(name, 8)::integer)))) AS its (term)
+"""
 
 
 async def test_every_common_search_is_read_along_an_index_among_many(world: World) -> None:
@@ -378,7 +410,10 @@ async def test_every_common_search_is_read_along_an_index_among_many(world: Worl
         for workflow in ("waiting", "greeting"):
             starters = [tenant.admin_id, tenant.member_id]
             await insert_instances(tenant.id, tenant.workflows[workflow], starters, 12_500)
-    await analyze()
+        async with rows_of(tenant.id) as connection:
+            await connection.execute(TERMS)
+    async with connected(settings().database.owner) as connection:
+        await connection.execute("ANALYZE instance, instance_term, task_run")
     present = {UUID(int=1): acme.member_id, UUID(int=2): acme.workflows["greeting"]}
     plans = {}
     for name, search in SHAPES.items():

@@ -35,6 +35,7 @@ COUNTED = {
     "listener",
     "taken_event",
     "trigger_key",
+    "instance_term",
     "work_item_assignee",
     "bulk_target",
     "webhook_attempt",

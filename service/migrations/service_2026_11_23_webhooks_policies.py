@@ -96,7 +96,7 @@ BEGIN
         EXIT WHEN wrapped AND following > after;
         present := following;
         CONTINUE WHEN present = ANY (without);
-        SELECT array_agg(due.id) INTO chosen FROM webhook, LATERAL (
+        SELECT array_agg(due.id ORDER BY random()) INTO chosen FROM webhook, LATERAL (
             SELECT one.id FROM webhook_delivery AS one
             WHERE one.account_id = present AND one.webhook_id = webhook.id AND one.next_at <= moment
             ORDER BY one.account_id, one.webhook_id, one.next_at

@@ -45,7 +45,7 @@ PLACES = 128  # deliveries under way at once
 OF_ACCOUNT = 16  # of one account
 OF_ENDPOINT = 4  # of one endpoint that answers; may be twice as many where a claim finds some under way
 LEASE = timedelta(seconds=60)  # longer than an attempt can take
-LIMITS = Limits(connect_seconds=5, total_seconds=15)
+LIMITS = Limits(connect_seconds=5, total_seconds=15, response_bytes=256 * 1024)
 ANSWER = 1024  # characters of an answer that was no success, and bytes that they are read from
 GONE = 410
 

@@ -1,11 +1,10 @@
 """The routes of an account's audit, which the vendor's API lacks: who changed what, when, on which request."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-import asyncpg
 import msgspec
 from litestar import Controller, Request, Response, get
 from litestar.params import FromPath, QueryParameter
@@ -16,6 +15,7 @@ from service.maestro.errors import credential
 from service.maestro.requests import PAGE_SIZE, ContinuationToken, PageSize, metadata, paged
 from service.operations import audit
 from service.operations.audit import ActorKind, Filters
+from service.operations.pages import Row
 
 JSON_LINES = "application/jsonl"
 FILTERS = ("actor_id", "actor_kind", "type", "subject_kind", "subject_id", "from", "to", "request_id")
@@ -115,15 +115,13 @@ class AuditController(Controller):
         return Stream(lines(await anext(batches), batches), media_type=JSON_LINES)
 
 
-async def lines(
-    first: list[asyncpg.Record], others: AsyncIterator[list[asyncpg.Record]]
-) -> AsyncIterator[bytes]:
+async def lines(first: Sequence[Row], others: AsyncIterator[Sequence[Row]]) -> AsyncIterator[bytes]:
     """Write events as JSON lines, a batch at a time; the first was read before the answer began."""
     yield written(first)
     async for rows in others:
         yield written(rows)
 
 
-def written(rows: list[asyncpg.Record]) -> bytes:
+def written(rows: Sequence[Row]) -> bytes:
     """Write events as JSON lines."""
     return b"".join(msgspec.json.encode(audit_models.audit_event(row)) + b"\n" for row in rows)

@@ -59,6 +59,7 @@ async def callers(scene: Scene) -> dict[str, dict[str, str]]:
             once_good = await token(*MAESTRO)
             await connection.execute(statement, hash_of(once_good))
             found[name] = bearer(once_good)
+    scene.stored = await scene.rows()  # the account's events tell of the tokens
     return found
 
 

@@ -17,6 +17,7 @@ from service.language.document import Definition
 from tenancy.rows import current_connection
 
 LONGEST_NAME = 255
+DEEPEST = 10  # workflows that stand above one that another runs, or starts by an event (contract 1.6)
 
 INSERT = """
 INSERT INTO instance (id, account_id, workflow_id, version_id, version, name, status, started_at, started_by,

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import msgspec
 
-from service.engine.queue import Job, enqueue
+from service.engine.bell import ring_after_commit
 from tenancy.rows import current_connection, read
 
 KEPT_EVENTS = 100  # that wait for one instance
@@ -36,6 +36,18 @@ WHERE (SELECT count(*) FROM signal WHERE account_id = $1 AND instance_id = liste
       SELECT FROM taken_event WHERE account_id = $1 AND instance_id = listening.id AND event_key = $3)
 ON CONFLICT (account_id, instance_id, event_key) DO UPDATE SET kept = true WHERE excluded.kept AND NOT signal.kept
 RETURNING instance_id
+"""
+
+# One job looks at all events: where one waits already, that one does. It is locked, so that nobody claims it before these
+# events are there, and nobody else adds one, as the instances are locked.
+LOOK = """
+WITH waiting AS MATERIALIZED (
+    SELECT instance_id FROM job
+    WHERE account_id = $1 AND instance_id = ANY ($2) AND reason = 'event' AND leased_until IS NULL FOR UPDATE
+)
+INSERT INTO job (account_id, instance_id, lane, reason)
+SELECT $1, given.id, 'advance', 'event' FROM unnest($2::uuid[]) AS given (id)
+WHERE given.id NOT IN (SELECT instance_id FROM waiting)
 """
 
 # Of those known before this statement all but the latest are forgotten.
@@ -72,7 +84,8 @@ async def put(account_id: UUID, instances: Sequence[UUID], event: dict[str, Any]
         return 0
     text = msgspec.json.encode(event)
     given = await current_connection().fetch(PUT, account_id, instances, key_of(event), text, kept)
-    await enqueue([Job(account_id, row["instance_id"], "event") for row in given])
+    await current_connection().execute(LOOK, account_id, [row["instance_id"] for row in given])
+    ring_after_commit(["advance"])
     return len(given)
 
 

@@ -54,7 +54,9 @@ class Loaded(msgspec.Struct, frozen=True):
         """What stays the same about it."""
         row = self.row
         subject = Subject(self.job.account_id, row["workflow_id"], row["id"])
-        return About(subject, row["name"], row["started_by"], row["started_by_name"], row["started_at"])
+        return About(
+            subject, row["name"], row["started_by"], row["started_by_name"], row["started_at"], row["depth"]
+        )
 
 
 class Found(msgspec.Struct, frozen=True):

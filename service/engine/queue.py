@@ -30,7 +30,7 @@ Reason = Literal[
     "answer",  # the call of `wait` has come to what the payload says, while the instance was suspended
     "call",  # perform: the HTTP call of `wait`
     "begin",  # perform: start the workflow of `wait`
-    "publish",  # perform: deliver the event in the payload to the account's listeners
+    "publish",  # perform: deliver the event in the payload to the account's listeners, and start `wait` deep what it starts
     "due",  # perform: the date of the work item of `wait` has passed
     "cancel",  # perform: end the instance, as nobody awaits it any more
 ]

@@ -39,6 +39,7 @@ from service.language.values import DEEPEST_VALUE, is_deep
 from tenancy.rows import read, rows_of
 
 MOST_STATE_BYTES = 4_194_304
+MOST_WAITS = 500  # that an instance has at once: each of them that ends is an advance that walks over all
 NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # in JSON, and not behind a backslash that is itself escaped
 KEPT_BYTES = 16_384  # of one value in the history; of a larger one the beginning stays
 SURELY_LARGE = 8 * KEPT_BYTES  # as `measure` counts, which is roughly
@@ -56,6 +57,7 @@ class About(msgspec.Struct, frozen=True):
     started_by: UUID
     started_by_name: str
     started_at: datetime
+    depth: int = 0
 
 
 class Given(msgspec.Struct, frozen=True):
@@ -112,6 +114,11 @@ def encoded(result: Advance) -> tuple[Advance, bytes | None]:
         return stopped(result, fault("runtime", "Output limit", detail, "/output")), None
     if result.status.terminal or result.state is None:
         return result, last_state(result)
+    if len(waits(result.state.root)) > MOST_WAITS:
+        detail = (
+            f"More than {MOST_WAITS} tasks of the instance wait at once; let its forks have fewer branches."
+        )
+        return stopped(result, fault("runtime", "Size limit", detail, "/")), None
     try:
         state = encode_state(result.state)
     except (RecursionError, ValueError):
@@ -165,7 +172,7 @@ def settled(
         output=msgspec.json.encode(result.output) if completed else None,
         fault=None if result.fault is None else msgspec.json.encode(result.fault),
         listens=listens(result),
-        rows=rows_of_advance(about.subject, sequence, result, expires_at),
+        rows=rows_of_advance(about, sequence, result, expires_at),
         given=given,
     )
 
@@ -286,9 +293,10 @@ def effects_of_start(first: Settled) -> dict[str, list[Any]]:
 
 
 def rows_of_advance(
-    subject: Subject, sequence: int, result: Advance, expires_at: datetime | None
+    about: About, sequence: int, result: Advance, expires_at: datetime | None
 ) -> dict[str, list[Any]]:
     """What `write_effects` writes for one advance, empty kinds left out."""
+    subject = about.subject
     assert subject.instance_id is not None  # noqa: S101 - advances are about instances
     rows: dict[str, list[Any]] = {
         name: [] for name in ("runs", "ends", "timers", "forgotten", "jobs", "events", "ended")
@@ -296,7 +304,7 @@ def rows_of_advance(
     for run in result.history:
         rows["runs" if run.began else "ends"].append(run_row(subject.instance_id, run))
     rows["jobs"] += [
-        job_row(subject.instance_id, "publish", 0, effect.event)
+        job_row(subject.instance_id, "publish", about.depth + 1, effect.event)
         for effect in result.effects
         if isinstance(effect, Publish)  # what was emitted is published even if the instance ends with it
     ]

@@ -13,8 +13,9 @@ from uuid import UUID, uuid5
 import asyncpg
 import msgspec
 
-from service.engine.beginning import New, begin, title_of
+from service.engine.beginning import DEEPEST, New, begin, title_of
 from service.engine.definitions import definition_of
+from service.engine.events import Subject, record
 from service.engine.frames import Listening, State, decode_state, encode_state
 from service.engine.inbox import key_of
 from service.engine.interpreter import advance, drive, run
@@ -31,6 +32,8 @@ logger = logging.getLogger("tutti.schedules")
 
 # Always the same, so that a schedule that begins anew is in the very state in which it began.
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+
+TOO_DEEP = f"Workflows start one another by their events at most {DEEPEST} deep; the event started nothing."
 
 WANTING = "account_id = $1 AND kind = 'on' AND NOT paused AND (types IS NULL OR $2 = ANY (types))"
 
@@ -148,8 +151,11 @@ def has_taken(state: State, event: dict[str, Any]) -> bool:
     return any(key_of(one) == key_of(event) for one in taken)
 
 
-async def store(account_id: UUID, offers: Sequence[Offer]) -> bool:
-    """Write what an event came to, in the open transaction; False, and nothing, when a schedule is not as it was."""
+async def store(account_id: UUID, offers: Sequence[Offer], depth: int) -> bool:
+    """Write what an event came to, in the open transaction; False, and nothing, when a schedule is not as it was.
+
+    `depth` is that of what it starts: how many workflows stand above.
+    """
     seen = [(offered.schedule["id"], offered.schedule["state"]) for offered in offers]
     ids, states = [identifier for identifier, _ in seen], [state for _, state in seen]
     unchanged = await current_connection().fetch(UNCHANGED, account_id, ids, states)
@@ -164,13 +170,20 @@ async def store(account_id: UUID, offers: Sequence[Offer]) -> bool:
             offered.becomes.types,
         )
         if offered.events is not None:
-            await start(offered, offered.events)
+            await start(offered, offered.events, depth)
     return True
 
 
-async def start(offered: Offer, events: list[dict[str, Any]]) -> None:
-    """Start an instance with the events that a schedule has taken; the same ones never start a second."""
+async def start(offered: Offer, events: list[dict[str, Any]], depth: int) -> None:
+    """Start an instance with the events that a schedule has taken; the same ones never start a second.
+
+    Workflows that start one another by their events would go on for ever, so none starts below more than `DEEPEST`.
+    """
     schedule, definition, now = offered.schedule, offered.definition, datetime.now(UTC)
+    if depth > DEEPEST:
+        subject = Subject(schedule["account_id"], schedule["workflow_id"], None)
+        await record(subject, "schedule.refused", None, reason=TOO_DEEP)
+        return
     new = New(
         id=uuid5(schedule["id"], " ".join(map(key_of, [*events, offered.event]))),
         account_id=schedule["account_id"],
@@ -180,6 +193,7 @@ async def start(offered: Offer, events: list[dict[str, Any]]) -> None:
         started_by=schedule["started_by"],
         started_by_name=schedule["started_by_name"],
         input=events,
+        depth=depth,
         schedule_id=schedule["id"],
     )
     await begin(new, definition, schedule=str(schedule["id"]))

@@ -91,7 +91,7 @@ class Worker:
         self._lifetime = lifetime
         self._stopping = asyncio.Event()
         self._leased: set[Job] = set()
-        self._answering: WeakValueDictionary[UUID | None, asyncio.Lock] = WeakValueDictionary()
+        self._turns: WeakValueDictionary[UUID | None, asyncio.Lock] = WeakValueDictionary()
         self._advancing = Places("advance", ADVANCES, ADVANCES_OF_ONE, OF_EACH, self._advance_batch)
         self._performing = Places("perform", PERFORMANCES, PERFORMANCES, 1, self._perform_batch)
 
@@ -338,7 +338,9 @@ class Worker:
         """Do what an instance wants from outside, and advance it by the answer if there is one."""
         match job.reason:
             case "publish":
-                await publish.perform(self._sandbox, job)
+                # Events of an account wait for the same rows, each with a connection that the others need.
+                async with self._one_at_a_time(job.account_id):
+                    await publish.perform(self._sandbox, job)
             case "cancel":
                 await child.cancel(job)
             case _:
@@ -373,9 +375,12 @@ class Worker:
                 found = again.living
         await put_back([job], timedelta(seconds=1))
 
-    def _one_at_a_time(self, instance_id: UUID | None) -> asyncio.Lock:
-        """The lock under which this process stores answers to one instance, as each makes the state of the others old."""
-        return self._answering.setdefault(instance_id, asyncio.Lock())
+    def _one_at_a_time(self, whose: UUID | None) -> asyncio.Lock:
+        """The lock under which this process does what would wait for itself in the database.
+
+        That is an instance's for answers to it, as each makes the state of the others old, an account's for its events.
+        """
+        return self._turns.setdefault(whose, asyncio.Lock())
 
     async def _answered(self, loaded: Loaded, what: Pending) -> Answered | None:
         """Perform it; None when its answer comes later."""

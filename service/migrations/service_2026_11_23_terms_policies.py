@@ -18,12 +18,12 @@ CREATE FUNCTION input_term(name text, value jsonb) RETURNS bigint LANGUAGE sql I
         || CASE jsonb_typeof(value) WHEN 'number' THEN trim_scale(value::numeric)::text ELSE value::text END, 0);
 
 -- The terms of an instance: its tags, and its inputs that are texts of up to 4,096 bytes, numbers or booleans, of which
--- the first 100 count, those with short names before others.
+-- the first 100 count, those with short names before others. Events that start an instance are a list: it has none of those.
 CREATE FUNCTION terms_of(tags text[], inputs jsonb) RETURNS SETOF bigint LANGUAGE sql IMMUTABLE AS $$
     SELECT tag_term(tag) FROM unnest(tags) AS tag
     UNION
     SELECT input_term(key, value) FROM (
-        SELECT key, value FROM jsonb_each(inputs)
+        SELECT key, value FROM jsonb_each(CASE jsonb_typeof(inputs) WHEN 'object' THEN inputs ELSE '{}' END)
         WHERE jsonb_typeof(value) IN ('string', 'number', 'boolean') AND octet_length(value::text) <= 4096 LIMIT 100
     ) AS input
 $$;

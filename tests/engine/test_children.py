@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from auth.bearer import Operator
+from service.engine.beginning import DEEPEST
 from service.engine.effects import child
 from service.engine.egress import Egress
 from service.engine.queue import Job
@@ -265,7 +266,7 @@ async def test_workflows_that_run_one_another_end_at_a_depth(client: httpx.Async
     assert error["type"].endswith("/runtime")
     assert error["title"] == "Depth limit"
     depths = sorted(row["depth"] for row in await instances(acme, "child"))
-    assert depths == list(range(1, child.DEEPEST + 1))
+    assert depths == list(range(1, DEEPEST + 1))
 
 
 # --- What ends with what ------------------------------------------------------------------------------------------

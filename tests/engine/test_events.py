@@ -198,7 +198,20 @@ async def test_the_same_event_is_in_an_inbox_once_and_kept_if_it_was_sent_to_it(
         async with rows_of(acme.id):
             assert await inbox.put(acme.id, [one], ARRIVED, kept=kept) == given
     assert [row["kept"] for row in await rows(acme, "SELECT kept FROM signal")] == [True]
-    assert len(await rows(acme, "SELECT FROM job")) == 2
+    assert len(await rows(acme, "SELECT FROM job")) == 1
+
+
+async def test_many_events_are_looked_at_by_one_job_unless_it_is_under_way(
+    nobody_works: None, acme: Tenant
+) -> None:
+    ids = await instances(acme, 3)
+    for number in range(20):
+        assert await put(acme, ids, ARRIVED | {"id": str(number)}) == 3
+    assert len(await rows(acme, "SELECT FROM job")) == 3
+    await rows(acme, "UPDATE job SET leased_until = now() + '1 minute' WHERE instance_id = $1", ids[0])
+    assert await put(acme, ids, ARRIVED | {"id": "later"}) == 3
+    jobs = await rows(acme, "SELECT instance_id FROM job WHERE leased_until IS NULL")
+    assert sorted(row["instance_id"] for row in jobs) == ids
 
 
 async def test_a_full_inbox_takes_no_event_and_an_ended_instance_none(
@@ -409,6 +422,27 @@ async def test_what_an_instance_emits_reaches_those_who_listen(
     await until(client, acme, told, workflow_status="Completed")
     instance = await until(client, acme, url, workflow_status="Completed")
     assert instance["output"] == {"received": "news"}
+
+
+async def test_workflows_that_start_one_another_by_events_come_to_an_end(
+    client: httpx.AsyncClient, acme: Tenant
+) -> None:
+    head = {"dsl": "1.0.3", "namespace": "tests", "name": "chain", "version": "1.0.0"}
+    emitted = {"emit": {"event": {"with": {"source": "urn:tests", "type": "chain.link"}}}}
+    schedule = {"on": {"one": {"with": {"type": "chain.link"}}}}
+    await acme.publish({"document": head, "schedule": schedule, "do": [{"next": emitted}]})
+    event = {"type": "chain.link"}
+    assert (
+        await client.post(f"{acme.url}/events", json=event, headers=bearer(acme.machine))
+    ).status_code == 202
+    found: list[asyncpg.Record] = []
+    async with asyncio.timeout(30):
+        while not found:
+            await asyncio.sleep(0.05)
+            found = await rows(acme, "SELECT data FROM event WHERE type = 'schedule.refused'")
+    assert "10 deep" in str(found[0]["data"])
+    depths = await rows(acme, "SELECT depth FROM instance ORDER BY depth")
+    assert [row["depth"] for row in depths] == list(range(11))
 
 
 async def test_events_that_come_while_one_is_worked_on_wait_for_their_turn(

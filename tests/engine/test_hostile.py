@@ -442,6 +442,17 @@ async def test_events_that_workflows_send_one_another_for_ever_harm_nobody(
         await eventually(world.acme, "SELECT count(*) = 0 FROM job")
 
 
+async def test_an_instance_waits_for_five_hundred_things_at_once(
+    client: httpx.AsyncClient, world: World
+) -> None:
+    inner = fork({f"b{number}": {"wait": "PT1H"} for number in range(30)})
+    outer = {"fork": {"branches": [{f"o{number}": {"do": [inner]}} for number in range(17)]}}
+    await world.acme.publish(document("wide", [{"wide": outer}]))
+    found = await ended(client, world.acme, await trigger(client, world.acme, "wide", {}))
+    assert found["error"]["title"] == "Size limit"
+    assert "500" in found["error"]["detail"]
+
+
 async def test_a_thousand_timers_of_an_instant_harm_nobody(client: httpx.AsyncClient, world: World) -> None:
     waits = fork({f"b{number}": {"wait": "PT0.001S"} for number in range(50)})
     await world.acme.publish(document("timers", [waits]))

@@ -11,7 +11,7 @@ from uuid import UUID, uuid5
 import asyncpg
 import msgspec
 
-from service.engine.beginning import New, begin, title_of
+from service.engine.beginning import DEEPEST, New, begin, title_of
 from service.engine.definitions import definition_of
 from service.engine.events import Subject, record
 from service.engine.flow import Raised, fits, raised, succeeded
@@ -30,7 +30,6 @@ from tenancy.rows import current_connection, rows_of
 if TYPE_CHECKING:  # which reads answers here
     from service.engine.loading import Loaded
 
-DEEPEST = 10  # workflows that stand above a child (contract 1.6)
 
 PUBLISHED = """
 SELECT version.id, version.version, workflow.paused

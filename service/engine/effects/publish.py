@@ -65,7 +65,7 @@ async def schedules_served(answering: Answering, job: Job, event: dict[str, Any]
     async with rows_of(job.account_id):
         if await position(job, lock=True) is None:
             return True
-        stored = await subscriptions.store(job.account_id, offers)
+        stored = await subscriptions.store(job.account_id, offers, job.wait)
         if stored:
             await finish([job.id])
         return stored

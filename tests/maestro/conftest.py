@@ -10,6 +10,7 @@ import pytest
 from litestar import Litestar
 
 from service.settings import settings
+from tenancy.accounts import add_user
 from tenancy.rows import rows_of
 from tests.conftest import emptied
 from tests.maestro.people import BOTH, Asked, Asking, asking, opened
@@ -99,6 +100,7 @@ async def scene(litestar: Litestar, application: Any) -> Scene:
     waiting, asked, done = {}, {}, {}
     async with httpx.AsyncClient(transport=transport, base_url="http://tutti.test") as client:
         for name, tenant in (("acme", world.acme), ("globex", world.globex)):
+            await add_user(f"second@{name}.example", "Second", None, tenant.id, "admin")  # two have to sign
             await tenant.publish(SIGNING)
             for _ in range(2):
                 waiting[name] = (await trigger(client, tenant, "waiting", {})).rpartition("/")[2]

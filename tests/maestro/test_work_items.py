@@ -208,12 +208,12 @@ async def test_a_computed_form_that_is_no_schema_asks_nobody(client: httpx.Async
 
 
 async def test_answers_are_bounded_one_by_one_and_together(ask: Asking, world: World) -> None:
-    asked = await ask(form={}, minimum=100)
+    tokens = [(await colleague(world.acme, f"colleague{number}"))[1] for number in range(16)]
+    asked = await ask(form={}, minimum=18)
     response = await asked.answer(world.acme.admin, outcome="approve", fields={"a": "a" * 65_536})
     assert_refused(response, 413)
     most = {"a": "a" * 65_000}
-    for number in range(16):
-        _, token = await colleague(world.acme, f"colleague{number}")
+    for token in tokens:
         await asked.done(token, outcome="approve", fields=most)
     assert_refused(await asked.answer(world.acme.admin, outcome="approve", fields=most), 413)
     assert len((await asked.read())["decisions"]) == 16
@@ -258,6 +258,7 @@ async def test_role_and_membership_are_those_of_the_moment(
     ask: Asking, world: World, owner: asyncpg.Connection
 ) -> None:
     acme = world.acme
+    await colleague(acme, "other", "admin")
     user, token = await colleague(acme, "grace")
     asked = await ask(assignees={"roles": ["Admin"]}, minimum=2)
     assert_refused(await asked.answer(token, outcome="approve"), 403)

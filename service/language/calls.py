@@ -123,8 +123,11 @@ def _person(
 ) -> Work | None:
     place = pointer + "/with"
     given = fields.get("with", {})
-    for problem in people.asked_literally(kind, given):
+    problems, warnings = people.asked_literally(kind, given)
+    for problem in problems:
         reader.refuse(problem.code, problem.message, place + problem.pointer)
+    for warning in warnings:
+        reader.warn(warning.code, warning.message, place + warning.pointer)
     form = given.get("form") if isinstance(given, dict) else None
     if isinstance(form, dict) and not people.is_computed(form):
         reader.kept_schema(form, place + "/form")

@@ -24,6 +24,7 @@ ASSIGNEE_LIMIT = 100  # users and roles each
 NAME_LIMIT = 254  # characters of a user, a role or an outcome; an e-mail address has no more
 OUTCOME_LIMIT = 20
 MINIMUM_LIMIT = 100  # people
+ROLES = ("admin", "member", "participant")  # members' roles, and that of whoever holds the instance's URL
 
 _COMMENTS: tuple[Comment, ...] = ("optional", "none", "required")
 _BOTH = ("title", "description", "assignees", "due", "data", "form", "excludeStarter")
@@ -85,11 +86,11 @@ def asked(kind: Kind, arguments: Any) -> list[Problem]:
     return reader.problems
 
 
-def asked_literally(kind: Kind, arguments: Any) -> list[Problem]:
-    """Everything wrong with arguments as a definition has them, `${ … }` standing for any value."""
+def asked_literally(kind: Kind, arguments: Any) -> tuple[list[Problem], list[Problem]]:
+    """Everything wrong with arguments as a definition has them, `${ … }` standing for any value; and the warnings."""
     reader = _ArgumentReader(literal=True)
     reader.request(kind, arguments)
-    return reader.problems
+    return reader.problems, reader.warnings
 
 
 def request(kind: Kind, arguments: Any) -> Request:
@@ -157,6 +158,7 @@ class _ArgumentReader(FieldReader):
             return Assignees((), ())
         fields = self.closed(value, place, ("users", "roles"))
         users, roles = (self.names(fields.get(name, []), below(place, name)) for name in ("users", "roles"))
+        self.unknown_roles(fields.get("roles"), place + "/roles")
         if isinstance(value, dict) and not any(fields.values()):
             self.refuse("missing_field", "This names at least one user or role.", place)
         return Assignees(users, roles)
@@ -175,6 +177,13 @@ class _ArgumentReader(FieldReader):
             else:
                 names.setdefault(name.lower(), name)
         return tuple(names.values())
+
+    def unknown_roles(self, value: Any, pointer: str) -> None:
+        """Warn of roles that nobody can have."""
+        for index, name in enumerate(value[:ASSIGNEE_LIMIT] if isinstance(value, list) else ()):
+            if isinstance(name, str) and not self.is_later(name) and name.lower() not in ROLES:
+                message = f"Nobody has the role `{name[:64]}`; the roles are {listed(ROLES)}."
+                self.warn("unknown_role", message, below(pointer, index))
 
     def outcomes(self, value: Any) -> tuple[Outcome, ...]:
         """The ways to decide: at least two, of different names."""

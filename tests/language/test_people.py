@@ -5,11 +5,14 @@ from typing import Any
 
 import pytest
 
+from service.engine import decisions
 from service.language import people
 from service.language.document import PersonCall
 from service.language.durations import Duration
+from service.language.errors import Problem
 from service.language.people import Assignees, Outcome, Request
 from service.language.reading import check
+from tenancy import tables
 from tests.language.definitions import ACCOUNT, Recorded, found, problems_of_task, work_of, workflow
 
 LEAST = {"title": "Sign", "assignees": {"roles": ["finance"]}}
@@ -178,6 +181,21 @@ def test_what_is_computed_is_only_held_against_the_rules_when_it_is_known(argume
     work = work_of({"call": "approval", "with": LEAST | arguments})
     assert isinstance(work, PersonCall)
     assert work.arguments.source == LEAST | arguments
+
+
+async def test_a_role_that_nobody_can_have_is_warned_of() -> None:
+    known = {"roles": ["Admin", "member", "participant", "${ .role }"]}
+    unknown = {"roles": ["admin", "finance", "${ .role }"]}
+    approval = {"call": "approval", "with": LEAST | {"assignees": unknown}}
+    tasks = ({"a": approval}, {"b": {"call": "form", "with": FORM | {"assignees": known}}})
+    checked = await check(workflow(*tasks), Recorded(), ACCOUNT)
+    assert checked.problems == []
+    message = "Nobody has the role `finance`; the roles are `admin`, `member`, `participant`."
+    assert checked.warnings == [Problem("unknown_role", message, "/do/0/a/with/assignees/roles/1")]
+
+
+def test_the_roles_are_those_of_members_and_of_the_holder_of_the_instances_url() -> None:
+    assert (*tables.ROLES, decisions.PARTICIPANT) == people.ROLES
 
 
 def test_an_evaluated_text_that_looks_computed_means_itself() -> None:

@@ -445,9 +445,9 @@ async def test_events_that_workflows_send_one_another_for_ever_harm_nobody(
 async def test_an_instance_waits_for_five_hundred_things_at_once(
     client: httpx.AsyncClient, world: World
 ) -> None:
-    inner = fork({f"b{number}": {"wait": "PT1H"} for number in range(30)})
-    outer = {"fork": {"branches": [{f"o{number}": {"do": [inner]}} for number in range(17)]}}
-    await world.acme.publish(document("wide", [{"wide": outer}]))
+    waits = fork({f"b{number}": {"wait": "PT1H"} for number in range(30)})
+    calls = fork({f"b{number}": {"call": "waits"} for number in range(17)})
+    await world.acme.publish(document("wide", [calls], use={"functions": {"waits": waits["fork"]}}))
     found = await ended(client, world.acme, await trigger(client, world.acme, "wide", {}))
     assert found["error"]["title"] == "Size limit"
     assert "500" in found["error"]["detail"]

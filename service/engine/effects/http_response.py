@@ -2,7 +2,10 @@
 
 import base64
 import codecs
+import json
+import math
 import re
+import sys
 from http import HTTPStatus
 from typing import Any, Literal
 
@@ -13,6 +16,7 @@ from service.engine.egress import URL_LIMIT, CallError, Request, Response, reada
 from service.language.values import LARGEST_INTEGER, nodes
 
 DEEPEST = 512  # levels (contract 1.6)
+ADVICE = "With `output: raw` the call gives its bytes."
 
 _JSON = re.compile(r"(application|text)/json|[^/]+/[^/]+\+json")
 _TEXT = re.compile(r"text/.+|application/(xml|x-www-form-urlencoded)|[^/]+/[^/]+\+xml")
@@ -121,12 +125,15 @@ def parsed(response: Response) -> Any:
             text = text.decode(codec).encode()
         value = msgspec.json.decode(text.removeprefix(codecs.BOM_UTF8))
     except (msgspec.DecodeError, UnicodeError):
-        raise unreadable("The response says that it is JSON, but is not.") from None
+        flaw = flaw_of_unread(text)
+        if flaw is None:
+            raise unreadable("The response says that it is JSON, but is not.") from None
+        raise unreadable(f"The response {flaw}. {ADVICE}") from None
     except RecursionError:
         raise unreadable(f"The response is nested more than {DEEPEST} levels deep.") from None
     flaw = flaw_of(value, text)
     if flaw is not None:
-        raise unreadable(f"The response {flaw}. With `output: raw` the call gives its bytes.")
+        raise unreadable(f"The response {flaw}. {ADVICE}")
     return value
 
 
@@ -146,6 +153,28 @@ def flaw_of(value: Any, text: bytes) -> str | None:
     if text.count(b"[") + text.count(b"{") > DEEPEST and is_deep(value):
         return f"is nested more than {DEEPEST} levels deep"
     return None
+
+
+def flaw_of_unread(text: bytes) -> str | None:
+    """What in JSON is beyond what can be read; None for a text that is no JSON."""
+    beyond = False
+
+    def number(digits: str) -> float:
+        nonlocal beyond
+        value = float(digits)
+        beyond |= math.isinf(value)
+        return value
+
+    def refuse(name: str) -> None:
+        raise ValueError(name)
+
+    try:
+        json.loads(text.decode("utf-8-sig"), parse_float=number, parse_int=number, parse_constant=refuse)
+    except (ValueError, RecursionError):
+        return None
+    if beyond:
+        return f"has numbers beyond {sys.float_info.max} in it, which other readers take for infinity"
+    return "has half of a surrogate pair in it (an escape from \\ud800 to \\udfff without its other half)"
 
 
 def is_deep(value: Any) -> bool:

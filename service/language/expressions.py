@@ -31,10 +31,11 @@ EACH_KEY = re.compile(KEY)
 CONSTANT = re.compile(r"true|false|null|-?(?:0|[1-9][0-9]{0,14})|\"[^\"\\\x00-\x1f\x7f]*\"")
 BLANK = " \t\r\n"  # what jq skips; str.strip() alone would also remove no-break spaces, which jq refuses
 
+HALTED: Final = "halt is not available here"
 SHADOWED = (
     'def env: {}; def input: error("No more inputs"); def inputs: empty; def debug: .; def debug(f): .; def stderr: .; '
     "def input_filename: null; def input_line_number: 0; def get_search_list: []; "
-    'def modulemeta: error("modulemeta is not available here"); def halt: error("halt is not available here"); '
+    f'def modulemeta: error("modulemeta is not available here"); def halt: error("{HALTED}"); '
     'def halt_error: error("halt_error is not available here"); def halt_error(f): halt_error; {} as $ENV | '
 )
 """What jq offers and a workflow must not have: the process, its environment, its files, its input, its end."""
@@ -326,6 +327,8 @@ def read_entry(entry: Any) -> Any:
             return value
         case []:
             return ExpressionFailure(NO_RESULT, "the expression gives no result")
+        case {"e": message} if message == HALTED:
+            return ExpressionFailure(NO_RESULT, HALTED)
         case {"e": str(message)}:
             return ExpressionFailure(FAILED, shortened(message))
         case {"e": other}:

@@ -124,7 +124,7 @@ async def test_variables_of_the_place_are_bound_and_absent_ones_are_null(sandbox
     assert await sandbox.answer(ACCOUNT, [unbound]) == [[None]]
 
 
-@pytest.mark.parametrize("text", ["empty", "(.a)?", "select(false)", "inputs"])
+@pytest.mark.parametrize("text", ["empty", "(.a)?", "select(false)", "inputs", "halt"])
 async def test_a_program_without_a_value_says_so(sandbox: Sandbox, text: str) -> None:
     assert title(await value(sandbox, text, 1)) == "no result"
 
@@ -202,7 +202,6 @@ async def test_nothing_of_the_process_is_in_sight(sandbox: Sandbox, text: str, e
         'import "passwd" as $d {search: "/etc"}; $d',
         'include "x" {search: "/"}; 1',
         '"x" | modulemeta',
-        "halt",
         "halt_error",
         "halt_error(3)",
         "input",

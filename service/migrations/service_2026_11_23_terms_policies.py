@@ -34,22 +34,32 @@ CREATE TABLE instance_term (
     account_id uuid NOT NULL, term bigint NOT NULL, started_at timestamptz NOT NULL, instance_id uuid NOT NULL,
     PRIMARY KEY (account_id, term, started_at, instance_id)
 );
+-- The same terms, in statements of its own: a trigger pays for them, and a function less is a third of that.
 CREATE FUNCTION keep_terms() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF TG_OP = 'INSERT' THEN
-        INSERT INTO instance_term SELECT NEW.account_id, term, NEW.started_at, NEW.id
-        FROM terms_of(NEW.tags, NEW.trigger_inputs) AS term;
-    ELSE
-        DELETE FROM instance_term WHERE account_id = OLD.account_id AND started_at = OLD.started_at
-            AND instance_id = OLD.id AND term IN (SELECT terms_of(OLD.tags, OLD.trigger_inputs));
+    IF NEW.trigger_inputs <> '{}' THEN
+        INSERT INTO instance_term SELECT NEW.account_id, input_term(key, value), NEW.started_at, NEW.id
+        FROM jsonb_each(NEW.trigger_inputs)
+        WHERE jsonb_typeof(value) IN ('string', 'number', 'boolean') AND octet_length(value::text) <= 4096 LIMIT 100;
     END IF;
+    IF NEW.tags <> '{}' THEN
+        INSERT INTO instance_term SELECT DISTINCT NEW.account_id, tag_term(tag), NEW.started_at, NEW.id
+        FROM unnest(NEW.tags) AS tag;
+    END IF;
+    RETURN NULL;
+END
+$$;
+CREATE FUNCTION drop_terms() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM instance_term WHERE account_id = OLD.account_id AND started_at = OLD.started_at
+        AND instance_id = OLD.id AND term IN (SELECT terms_of(OLD.tags, OLD.trigger_inputs));
     RETURN NULL;
 END
 $$;
 CREATE TRIGGER terms_kept AFTER INSERT ON instance FOR EACH ROW
     WHEN (NEW.tags <> '{}' OR NEW.trigger_inputs <> '{}') EXECUTE FUNCTION keep_terms();
 CREATE TRIGGER terms_dropped AFTER DELETE ON instance FOR EACH ROW
-    WHEN (OLD.tags <> '{}' OR OLD.trigger_inputs <> '{}') EXECUTE FUNCTION keep_terms();
+    WHEN (OLD.tags <> '{}' OR OLD.trigger_inputs <> '{}') EXECUTE FUNCTION drop_terms();
 
 -- Of the instances that there are, whosever they are; without a tenant their owner sees them only like this.
 ALTER TABLE instance NO FORCE ROW LEVEL SECURITY;

@@ -50,7 +50,6 @@ CREATE FUNCTION start_instance(
 DECLARE
     caller record;
     target record;
-    earlier record;
     moment timestamptz := greatest(clock_timestamp(), began);  -- clocks differ
 BEGIN
     caller := enter_account(credential, requested, required);
@@ -61,17 +60,19 @@ BEGIN
     caller_id := caller.principal_id;
     caller_name := caller.principal_name;
     IF new_key IS NOT NULL THEN
-        SELECT * INTO earlier FROM earlier_trigger(requested, of_workflow, caller_id, new_key, body);
-        IF earlier.verdict IS NOT NULL THEN
-            IF earlier.verdict = 208 THEN  -- the answer is on its way once more
-                UPDATE trigger_key SET made_at = clock_timestamp() WHERE id = earlier.key_id AND NOT kept;
+        -- A look at the key alone before the function, which most triggers can do without.
+        PERFORM FROM trigger_key
+        WHERE account_id = requested AND workflow_id = of_workflow AND trigger_key.caller_id = caller.principal_id
+          AND key_hash = new_key;
+        IF FOUND THEN
+            SELECT * INTO verdict, earlier_id, earlier_access_id, earlier_seed, key_id
+            FROM earlier_trigger(requested, of_workflow, caller.principal_id, new_key, body);
+            IF verdict = 208 THEN  -- the answer is on its way once more
+                UPDATE trigger_key SET made_at = clock_timestamp() WHERE id = key_id AND NOT kept;
             END IF;
-            verdict := earlier.verdict;
-            earlier_id := earlier.earlier_id;
-            earlier_access_id := earlier.earlier_access_id;
-            earlier_seed := earlier.earlier_seed;
-            key_id := earlier.key_id;
-            RETURN;
+            IF verdict IS NOT NULL THEN
+                RETURN;
+            END IF;
         END IF;
     END IF;
     SELECT CASE WHEN workflow.paused THEN 'paused' ELSE workflow.status END AS status, workflow.active_version_id,

@@ -25,7 +25,7 @@ from tenancy.rows import read
 logger = logging.getLogger("tutti.followers")
 
 POLL_EVERY = 0.1  # seconds
-LONGEST_REST = 1.0  # seconds; the poller rests as long as its last look took, within these limits
+LONGEST_REST = 1.0  # seconds; the poller rests as long as its last look took, within these limits; after a failure so long
 AT_ONCE = 2000  # events that one look brings, of all accounts
 BUFFERED = 200  # events that wait for one follower; one that falls behind reads them from the table
 FOLLOWERS = 2000  # streams and waits of this process, each
@@ -183,15 +183,17 @@ class Followers:
                 self._somebody.clear()
                 await self._somebody.wait()
             began = time.monotonic()
-            more = False
             try:
                 more = await self._look()
+                took = time.monotonic() - began
+                rest = 0.0 if more else min(max(POLL_EVERY, took), LONGEST_REST)
             except INFRASTRUCTURE as error:
                 logger.warning("followers: %s; looking again soon", type(error).__name__)
+                rest = LONGEST_REST
             except Exception:
                 logger.exception("followers: a look failed")
-            took = time.monotonic() - began
-            await asyncio.sleep(0 if more else min(max(POLL_EVERY, took), LONGEST_REST))
+                rest = LONGEST_REST
+            await asyncio.sleep(rest)
 
     async def _look(self) -> bool:
         """Tell everybody what is new; whether there may be more at once."""

@@ -144,7 +144,7 @@ class Following:
                 follower.told.clear()
             if fresh := self._passed(events):
                 yield fresh
-            if follower.behind or follower.told:
+            if follower.behind or follower.told or follower.closed:
                 continue
             if self._ended:
                 return

@@ -492,10 +492,13 @@ async def test_many_followers_are_one_question_and_nobody_is_none(
 
     monkeypatch.setattr(following_engine, "read", counted)
     async with contextlib.AsyncExitStack() as stack:
-        for tenant in (world.acme, world.globex):
-            for _ in range(10):
-                stream = following_of(address, tenant.url, tenant.admin)
-                await some(await stack.enter_async_context(stream), 1)
+        streams = [
+            await stack.enter_async_context(following_of(address, tenant.url, tenant.admin))
+            for tenant in (world.acme, world.globex)
+            for _ in range(10)
+        ]
+        for events in streams:
+            await some(events, 1)
         questions = 0
         await asyncio.sleep(1)
         assert questions <= 1 / following_engine.POLL_EVERY + 1

@@ -8,7 +8,7 @@ import msgspec
 
 from auth.bearer import Access
 from service.operations.pages import Page, Position, binding, position, token
-from service.operations.webhooks import found, message_id, require_enabled
+from service.operations.webhooks import found, require_enabled
 from tenancy.errors import NotFound
 from tenancy.rows import current_connection
 
@@ -71,6 +71,11 @@ class Shown(msgspec.Struct, frozen=True):
 
     delivery: Delivery
     attempts: list[Attempt]
+
+
+def message_id(delivery_id: UUID) -> str:
+    """The id by which a receiver knows a delivery that comes a second time."""
+    return f"msg_{delivery_id.hex}"
 
 
 async def get_list(

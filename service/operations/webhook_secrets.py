@@ -1,5 +1,10 @@
-"""Encrypts webhooks' secrets anew when the operator's key changes, as `service.operations.secrets` does the accounts'."""
+"""Secrets of webhooks: made, encrypted, and encrypted anew when the operator's key changes.
 
+The last is what `service.operations.secrets` does for the secrets that accounts set.
+"""
+
+import base64
+import os
 from uuid import UUID
 
 import asyncpg
@@ -7,8 +12,12 @@ import asyncpg
 from auth.bearer import SERVICE
 from service.engine.events import OfAccount, record
 from service.engine.vault import HEADER_BYTES, VERSION, SecretsUnreadableError, keys, opened, sealed
-from service.operations.webhooks import secret_name
+from service.errors import WebhookConflict
+from tenancy.errors import SetupRefused
 from tenancy.rows import read, rows_of
+
+SECRET_BYTES = 32
+NO_KEYS = "The service has no key to keep a webhook's secret by: whoever runs it has to set TUTTI_SECRET_KEYS first."
 
 ACCOUNTS = "SELECT account_id FROM accounts_with_webhooks()"
 STALE = f"""
@@ -18,6 +27,29 @@ WHERE account_id = $1 AND deleted_at IS NULL AND (
 ORDER BY id FOR NO KEY UPDATE
 """
 UPDATE = "UPDATE webhook SET secret = $2, previous_secret = $3 WHERE id = $1"
+
+
+def new_secret(form: str) -> str:
+    """Make a secret as the format writes it: `whsec_` and base64 (Standard Webhooks), or base64 alone (Connect)."""
+    text = base64.b64encode(os.urandom(SECRET_BYTES)).decode()
+    return f"whsec_{text}" if form == "standard" else text
+
+
+def secret_name(webhook_id: UUID) -> str:
+    """What an endpoint's secret is sealed under: no account's own secret can have a name with a blank."""
+    return f"webhook {webhook_id}"
+
+
+def seal(account_id: UUID, webhook_id: UUID, secret: str) -> bytes:
+    """Encrypt an endpoint's secret.
+
+    Raises:
+        WebhookConflict: the service has no key.
+    """
+    try:
+        return sealed(account_id, secret_name(webhook_id), secret)
+    except SetupRefused:
+        raise WebhookConflict(NO_KEYS) from None
 
 
 async def encrypt_anew() -> tuple[int, list[str]]:

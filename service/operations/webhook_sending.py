@@ -14,7 +14,8 @@ import msgspec
 
 from service.engine.events import SETTLED
 from service.engine.vault import SecretsUnreadableError, opened
-from service.operations.webhooks import CONNECT, Format, secret_name
+from service.operations.webhook_secrets import secret_name
+from service.operations.webhooks import CONNECT, Format
 from tenancy.rows import current_connection, read, rows_of
 
 AT_ONCE = 500  # events that are read for an endpoint at once

@@ -4,8 +4,6 @@ An endpoint is told of what happens from its creation on, or from the moment whe
 when it is made and when it is rotated, and never again; it is stored encrypted (`service.engine.vault`).
 """
 
-import base64
-import os
 import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -18,10 +16,10 @@ import msgspec
 from auth.bearer import Access, Caller
 from service.engine.egress import CallError, address_of
 from service.engine.events import OfAccount, record
-from service.engine.vault import sealed
 from service.errors import WebhookConflict
 from service.language.values import flaw
-from tenancy.errors import BadRequest, FieldError, Forbidden, NotFound, SetupRefused
+from service.operations.webhook_secrets import new_secret, seal
+from tenancy.errors import BadRequest, FieldError, Forbidden, NotFound
 from tenancy.events import differences
 from tenancy.rows import current_connection
 
@@ -31,7 +29,6 @@ LONGEST_DESCRIPTION = 255  # characters
 LONGEST_TYPE = 100  # characters
 MOST_TYPES = 50  # event types of one endpoint
 MOST_WORKFLOWS = 100  # workflows of one endpoint
-SECRET_BYTES = 32
 OVERLAP = timedelta(hours=24)  # for which the secret before the present one signs too
 PING = "webhook.ping"
 
@@ -49,7 +46,6 @@ TYPE_RULE = (
 )
 CONNECT_RULE = f"is none of Connect's events: {', '.join(CONNECT)}"
 MANAGING = {"admin", "machine", "operator"}
-NO_KEYS = "The service has no key to keep a webhook's secret by: whoever runs it has to set TUTTI_SECRET_KEYS first."
 
 COLUMNS = """id, account_id, url, description, format, event_types, workflow_ids, enabled, disabled_at, disabled_because,
 failures, failing_since, previous_until, created_at, created_by, modified_at, modified_by"""
@@ -347,34 +343,6 @@ def require_enabled(webhook: Webhook) -> None:
     """
     if not webhook.enabled:
         raise WebhookConflict("The webhook is disabled; enable it first.")
-
-
-def new_secret(form: str) -> str:
-    """Make a secret as the format writes it: `whsec_` and base64 (Standard Webhooks), or base64 alone (Connect)."""
-    text = base64.b64encode(os.urandom(SECRET_BYTES)).decode()
-    return f"whsec_{text}" if form == "standard" else text
-
-
-def message_id(delivery_id: UUID) -> str:
-    """The id by which a receiver knows a delivery that comes a second time."""
-    return f"msg_{delivery_id.hex}"
-
-
-def secret_name(webhook_id: UUID) -> str:
-    """What an endpoint's secret is sealed under: no account's own secret can have a name with a blank."""
-    return f"webhook {webhook_id}"
-
-
-def seal(account_id: UUID, webhook_id: UUID, secret: str) -> bytes:
-    """Encrypt an endpoint's secret.
-
-    Raises:
-        WebhookConflict: the service has no key.
-    """
-    try:
-        return sealed(account_id, secret_name(webhook_id), secret)
-    except SetupRefused:
-        raise WebhookConflict(NO_KEYS) from None
 
 
 def webhook_of(row: asyncpg.Record | None) -> Webhook:

@@ -12,8 +12,9 @@ from typing import Any
 
 import msgspec
 
+from service.operations.webhook_deliveries import message_id
 from service.operations.webhook_sending import Due
-from service.operations.webhooks import CONNECT, PING, message_id
+from service.operations.webhooks import CONNECT, PING
 
 CONNECT_NAMES = {kind: name for name, kind in CONNECT.items()} | {PING: "webhook-ping"}
 API_VERSION = "v1"

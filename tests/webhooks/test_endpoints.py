@@ -9,7 +9,7 @@ import pytest
 from service.engine.vault import opened
 from service.operations.secrets import Rotated, rotate_secrets
 from service.operations.webhook_deliveries import listing
-from service.operations.webhooks import secret_name
+from service.operations.webhook_secrets import secret_name
 from service.settings import settings
 from tenancy.rows import rows_of
 from tests.webhooks.conftest import KEYS, Webhooks

@@ -12,8 +12,8 @@ import msgspec
 import pytest
 from standardwebhooks.webhooks import Webhook as Verifier
 
+from service.operations.webhook_secrets import new_secret
 from service.operations.webhook_sending import Due
-from service.operations.webhooks import new_secret
 from service.webhooks.formats import key_of, message, signature
 
 ACCOUNT, WORKFLOW, INSTANCE, WEBHOOK, DELIVERY, STARTER = (UUID(int=number) for number in range(1, 7))

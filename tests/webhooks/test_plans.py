@@ -1,5 +1,6 @@
 """What couriers ask of the database all the time costs the same however much there is."""
 
+import asyncio
 import json
 from typing import Any
 from uuid import UUID
@@ -8,9 +9,9 @@ import asyncpg
 import pytest
 
 from service.operations import webhook_sending
-from service.operations.webhook_sending import DISPATCH, Places
+from service.operations.webhook_sending import DISPATCH, Dispatched, Places
 from tenancy.rows import rows_of
-from tests.webhooks.conftest import Clock, Webhooks
+from tests.webhooks.conftest import Clock, Webhooks, tell
 from tests.world import World
 
 EVENTS = """
@@ -83,8 +84,14 @@ async def test_claims_pass_by_what_is_not_due(world: World, many: Any, clock: Cl
         assert await connection.fetchval(read) < 100
 
 
-async def test_a_full_place_is_counted_no_further_than_it_matters(
-    world: World, many: Any, clock: Clock
+async def test_a_full_endpoint_reads_nothing_more(
+    world: World, many: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dispatched = await webhook_sending.dispatch(world.acme.id, UUID(many["id"]), clock())
-    assert dispatched.read == 0
+    monkeypatch.setattr(webhook_sending, "MOST_PENDING", 5000)
+    await tell(world.acme, "test.new")
+    await asyncio.sleep(0.3)
+    assert await webhook_sending.dispatch(world.acme.id, UUID(many["id"]), clock()) == Dispatched()
+    monkeypatch.setattr(webhook_sending, "MOST_PENDING", 5001)
+    async with asyncio.timeout(10):
+        while (await webhook_sending.dispatch(world.acme.id, UUID(many["id"]), clock())).stored != 1:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.05)

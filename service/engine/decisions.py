@@ -42,7 +42,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 class WorkItem(msgspec.Struct, frozen=True, kw_only=True):
     """What people are asked, and how far it is. `data` and `form` are JSON texts.
 
-    `status` is `open`, `completed`, `cancelled`, or `failed` where nobody could have decided it.
+    `status` is `open`, `completed`, `cancelled`, or `failed` where too few could have decided it.
     """
 
     id: UUID
@@ -219,7 +219,7 @@ def closed(item: WorkItem, decisions: Sequence[Decision]) -> str:
     if item.status == "cancelled":
         return "The work item was cancelled: its instance has ended, or does not wait for it any more."
     if item.status == "failed":
-        return "The work item failed when it was opened, as nobody could have decided it."
+        return "The work item failed when it was opened, as too few people could have decided it."
     if verdict(item, decisions) is None:
         return f"The passing of its due date has decided the work item: {item.outcome}."
     last = decisions[-1].user.name

@@ -51,7 +51,7 @@ WorkflowStatus = Annotated[
 WorkItemStatus = Annotated[
     str,
     Meta(
-        description="`failed` if nobody of the account could have decided it",
+        description="`failed` if fewer people could have decided it than have to",
         extra_json_schema={"x-extensible-enum": ["open", "completed", "cancelled", "failed"]},
     ),
 ]

@@ -45,7 +45,7 @@ class WorkItemController(Controller):
         status: Annotated[
             Status | None,
             QueryParameter(
-                description="only work items of this status; `failed`: nobody could have decided them, `overdue`: open ones"
+                description="only work items of this status; `failed`: too few could have decided them, `overdue`: open ones"
                 " whose date has passed"
             ),
         ] = None,

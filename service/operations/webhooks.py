@@ -205,11 +205,8 @@ async def change(access: Access, webhook_id: UUID, changes: Changes) -> Webhook:
         present = Endpoint(
             before.url, before.format, before.description, before.event_types, before.workflow_ids
         )
-        given = {
-            name: value
-            for name, value in msgspec.structs.asdict(changes).items()
-            if value is not msgspec.UNSET
-        }
+        asked = msgspec.structs.asdict(changes)
+        given = {name: value for name, value in asked.items() if value is not msgspec.UNSET}
         wanted = msgspec.structs.replace(present, **given)
         await _check(caller, wanted)
         fields = (wanted.url, wanted.description, wanted.event_types, wanted.workflow_ids)

@@ -61,8 +61,10 @@ $$;
 CREATE TRIGGER work_item_opened AFTER INSERT ON work_item FOR EACH ROW EXECUTE FUNCTION work_item_changed();
 CREATE TRIGGER work_item_changed AFTER UPDATE OF users, roles, status, overdue ON work_item FOR EACH ROW
     EXECUTE FUNCTION work_item_changed();
+"""
 
--- What is there already, of every account: the one statement that has to see them all.
+# What is there already, of every account: the one statement that has to see them all.
+BACKFILL = """
 ALTER TABLE work_item NO FORCE ROW LEVEL SECURITY;
 ALTER TABLE work_item_assignee NO FORCE ROW LEVEL SECURITY;
 SELECT assign_work_item(work_item) FROM work_item;
@@ -75,7 +77,7 @@ async def forwards():
     manager = MigrationManager(migration_id=ID, app_name="service", description=DESCRIPTION)
 
     async def run():
-        await run_sql(FORWARDS)
+        await run_sql(FORWARDS + BACKFILL)
 
     manager.add_raw(run)
     return manager

@@ -388,6 +388,21 @@ async def test_of_two_who_answer_at_once_the_second_is_told_kindly(ask: Asking) 
     await visitor.ended()
 
 
+async def test_what_somebody_has_claimed_is_theirs(ask: Asking, world: World) -> None:
+    visitor = await ask(assignees={"roles": ["participant", "member"]})
+    form = await visitor.form()
+    ((item,),) = await stored(world.acme, "SELECT id FROM work_item")
+    url = f"{world.acme.url}/work-items/{item}/actions"
+    assert (await visitor.client.post(f"{url}/claim", headers=bearer(world.acme.member))).status_code == 200
+    text = await visitor.sees("Somebody is working on this right now.")
+    assert "Acme Member" not in text
+    late = await visitor.sends(form, outcome="approve")
+    assert late.status_code == 409
+    assert "Acme Member" not in late.text
+    await visitor.client.post(f"{url}/release", headers=bearer(world.acme.member))
+    await visitor.answers(outcome="approve")
+
+
 # --- What it refuses -------------------------------------------------------------------------------------------------
 
 

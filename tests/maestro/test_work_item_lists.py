@@ -11,6 +11,7 @@ import pytest
 
 from auth.bearer import Caller
 from service.engine.effects import work_item
+from service.migrations.service_2026_11_23_people_policies import BACKFILL
 from service.operations.pages import Position
 from service.operations.work_item_lists import Filters, Statement, listing, settled
 from tenancy.rows import rows_of
@@ -268,6 +269,17 @@ def nodes_of(plan: dict[str, Any]) -> Any:
     yield plan
     for one in plan.get("Plans", ()):
         yield from nodes_of(one)
+
+
+async def test_work_items_of_before_have_their_assignees_too(
+    client: httpx.AsyncClient, world: World, many: str, owner: asyncpg.Connection
+) -> None:
+    await insert(world.globex, await trigger(client, world.globex, "waiting", {}), 30)
+    kept = "SELECT work_item_id, workflow_id, assignee, state, opened_at, due_at, excluded FROM work_item_assignee ORDER BY 1, 3"
+    before = {of.id: await stored(of, kept) for of in (world.acme, world.globex)}
+    assert [len(rows) for rows in before.values()] == [80, 20]
+    await owner.execute(f"BEGIN; TRUNCATE work_item_assignee; {BACKFILL}; COMMIT")
+    assert {of.id: await stored(of, kept) for of in (world.acme, world.globex)} == before
 
 
 async def test_one_work_item_is_read_and_locked_along_an_index(

@@ -234,7 +234,7 @@ def test_the_output_of_a_form_is_what_was_filled_in_by_whom() -> None:
         ),
         (form(status="completed"), [by(ADA, None, fields={})], ("Ada", "completed the form")),
         (item(status="cancelled"), [], ("cancelled", "instance")),
-        (item(status="failed"), [], ("nobody",)),
+        (item(status="failed"), [], ("too few people",)),
     ],
     ids=["by a person", "by its date", "a form", "cancelled", "failed"],
 )

@@ -36,6 +36,7 @@ INSERT INTO secret (id, account_id, name, ciphertext, created_at, modified_at)
 VALUES (gen_random_uuid(), current_account(), 'token', 'sealed', now(), now());
 INSERT INTO taken_event (account_id, instance_id, event_key)
 SELECT current_account(), id, 'urn:shop 1' FROM instance ORDER BY id LIMIT 1;
+INSERT INTO instance_term SELECT current_account(), 7, now(), id FROM instance ORDER BY id LIMIT 1;
 INSERT INTO trigger_key (account_id, workflow_id, caller_id, key_hash, fingerprint, instance_id, access_id, seed,
                          expires_at)
 SELECT current_account(), id, id, 'key', 'body', id, id, 'seed', now() + interval '1 day' FROM workflow LIMIT 1;

@@ -174,16 +174,19 @@ class BulkController(Controller):
         wanted = Wanted("restart", options, filters, said(request), given(data.confirm_count))
         return answered(request, accountId, await bulk.begin(credential(request, accountId), wanted))
 
-    @get("/bulk-actions", operation_id="getBulkActions", opt={"query": ("page_size", "ctoken")})
+    @get("/bulk-actions", operation_id="getBulkActions", opt={"query": ("status", "page_size", "ctoken")})
     async def get_bulk_actions(
         self,
         request: Request[Any, Any, Any],
         accountId: FromPath[UUID],  # noqa: N803 - the vendor's name
+        status: Annotated[
+            bulk.Status | None, QueryParameter(description="only bulk actions of this status")
+        ] = None,
         page_size: PageSize = None,
         ctoken: ContinuationToken = None,
     ) -> Response[models.BulkActionsList]:
         """List the account's bulk actions, newest first, 50 to a page; for administrators and machine clients."""
-        page = await bulk.get_list(credential(request, accountId), page_size or PAGE_SIZE, ctoken)
+        page = await bulk.get_list(credential(request, accountId), status, page_size or PAGE_SIZE, ctoken)
         data = [models.bulk_action(row) for row in page.rows]
         return paged(
             request, models.BulkActionsList(data=data, response_metadata=metadata(request, page)), page

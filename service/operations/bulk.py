@@ -1,6 +1,6 @@
 """Bulk actions: cancel or restart every instance that a filter finds, once the caller has confirmed how many these are."""
 
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import asyncpg
@@ -12,14 +12,16 @@ from service.engine.bulk import Verb
 from service.engine.events import OfAccount, record
 from service.engine.states import TRANSITIONS
 from service.errors import BulkActionConflict
-from service.language.values import NO_NUL, NUL
+from service.operations.inputs import unstorable_fields
 from service.operations.instances import Filters, conditions
 from service.operations.pages import Page, Position, binding, position, token
-from tenancy.errors import BadRequest, FieldError, Forbidden, NotFound
+from tenancy.errors import BadRequest, Forbidden, NotFound
 from tenancy.rows import current_connection
 
 MOST_INSTANCES = 100_000  # of one bulk action
 MOST_RUNNING = 10  # bulk actions of one account
+
+Status = Literal["running", "completed", "cancelled"]
 
 COLUMNS = """id, verb, options, filters, status, total, done, skipped, failed, created_by, created_by_name, created_at,
 ended_at"""
@@ -76,13 +78,14 @@ async def begin(access: Access, wanted: Wanted) -> Answer:
 
     Raises:
         Forbidden: the caller is neither an administrator nor a machine client.
-        BadRequest: there are more than 100,000, or the reason cannot be stored.
+        BadRequest: there are more than 100,000, or a text cannot be stored.
         BulkActionConflict: ten bulk actions of the account run already.
     """
-    if NUL in wanted.options.get("reason", ""):
-        raise BadRequest(errors=(FieldError("FIELD_INVALID", NO_NUL, "reason"),))
     async with access.rows() as caller:
         _admit(caller)
+        errors = unstorable_fields(wanted.options)
+        if errors:
+            raise BadRequest(errors=tuple(errors))
         where, arguments = conditions(caller.account_id, wanted.filters)
         where += f" AND {APPLIES[wanted.verb]}"
         matched = await _counted(where, arguments)
@@ -122,8 +125,8 @@ async def get(access: Access, action_id: UUID) -> asyncpg.Record:
         return row
 
 
-async def get_list(access: Access, size: int, ctoken: str | None) -> Page:
-    """Return a page of bulk actions, newest first.
+async def get_list(access: Access, status: Status | None, size: int, ctoken: str | None) -> Page:
+    """Return a page of bulk actions, newest first; of those that have a status, where one is given.
 
     Raises:
         Forbidden: the caller is neither an administrator nor a machine client.
@@ -131,11 +134,14 @@ async def get_list(access: Access, size: int, ctoken: str | None) -> Page:
     """
     async with access.rows() as caller:
         _admit(caller)
-        bound_to = binding(caller.account_id, "bulk actions")
+        bound_to = binding(caller.account_id, "bulk actions", status)
         begin = position(ctoken, bound_to)
         where, arguments = "account_id = $1", [caller.account_id, size + 1]
+        if status is not None:
+            arguments.append(status)
+            where += " AND status = $3"
         if begin is not None:
-            where += " AND (created_at, id) < ($3, $4)"
+            where += f" AND (created_at, id) < (${len(arguments) + 1}, ${len(arguments) + 2})"
             arguments += [begin.at, begin.id]
         rows = await current_connection().fetch(
             f"SELECT {COLUMNS} FROM bulk_action WHERE {where} ORDER BY created_at DESC, id DESC LIMIT $2",

@@ -255,7 +255,8 @@ async def cancel(
         InstanceConflict: it has ended already.
     """
     if reason is not None and NUL in reason:
-        raise BadRequest(errors=(FieldError("FIELD_INVALID", NO_NUL, "reason"),))
+        async with credential.rows():  # whom the account refuses is told that first
+            raise BadRequest(errors=(FieldError("FIELD_INVALID", NO_NUL, "reason"),))
     allowed, becomes = sources("cancel")
     rows = await read(
         "SELECT * FROM cancel_instance($1, $2, $3, $4, $5, $6, $7, $8)",

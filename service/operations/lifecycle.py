@@ -18,8 +18,8 @@ from service.engine.states import Status, TransitionRefused, after
 from service.errors import InputsRefused, InstanceConflict
 from service.language.inputs import with_defaults
 from service.language.sandbox import Sandbox
-from service.operations.inputs import violations
-from tenancy.errors import Forbidden, NotFound
+from service.operations.inputs import unstorable_fields, violations
+from tenancy.errors import BadRequest, Forbidden, NotFound
 from tenancy.rows import current_connection
 
 LOCKED = """
@@ -99,9 +99,13 @@ async def restart(
         NotFound: no such instance of that workflow.
         InstanceConflict: it is under way, runs again already, or what it had at the task is not kept.
         WorkflowPaused: its workflow is paused.
-        BadRequest: there is no such version or task.
+        BadRequest: there is no such version or task, or could be none.
         InputsRefused: its inputs do not fit the version's schema; one entry for each field.
     """
+    errors = unstorable_fields(msgspec.to_builtins(options))
+    if errors:
+        async with access.rows():  # whom the account refuses is told that first
+            raise BadRequest(errors=tuple(errors))
     if options.version is not None and options.from_task is None:
         await _fitting(access, sandbox, workflow_id, instance_id, options.version)
     access_id, secret = uuid4(), new_secret()

@@ -33,8 +33,8 @@ SIGNING: dict[str, Any] = {
 class Scene(msgspec.Struct):
     """A world in which nothing moves.
 
-    Each account has two instances that wait, two that are complete, two that wait for approvals of administrators, and a
-    disabled webhook, and a bulk action that has ended.
+    Each account has two instances that wait, two that are complete, two that wait for approvals of administrators, two
+    bulk actions that have ended, and a disabled webhook.
     """
 
     world: World
@@ -110,7 +110,7 @@ async def scene(litestar: Litestar, application: Any) -> Scene:
         for name, tenant in (("acme", world.acme), ("globex", world.globex)):
             listed = await client.get(f"{tenant.url}/work-items", headers=bearer(tenant.admin))
             asked[name] = listed.json()["data"][0]["id"]
-            done[name] = await bulk_action_of(client, tenant)
+            done[name], _ = [await bulk_action_of(client, tenant) for _ in range(2)]
     told = {name: await webhook_of(getattr(world, name)) for name in ("acme", "globex")}
     made = Scene(world, waiting, asked, told, done)
     made.stored = await made.rows()

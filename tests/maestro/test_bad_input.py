@@ -24,7 +24,7 @@ PAGED = [
     route for route in LISTS if "ctoken" in route.query and not {"instanceId", "workItemId"} & set(route.ids)
 ]
 INSTANCE_LISTS = [route for route in LISTS if "started_by_id" in route.query]
-STATUSES = {"GetWorkflowsList": "active", "getWorkItems": "open"}
+STATUSES = {"getBulkActions": "completed", "GetWorkflowsList": "active", "getWorkItems": "open"}
 DEEP = 100_000
 
 NO_JSON = {
@@ -76,10 +76,12 @@ PLACES = {
     b' "do": [{"a": {"set": {"b": VALUE}}}]}',
 }
 # Bodies that are good ones for routes whose every field may be left out, and for those whose body may.
-FINE = dict.fromkeys(
-    ("cancelWorkflowInstance", "restartWorkflowInstance"), ("nothing", "null", "an empty object")
-)
-FINE |= dict.fromkeys(("cancelWorkflowInstances", "restartWorkflowInstances"), ("an empty object",))
+FINE: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(
+        ("cancelWorkflowInstance", "restartWorkflowInstance"), ("nothing", "null", "an empty object")
+    ),
+    **dict.fromkeys(("cancelWorkflowInstances", "restartWorkflowInstances"), ("an empty object",)),
+}
 NO_YAML = {
     "nothing": b"",
     "a list": b"- a\n- b\n",

@@ -12,9 +12,7 @@ DESCRIPTION = "Who holds a work item, and whom each is assigned to"
 
 
 async def forwards():
-    manager = MigrationManager(
-        migration_id=ID, app_name="service", description=DESCRIPTION
-    )
+    manager = MigrationManager(migration_id=ID, app_name="service", description=DESCRIPTION)
 
     manager.add_table(
         class_name="WorkItemAssignee",

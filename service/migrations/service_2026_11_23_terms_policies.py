@@ -6,7 +6,9 @@ from tenancy.schema import run_sql
 
 ID = "2026-11-23T05:03:00:000000"
 VERSION = "1.38.0"
-DESCRIPTION = "instance_term: the tags and trigger inputs of instances, as numbers in the order of their starts"
+DESCRIPTION = (
+    "instance_term: the tags and trigger inputs of instances, as numbers in the order of their starts"
+)
 
 FORWARDS = """
 -- A tag or an input as a number of 64 bits, which clash once in some 10^19. It does not depend on how an input that is a

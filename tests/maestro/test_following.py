@@ -1,4 +1,4 @@
-"""Learning of what happens as it happens: waiting for an instance, and following events over a real connection."""
+"""Following what happens to an instance, or in an account, over a real connection."""
 
 import asyncio
 import contextlib
@@ -6,87 +6,30 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
-import msgspec
 import pytest
 import uvicorn
 from litestar import Litestar
 
-from auth.bearer import hash_of
 from service.engine import followers as following_engine
-from service.engine.events import Subject, record
 from service.engine.followers import Followers
 from service.maestro import following as routes
 from service.operations import following
 from service.protocol import Http1Protocol
 from service.settings import settings
 from tenancy.postgres import connected
-from tenancy.rows import read, rows_of
+from tenancy.rows import read
 from tests.cell import free_port
 from tests.maestro.errors import assert_refused
-from tests.world import Tenant, World, bearer, trigger, until
+from tests.maestro.streams import ARRIVED, Told, eventually, following_of, note, rest, revoke, some
+from tests.world import World, bearer, trigger, until
 
-ARRIVED = {"type": "goods.arrived", "data": {"sku": 7}}
 KEPT = ("PATH", "PYTHONPATH", "DATABASE_URL", "TUTTI_OWNER_DATABASE_URL")  # of this process's environment
 TUTTI = Path(sys.executable).with_name("tutti")
-
-
-class Told(msgspec.Struct):
-    """One server-sent event as a reader gets it."""
-
-    id: str = ""
-    event: str = ""
-    data: str = ""
-
-    @property
-    def content(self) -> dict[str, Any]:
-        """What it carries."""
-        content: dict[str, Any] = msgspec.json.decode(self.data)
-        return content
-
-
-@contextlib.asynccontextmanager
-async def following_of(
-    address: str, url: str, token: str, last: str | None = None
-) -> AsyncIterator[AsyncIterator[Told]]:
-    """Follow events; yield them as they come, the opening first."""
-    headers = bearer(token) | ({} if last is None else {"Last-Event-ID": last})
-    async with (
-        httpx.AsyncClient(base_url=address, timeout=20) as client,
-        client.stream("GET", f"{url}/events", headers=headers) as answer,
-    ):
-        assert answer.status_code == 200, await answer.aread()
-        assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
-        yield told_by(answer)
-
-
-async def told_by(answer: httpx.Response) -> AsyncIterator[Told]:
-    """Read events as the standard says."""
-    one = Told()
-    async for line in answer.aiter_lines():
-        name, _, value = line.partition(": ")
-        if name in ("id", "event", "data"):
-            setattr(one, name, value)
-        elif not line:
-            yield one
-            one = Told()
-
-
-async def some(events: AsyncIterator[Told], count: int) -> list[Told]:
-    """Take the next events."""
-    async with asyncio.timeout(15):
-        return [await anext(events) for _ in range(count)]
-
-
-async def rest(events: AsyncIterator[Told]) -> list[Told]:
-    """Take events until the stream ends."""
-    async with asyncio.timeout(15):
-        return [event async for event in events]
 
 
 @pytest.fixture
@@ -127,118 +70,6 @@ async def followers(litestar: Litestar) -> AsyncIterator[Followers]:
         yield own
     await life
     litestar.state["followers"] = of_others
-
-
-async def note(of: Tenant, url: str, kind: str, **data: object) -> None:
-    """Write an event of an instance."""
-    workflow_id, instance_id = url.split("/")[5], url.split("/")[7]
-    async with rows_of(of.id):
-        await record(Subject(of.id, workflow_id, instance_id), kind, None, **data)  # type: ignore[arg-type] # as texts
-
-
-# --- Waiting --------------------------------------------------------------------------------------------------------
-
-
-async def wait(client: httpx.AsyncClient, url: str, token: str, **query: object) -> httpx.Response:
-    """Wait for an instance."""
-    params = {name: str(value) for name, value in query.items()}
-    return await client.get(f"{url}/wait", params=params, headers=bearer(token), timeout=20)
-
-
-async def test_a_wait_is_answered_when_the_instance_has_ended(
-    client: httpx.AsyncClient, world: World
-) -> None:
-    url = await trigger(client, world.acme, "waiting", {})
-    waiting = asyncio.create_task(wait(client, url, world.acme.member))
-    await asyncio.sleep(0.3)
-    assert not waiting.done()
-    await client.post(f"{url}/actions/signal", json=ARRIVED, headers=bearer(world.acme.admin))
-    answer = await asyncio.wait_for(waiting, 5)
-    assert answer.json()["workflow_status"] == "Completed"
-    assert answer.json()["output"]["received"] == {"sku": 7}
-
-
-async def test_a_wait_for_what_has_ended_already_is_answered_at_once(
-    client: httpx.AsyncClient, world: World
-) -> None:
-    url = await trigger(client, world.acme, "greeting", {"who": "Ada"})
-    answer = await asyncio.wait_for(wait(client, url, world.acme.admin), 5)
-    assert answer.json()["workflow_status"] == "Completed"
-
-
-async def test_a_wait_ends_with_its_time_and_tells_how_the_instance_is(
-    client: httpx.AsyncClient, world: World
-) -> None:
-    url = await trigger(client, world.acme, "waiting", {})
-    for seconds in (0, 1):
-        began = time.monotonic()
-        answer = await wait(client, url, world.acme.admin, timeout=seconds)
-        assert answer.json()["workflow_status"] == "In Progress"
-        assert seconds <= time.monotonic() - began < seconds + 3
-
-
-async def test_a_wait_may_be_for_an_instance_that_waits(client: httpx.AsyncClient, world: World) -> None:
-    url = await trigger(client, world.acme, "waiting", {})
-    await until(client, world.acme, url, current_position=["/do/1/goods"])
-
-    async def set_status(status: str) -> None:
-        async with rows_of(world.acme.id) as connection:
-            await connection.execute("UPDATE instance SET status = $1", status)
-
-    await set_status("running")
-    waiting = asyncio.create_task(wait(client, url, world.acme.admin, until="waiting"))
-    await asyncio.sleep(0.3)
-    assert not waiting.done()
-    await set_status("waiting")
-    answer = await asyncio.wait_for(waiting, 5)
-    assert answer.json()["current_position"] == ["/do/1/goods"]
-
-
-async def test_waits_hold_no_connections(client: httpx.AsyncClient, world: World) -> None:
-    url = await trigger(client, world.acme, "waiting", {})
-    waits = [asyncio.create_task(wait(client, url, world.acme.admin)) for _ in range(100)]
-    await asyncio.sleep(0.5)
-    async with asyncio.timeout(3):
-        for _ in range(20):
-            assert (await client.get(url, headers=bearer(world.acme.admin))).status_code == 200
-    await client.post(f"{url}/actions/cancel", headers=bearer(world.acme.admin))
-    answers = await asyncio.wait_for(asyncio.gather(*waits), 10)
-    assert {answer.json()["workflow_status"] for answer in answers} == {"Canceled"}
-
-
-async def test_whose_token_is_revoked_while_they_wait_is_told_nothing(
-    client: httpx.AsyncClient, world: World
-) -> None:
-    url = await trigger(client, world.acme, "waiting", {})
-    waiting = asyncio.create_task(wait(client, url, world.acme.member))
-    await asyncio.sleep(0.2)
-    await revoke(world.acme.member)
-    await client.post(f"{url}/actions/cancel", headers=bearer(world.acme.admin))
-    assert_refused(await asyncio.wait_for(waiting, 5), 401)
-
-
-async def test_there_are_only_so_many_waits(
-    client: httpx.AsyncClient, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    url = await trigger(client, world.acme, "waiting", {})
-    monkeypatch.setattr(following_engine, "FOLLOWERS_OF_ACCOUNT", 1)
-    waiting = asyncio.create_task(wait(client, url, world.acme.admin, timeout=2))
-    await asyncio.sleep(0.2)
-    refused = await wait(client, url, world.acme.admin)
-    assert_refused(refused, 429)
-    assert refused.headers["retry-after"] == "5"
-    assert (await waiting).status_code == 200
-    assert (await wait(client, url, world.acme.admin, timeout=1)).status_code == 200
-
-
-async def test_a_process_that_holds_too_many_waits_says_so(
-    bare: httpx.AsyncClient, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    url = await trigger(bare, world.acme, "waiting", {})
-    monkeypatch.setattr(following_engine, "FOLLOWERS", 0)
-    refused = await wait(bare, url, world.acme.admin)
-    assert_refused(refused, 503)
-    assert refused.headers["retry-after"] == "5"
 
 
 # --- Following an instance --------------------------------------------------------------------------------------------
@@ -424,21 +255,6 @@ async def test_a_reader_that_reads_nothing_is_cut_off(
         for number in range(60):
             await note(world.acme, url, "test.noted", number=number, filling="x" * 200_000)
         await eventually(lambda: not followers._followers)
-
-
-async def eventually(happened: Any) -> None:
-    """Wait until something is true."""
-    async with asyncio.timeout(15):
-        while not happened():  # noqa: ASYNC110 - nobody tells of it
-            await asyncio.sleep(0.02)
-
-
-async def revoke(token: str) -> None:
-    """Revoke a token behind the service's back."""
-    async with connected(settings().database.owner) as connection:
-        await connection.execute(
-            "UPDATE access_token SET revoked_at = now() WHERE token_hash = $1", hash_of(token)
-        )
 
 
 async def test_the_stream_of_a_revoked_token_ends(

@@ -25,16 +25,25 @@ UPDATE work_item SET users = $3, roles = $4, claimed_by = NULL, claimed_by_name 
 WHERE account_id = $1 AND id = $2
 """
 CLAIM = ("claimed_by", "claimed_by_name", "claimed_at")
-# How many could decide who have not: active members, and the holder of the URL of an instance that somebody triggered.
+# How many could decide who have not: active members, and the holder of the URL of an instance that somebody triggered, who
+# counts as its starter and so is one person with them.
 UNDECIDED = f"""
-SELECT count(*) + CASE WHEN '{PARTICIPANT}' = ANY ($3) AND $4::uuid IS NULL AND EXISTS (
-    SELECT FROM instance WHERE account_id = $1 AND id = $6 AND parent_id IS NULL AND schedule_id IS NULL
-) THEN 1 ELSE 0 END
-FROM membership JOIN app_user ON app_user.id = membership.user_id
-WHERE membership.account_id = $1 AND membership.status = 'active' AND app_user.status = 'active'
-  AND app_user.id IS DISTINCT FROM $4
-  AND (membership.role = ANY ($3) OR app_user.email = ANY ($2) OR app_user.id::text = ANY ($2))
-  AND app_user.id <> ALL ($5)
+SELECT count(*) FROM (
+    SELECT app_user.id FROM membership JOIN app_user ON app_user.id = membership.user_id
+    WHERE membership.account_id = $1 AND membership.status = 'active' AND app_user.status = 'active'
+      AND app_user.id IS DISTINCT FROM $4
+      AND (membership.role = ANY ($3) OR app_user.email = ANY ($2) OR app_user.id::text = ANY ($2))
+    UNION
+    SELECT started_by FROM instance
+    WHERE account_id = $1 AND instance.id = $6 AND parent_id IS NULL AND schedule_id IS NULL
+      AND '{PARTICIPANT}' = ANY ($3) AND $4::uuid IS NULL
+) AS person (id) WHERE id <> ALL ($5)
+"""
+
+
+KNOWN = """
+SELECT app_user.id::text FROM membership JOIN app_user ON app_user.id = membership.user_id
+WHERE membership.account_id = $1 AND (app_user.email = ANY ($2) OR app_user.id::text = ANY ($2)) ORDER BY 1
 """
 
 
@@ -98,7 +107,8 @@ async def reassign(credential: Credential, work_item_id: UUID, assignees: Assign
                 "Only who has claimed a work item, an administrator or a machine client may reassign it."
             )
         wanted = _names(assignees)
-        before, after = {"assignees": Assignees(item.users, item.roles)}, {"assignees": wanted}
+        before = {"assignees": await _known(item.account_id, Assignees(item.users, item.roles))}
+        after = {"assignees": await _known(item.account_id, wanted)}
         await _refuse_nobody(item, wanted)
         await current_connection().execute(
             ASSIGN, item.account_id, item.id, list(wanted.users), list(wanted.roles)
@@ -131,6 +141,12 @@ async def _hold(item: WorkItem, by: UUID | None, name: str | None, at: datetime 
 async def _tell(item: WorkItem, what: str, caller: Caller, **change: dict[str, Any]) -> None:
     subject = Subject(item.account_id, item.workflow_id, item.instance_id)
     await record(subject, f"work_item.{what}", caller.id, work_item_id=item.id, **change)
+
+
+async def _known(account_id: UUID, assignees: Assignees) -> Assignees:
+    """The members among assignees by their ids: what is told of a change stays for ever, so it holds no e-mail address."""
+    ids = await current_connection().fetch(KNOWN, account_id, list(assignees.users))
+    return Assignees(tuple(row["id"] for row in ids), assignees.roles)
 
 
 def _names(assignees: Assignees) -> Assignees:

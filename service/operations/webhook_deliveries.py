@@ -141,9 +141,10 @@ async def redeliver(access: Access, webhook_id: UUID, delivery_id: UUID) -> Deli
         WebhookConflict: the endpoint is disabled.
     """
     async with access.rows() as caller:
-        require_enabled(await found(caller, webhook_id))
+        webhook = await found(caller, webhook_id)
         row = await current_connection().fetchrow(ONE, caller.account_id, webhook_id, delivery_id)
         if row is None:
             raise NotFound
+        require_enabled(webhook)
         again = await current_connection().fetchrow(AGAIN, caller.account_id, delivery_id)
         return msgspec.convert(dict(again or row), Delivery)

@@ -208,6 +208,8 @@ async def change(access: Access, webhook_id: UUID, changes: Changes) -> Webhook:
         asked = msgspec.structs.asdict(changes)
         given = {name: value for name, value in asked.items() if value is not msgspec.UNSET}
         wanted = msgspec.structs.replace(present, **given)
+        if wanted == present:
+            return before
         await _check(caller, wanted)
         fields = (wanted.url, wanted.description, wanted.event_types, wanted.workflow_ids)
         row = await current_connection().fetchrow(CHANGE, caller.account_id, webhook_id, *fields, caller.id)

@@ -455,11 +455,11 @@ async def test_instance_that_waits_is_in_progress(client: httpx.AsyncClient, wor
     acme = world.acme
     response = await start(client, acme, "waiting", {"kept": 1})
     new = await told(client, acme, response.headers["location"])  # pending, or a moment later
-    assert_well_formed(new, acme, "waiting")
+    assert_well_formed(new, acme, "waiting", *({"current_position"} & new.keys()))
     assert new["workflow_status"] == "In Progress"
     assert (new["last_completed_step"] == 0) == (new["last_completed_step_name"] is None)
     instance = await settle(client, acme, response, last_completed_step=1)
-    assert_well_formed(instance, acme, "waiting")
+    assert_well_formed(instance, acme, "waiting", "current_position")
     assert instance["workflow_status"] == "In Progress"
     assert (instance["total_steps"], instance["last_completed_step_name"]) == (3, "prepare")
     assert instance["trigger_inputs"] == {"kept": 1}
@@ -534,7 +534,7 @@ async def test_instance_that_failed_tells_why(client: httpx.AsyncClient, world: 
     await acme.publish(text)
     response = await start(client, acme, "failing", {})
     instance = await settle(client, acme, response, workflow_status="Failed")
-    assert_well_formed(instance, acme, "failing", "error")
+    assert_well_formed(instance, acme, "failing", "error", "failure_reason")
     assert instance["error"] == {
         "type": "https://tests.example/errors/out",
         "status": 418,
@@ -562,7 +562,7 @@ async def test_instance_that_expires_fails_with_a_timeout(client: httpx.AsyncCli
     lifetime = datetime.fromisoformat(instance["expires_at"]) - datetime.fromisoformat(instance["started_at"])
     assert timedelta(milliseconds=699) <= lifetime <= timedelta(milliseconds=701)
     instance = await settle(client, acme, response, workflow_status="Failed")
-    assert_well_formed(instance, acme, "expiring", "error")
+    assert_well_formed(instance, acme, "expiring", "error", "failure_reason")
     assert instance["error"]["type"].endswith("/timeout")
     assert instance["error"]["status"] == 408
     assert instance["ended_at"] >= instance["expires_at"]

@@ -39,7 +39,7 @@ CREATE TABLE instance_term (
 -- The same terms, in statements of its own: a trigger pays for them, and a function less is a third of that.
 CREATE FUNCTION keep_terms() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF NEW.trigger_inputs <> '{}' THEN
+    IF NEW.trigger_inputs <> '{}' AND jsonb_typeof(NEW.trigger_inputs) = 'object' THEN
         INSERT INTO instance_term SELECT NEW.account_id, input_term(key, value), NEW.started_at, NEW.id
         FROM jsonb_each(NEW.trigger_inputs)
         WHERE jsonb_typeof(value) IN ('string', 'number', 'boolean') AND octet_length(value::text) <= 4096 LIMIT 100;

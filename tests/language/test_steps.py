@@ -235,7 +235,7 @@ def test_a_wrong_emit_is_refused(value: Any, expected: list[tuple[str, str]]) ->
     ("task", "waits"),
     [
         ({"call": "http", "with": {"method": "get", "endpoint": "https://example.com"}}, False),
-        ({"call": "approval", "with": {"title": "x", "assignees": {"roles": ["r"]}}}, True),
+        ({"call": "approval", "with": {"title": "x", "assignees": {"roles": ["admin"]}}}, True),
         ({"call": "waiting"}, True),
         ({"call": "quick"}, False),
         ({"run": {"workflow": {"namespace": "a", "name": "b", "version": "latest"}}}, True),

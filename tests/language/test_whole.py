@@ -109,7 +109,7 @@ do:
   - again: {try: [], catch: {retry: patient}}
   - sign:
       call: approval:1.0.0@default
-      with: {title: Sign, assignees: {roles: [finance]}, due: P2D, overdue: reject}
+      with: {title: Sign, assignees: {roles: [admin]}, due: P2D, overdue: reject}
   - fill:
       call: form
       with: {title: Fill, assignees: {users: ['${ .owner }']}, form: {type: object}}

@@ -21,7 +21,7 @@ STATEMENTS = {
         WHERE ended_at IS NULL OR status NOT IN ('completed', 'faulted', 'cancelled')""",
     "has not one event each of its trigger and of its end": f"""
         SELECT instance.id || ' ' || coalesce(string_agg(event.type, ', ' ORDER BY event.id), 'none')
-        FROM instance LEFT JOIN event ON event.instance_id = instance.id
+        FROM instance LEFT JOIN event ON event.account_id = instance.account_id AND event.instance_id = instance.id
         GROUP BY instance.id
         HAVING count(*) FILTER (WHERE type = 'instance.triggered') <> 1
             OR count(*) FILTER (WHERE type = 'instance.started') > 1
@@ -38,11 +38,13 @@ STATEMENTS = {
         WHERE ended_at IS NULL OR status = 'running'""",
     "has no history, though nobody cancelled it before it began": """
         SELECT id || ' ' || status FROM instance
-        WHERE status <> 'cancelled' AND NOT EXISTS (SELECT FROM task_run WHERE instance_id = instance.id)""",
+        WHERE status <> 'cancelled' AND id NOT IN (SELECT instance_id FROM task_run)""",
     "has more or fewer children than it started": """
         SELECT parent.id::text FROM instance AS parent
-        WHERE (SELECT count(*) FROM instance AS child WHERE child.parent_id = parent.id)
-           <> (SELECT count(*) FROM task_run WHERE instance_id = parent.id AND kind = 'run')""",
+        LEFT JOIN (SELECT parent_id, count(*) FROM instance GROUP BY parent_id) AS children ON children.parent_id = parent.id
+        LEFT JOIN (SELECT instance_id, count(*) FROM task_run WHERE kind = 'run' GROUP BY instance_id) AS started
+            ON started.instance_id = parent.id
+        WHERE coalesce(children.count, 0) <> coalesce(started.count, 0)""",
     "was asked of people and not decided exactly once": """
         SELECT work_item.id::text FROM work_item
         WHERE status <> 'completed' OR (SELECT count(*) FROM decision WHERE work_item_id = work_item.id) <> 1""",
@@ -52,9 +54,10 @@ STATEMENTS = {
 }
 OUTCOMES = """
 SELECT instance.id, workflow.name, instance.status, instance.trigger_inputs, convert_from(instance.output, 'UTF8') AS output,
-       (SELECT count(*) FROM task_run WHERE instance_id = instance.id) AS runs,
-       (SELECT count(*) FROM task_run WHERE instance_id = instance.id AND kind = 'call' AND status = 'completed') AS called
-FROM instance JOIN workflow ON workflow.id = instance.workflow_id
+       coalesce(history.runs, 0) AS runs, coalesce(history.called, 0) AS called
+FROM instance JOIN workflow ON workflow.id = instance.workflow_id LEFT JOIN (
+    SELECT instance_id, count(*) AS runs, count(*) FILTER (WHERE kind = 'call' AND status = 'completed') AS called
+    FROM task_run GROUP BY instance_id) AS history ON history.instance_id = instance.id
 """
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 from litestar import Litestar, Request, Response, Router, get
@@ -72,9 +72,9 @@ async def working(sandbox: Sandbox) -> AsyncIterator[Courier]:
 
 
 @contextlib.asynccontextmanager
-async def swept() -> AsyncIterator[None]:
-    """Let what has ended of logins and tokens be deleted, now and then, for as long as the block runs."""
-    task = asyncio.create_task(sweeping())
+async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Do something that never ends for as long as the block runs."""
+    task = asyncio.create_task(work)
     try:
         yield
     finally:
@@ -115,9 +115,9 @@ def create_litestar(*, worker: bool) -> Litestar:
             app.state["followers"] = followers = Followers()
             async with (
                 telling_others(),
-                forgetting(),
+                beside(forgetting()),
                 working(sandbox) if worker else contextlib.nullcontext() as app.state["courier"],
-                swept(),
+                beside(sweeping()),
                 followers.running(),
             ):
                 yield

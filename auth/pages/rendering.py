@@ -15,7 +15,6 @@ from markupsafe import Markup
 
 TEMPLATES = Path(__file__).parent / "templates"
 STYLE = (TEMPLATES / "style.css").read_text()
-STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 HEADERS = {
     "X-Frame-Options": "DENY",
     "X-Content-Type-Options": "nosniff",
@@ -26,16 +25,16 @@ HEADERS = {
 
 
 @cache
-def environment() -> Environment:
-    """Load the templates, once."""
+def environment(style: str = STYLE, *folders: Path) -> Environment:
+    """Load the templates of folders, and behind them the layout's, once; `style` is what they wear."""
     made = Environment(
-        loader=FileSystemLoader(TEMPLATES),
+        loader=FileSystemLoader([*folders, TEMPLATES]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals["style"] = Markup(STYLE)  # noqa: S704 - ours, and the policy holds its hash
+    made.globals["style"] = Markup(style)  # noqa: S704 - ours, and the policy holds its hash
     return made
 
 
@@ -65,14 +64,20 @@ def redirect(location: str, cookies: tuple[Cookie, ...] = ()) -> Response[bytes]
     )
 
 
-def policy(returns_to: str | None) -> str:
-    """Write the content security policy: our own style, our own forms, no frames, and nothing else.
+def policy(returns_to: str | None, style: str = STYLE) -> str:
+    """Write the content security policy: our own `style`, our own forms, no frames, and nothing else.
 
     Chromium holds every redirect that follows a form to `form-action`, those of the client's own sites after the redirect
     URI as well, and cannot read IPv6 addresses there: so the scheme is named and not the host.
     """
     targets = "'self'" if returns_to is None else f"'self' {urlsplit(returns_to).scheme}:"
     return (
-        f"default-src 'none'; style-src 'sha256-{STYLE_HASH}'; form-action {targets}; "
+        f"default-src 'none'; style-src 'sha256-{hash_of(style)}'; form-action {targets}; "
         "frame-ancestors 'none'; base-uri 'none'"
     )
+
+
+@cache
+def hash_of(style: str) -> str:
+    """Hash a style as a policy names it (CSP 3, 2.3.1)."""
+    return base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()

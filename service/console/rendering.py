@@ -4,48 +4,22 @@ No script, no frame, nothing from elsewhere; nothing is kept by caches, and the 
 no other site.
 """
 
-import base64
-import hashlib
 import http
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from litestar import MediaType, Response
-from markupsafe import Markup
 
-from auth.pages.rendering import HEADERS as CLOSED
-from auth.pages.rendering import STYLE as DRESS
-from auth.pages.rendering import TEMPLATES as LAYOUT
+from auth.pages import rendering
 
 TEMPLATES = Path(__file__).parent / "templates"
-STYLE = DRESS + (TEMPLATES / "page.css").read_text()
-STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
-POLICY = (
-    f"default-src 'none'; style-src 'sha256-{STYLE_HASH}'; form-action 'self'; frame-ancestors 'none'; "
-    "base-uri 'none'"
-)
-HEADERS = CLOSED | {"Content-Security-Policy": POLICY}
-
-
-@cache
-def environment() -> Environment:
-    """Load the templates, once."""
-    made = Environment(
-        loader=FileSystemLoader([TEMPLATES, LAYOUT]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.globals["style"] = Markup(STYLE)  # noqa: S704 - ours, and the policy holds its hash
-    return made
+STYLE = rendering.STYLE + (TEMPLATES / "page.css").read_text()
+HEADERS = rendering.HEADERS | {"Content-Security-Policy": rendering.policy(None, STYLE)}
 
 
 def page(name: str, *, status: int = http.HTTPStatus.OK, **shown: Any) -> Response[str]:
     """Show a page."""
-    text = environment().get_template(f"{name}.html").render(shown)
+    text = rendering.environment(STYLE, TEMPLATES).get_template(f"{name}.html").render(shown)
     return Response(text, status_code=status, media_type=MediaType.HTML, headers=HEADERS)
 
 

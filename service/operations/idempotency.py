@@ -17,7 +17,7 @@ import hashlib
 import hmac
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 from weakref import WeakValueDictionary
@@ -136,25 +136,19 @@ async def decided(repeat: Repeat, attempt: Callable[[], Awaitable[asyncpg.Record
     return row
 
 
-@contextlib.asynccontextmanager
-async def forgetting() -> AsyncIterator[None]:
-    """Forget triggers of SDKs soon after their answers were handed over, for as long as the block runs."""
-
-    async def forget() -> None:
+async def forgetting() -> None:
+    """Forget triggers of SDKs soon after their answers were handed over, until it is cancelled."""
+    try:
         while True:
             await asyncio.sleep(FORGET_EVERY)
-            with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, SetupRefused):
-                await forget_answered()
-
-    task = asyncio.create_task(forget())
-    try:
-        yield
+            await _try_to_forget()
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-        with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, SetupRefused):
-            await forget_answered()
+        await _try_to_forget()
+
+
+async def _try_to_forget() -> None:
+    with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, SetupRefused):
+        await forget_answered()
 
 
 async def forget_answered() -> None:

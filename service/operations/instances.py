@@ -402,19 +402,32 @@ async def _newest(
     where: str, arguments: list[Any], after: tuple[datetime, UUID] | None, size: int
 ) -> tuple[list[asyncpg.Record], bool]:
     """Read the next rows of a list, and whether there are more; fewer than `size` where they are large."""
+    behind = f" AND (started_at, id) < (${len(arguments) + 1}, ${len(arguments) + 2})"
+
+    async def fetch(after: tuple[datetime, UUID] | None, take: int) -> list[asyncpg.Record]:
+        return await current_connection().fetch(
+            f"SELECT {COLUMNS} FROM instance WHERE {where}{behind if after else ''}"
+            f" ORDER BY started_at DESC, id DESC LIMIT {take}",
+            *arguments,
+            *(after or ()),
+        )
+
+    return await filled(fetch, "started_at", after, size)
+
+
+async def filled(
+    fetch: Callable[[Any, int], Awaitable[list[asyncpg.Record]]], key: str, after: Any, size: int
+) -> tuple[list[asyncpg.Record], bool]:
+    """Read the next rows of a list by a column and the ids, and whether there are more.
+
+    Fewer than `size` where they are large.
+    """
     rows: list[asyncpg.Record] = []
     weight = 0
     while True:
         wanted = size + 1 - len(rows)
         take = min(wanted, max(1, (MOST_BYTES - weight) * len(rows) // weight) if rows else FIRST_ROWS)
-        place = (
-            "" if after is None else f" AND (started_at, id) < (${len(arguments) + 1}, ${len(arguments) + 2})"
-        )
-        found = await current_connection().fetch(
-            f"SELECT {COLUMNS} FROM instance WHERE {where}{place} ORDER BY started_at DESC, id DESC LIMIT {take}",
-            *arguments,
-            *(after or ()),
-        )
+        found = await fetch(after, take)
         for row in found:
             weight += weight_of(row)
             if len(rows) == size or (rows and weight > MOST_BYTES):
@@ -422,7 +435,7 @@ async def _newest(
             rows.append(row)
         if len(found) < take:
             return rows, False
-        after = (rows[-1]["started_at"], rows[-1]["id"])
+        after = (rows[-1][key], rows[-1]["id"])
 
 
 def weight_of(row: Row) -> int:

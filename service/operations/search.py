@@ -8,7 +8,6 @@ asked, a search has 3 seconds, and an account few searches at once.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -20,7 +19,7 @@ import msgspec
 from auth.bearer import Access
 from service.errors import PageTokenRefused, SearchTooBroad
 from service.language.values import flaw
-from service.operations.instances import COLUMNS, FIRST_ROWS, MOST_BYTES, weight_of
+from service.operations.instances import COLUMNS, filled
 from service.operations.pages import Page, binding, in_calendar, token
 from service.operations.pages import place as place_in
 from tenancy.errors import Forbidden
@@ -221,23 +220,3 @@ def behind(prefix: str) -> str | None:
         return None
     following = AFTER_SURROGATES if kept[-1] == BEFORE_SURROGATES else chr(ord(kept[-1]) + 1)
     return kept[:-1] + following
-
-
-async def filled(
-    fetch: Callable[[Any, int], Awaitable[list[asyncpg.Record]]], key: str, after: Any, size: int
-) -> tuple[list[asyncpg.Record], bool]:
-    """Read the next rows of a search, and whether there are more; fewer than `size` where they are large."""
-    rows: list[asyncpg.Record] = []
-    weight = 0
-    while True:
-        wanted = size + 1 - len(rows)
-        take = min(wanted, max(1, (MOST_BYTES - weight) * len(rows) // weight) if rows else FIRST_ROWS)
-        found = await fetch(after, take)
-        for row in found:
-            weight += weight_of(row)
-            if len(rows) == size or (rows and weight > MOST_BYTES):
-                return rows, True
-            rows.append(row)
-        if len(found) < take:
-            return rows, False
-        after = (rows[-1][key], rows[-1]["id"])

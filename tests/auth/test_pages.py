@@ -14,7 +14,7 @@ from auth.authorization import DECLINED, PROMPTS, Authorization
 from auth.clients import delete_client
 from auth.consents import Allowed, remember_for_account
 from auth.issuer import Issuer
-from auth.pages.rendering import STYLE_HASH
+from auth.pages.rendering import STYLE, hash_of
 from auth.pages.waiting import LOST, Account, Pending, Standing
 from auth.passwords import hash_password
 from auth.registered import RegisteredClient
@@ -656,7 +656,7 @@ async def test_logging_out_drops_what_waits(ada: Person, app: App) -> None:
 def held_to_little(answer: httpx.Response, targets: str = "'self'") -> None:
     """Check the headers that every page and redirect has."""
     policy = (
-        f"default-src 'none'; style-src 'sha256-{STYLE_HASH}'; form-action {targets}; "
+        f"default-src 'none'; style-src 'sha256-{hash_of(STYLE)}'; form-action {targets}; "
         "frame-ancestors 'none'; base-uri 'none'"
     )
     assert answer.headers["content-security-policy"] == policy

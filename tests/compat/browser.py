@@ -3,7 +3,7 @@
 import contextlib
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
 
 from tests.compat.login import parameters_of
+from tests.compat.node import FOLDER, installed
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 ADVICE = (
@@ -28,6 +29,7 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 SECONDS = 15
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 
 def executable() -> str:
@@ -162,3 +164,24 @@ class ClientSite:
         """What the client is told, once the browser is back at it."""
         window.page.wait_for_url(f"{self.callback}?*")
         return parameters_of(window.page.url)
+
+
+def assert_accessible(window: Window, pages: Iterable[str]) -> None:
+    """Hold pages, each shown when its name is asked for, against axe's rules; the window has to bypass their policy."""
+    axe = (installed(FOLDER) / "node_modules" / "axe-core" / "axe.min.js").read_text()
+    for name in pages:
+        window.page.evaluate(axe)
+        found = window.page.evaluate(
+            "(rules) => axe.run({runOnly: rules, resultTypes: ['violations']})", RULES
+        )
+        broken = [(one["id"], one["help"]) for one in found["violations"]]
+        assert not broken, f"{name}: {broken}"
+
+
+def assert_fits(window: Window, pages: Iterable[str]) -> None:
+    """Hold pages against the window's width, with letters of twice the size too."""
+    for name in pages:
+        assert not window.too_wide, f"{name}: {window.too_wide}"
+        assert not window.too_small, f"{name}: {window.too_small}"
+        window.page.evaluate("document.documentElement.style.fontSize = '200%'")
+        assert not window.too_wide, f"{name}, enlarged: {window.too_wide}"

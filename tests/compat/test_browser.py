@@ -11,9 +11,8 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.compat.apps import PASSWORD, App, register, with_password
-from tests.compat.browser import ClientSite, Window, launched
+from tests.compat.browser import ClientSite, Window, assert_accessible, assert_fits, launched
 from tests.compat.live import Live
-from tests.compat.node import FOLDER, installed
 
 pytestmark = [pytest.mark.compat, pytest.mark.timeout(300)]
 
@@ -22,7 +21,6 @@ CHALLENGE = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"  # RFC 7636, appendix 
 REFUSED = (
     "Failed to load resource: the server responded with a status of 400 (Bad Request)"  # a page says why
 )
-RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 FORMS = ("login", "account", "consent")
 
 
@@ -205,14 +203,8 @@ def test_no_page_shows_in_a_frame(browser: Browser, stage: Stage, path: str) -> 
 
 @pytest.mark.parametrize("colours", ["light", "dark"])
 def test_pages_keep_the_rules_of_accessibility(browser: Browser, stage: Stage, colours: Any) -> None:
-    axe = (installed(FOLDER) / "node_modules" / "axe-core" / "axe.min.js").read_text()
     with Window.opened(browser, color_scheme=colours, bypass_csp=True) as window:
-        for name in all_pages(window, stage):
-            window.page.evaluate(axe)
-            found = window.page.evaluate(
-                "(rules) => axe.run({runOnly: rules, resultTypes: ['violations']})", RULES
-            )
-            assert (name, [(one["id"], one["help"]) for one in found["violations"]]) == (name, [])
+        assert_accessible(window, all_pages(window, stage))
 
 
 # A phone of 320 pixels; and a screen of 640, enlarged twice.
@@ -220,11 +212,7 @@ def test_pages_keep_the_rules_of_accessibility(browser: Browser, stage: Stage, c
 def test_pages_fit_any_width(browser: Browser, stage: Stage, width: int, scale: int) -> None:
     size: Any = {"width": width, "height": 640}
     with Window.opened(browser, viewport=size, device_scale_factor=scale) as window:
-        for name in all_pages(window, stage):
-            assert (name, window.too_wide) == (name, [])
-            assert (name, window.too_small) == (name, [])
-            window.page.evaluate("document.documentElement.style.fontSize = '200%'")
-            assert (name, window.too_wide) == (name, [])
+        assert_fits(window, all_pages(window, stage))
 
 
 def all_pages(window: Window, stage: Stage) -> Iterator[str]:

@@ -155,7 +155,9 @@ def settled(
     given: Given = NOTHING_GIVEN,
 ) -> Settled:
     """Bring an advance into the form in which it is stored; `lifetime` is what an instance without a timeout gets."""
-    result, state = encoded(result)
+    result, state = (
+        encoded(result) if result.changed else (result, None)
+    )  # what changed nothing is not stored
     expires_at = result.expires_at
     if sequence == 0 and expires_at is None and lifetime is not None:
         expires_at = about.started_at + lifetime

@@ -27,10 +27,10 @@ SELECT id FROM instance WHERE account_id = $1 AND id = ANY($2) AND ended_at IS N
 """
 
 # The same event again (source and id) is there once, and not at all when it has been taken; sent to the instance itself as
-# well, it is kept.
+# well, it is kept. It came when it is written: the transaction may have waited for the instance behind later ones.
 PUT = f"""
-INSERT INTO signal (id, account_id, instance_id, event_key, event, kept)
-SELECT gen_random_uuid(), $1, listening.id, $3, $4, $5 FROM unnest($2::uuid[]) AS listening (id)
+INSERT INTO signal (id, account_id, instance_id, event_key, event, kept, received_at)
+SELECT gen_random_uuid(), $1, listening.id, $3, $4, $5, clock_timestamp() FROM unnest($2::uuid[]) AS listening (id)
 WHERE (SELECT count(*) FROM signal WHERE account_id = $1 AND instance_id = listening.id) < {KEPT_EVENTS}
   AND NOT EXISTS (
       SELECT FROM taken_event WHERE account_id = $1 AND instance_id = listening.id AND event_key = $3)

@@ -1,13 +1,8 @@
 """Two processes of one service: what is used once is used once on both, and what ends has ended on both."""
 
 import asyncio
-import contextlib
-import os
-import subprocess
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -26,11 +21,10 @@ from auth.tokens import GRACE_FROM_SECONDS
 from tenancy.accounts import remove_member, suspend_account, suspend_user
 from tenancy.postgres import connected
 from tests.auth.oauth import App, answered, basic, by_assertion, error_of, registered, unknown_id
-from tests.compat.live import COMMAND, ROOT, free_port
+from tests.processes import LIMIT, serving
 from tests.tenancy.databases import superuser
 from tests.world import Tenant, World, bearer
 
-LIMIT = 60  # seconds; generous, for the machine may be busy
 AT_ONCE = 50
 FAILURES = 30  # of a client from one address in a minute, before its further failures are answered with 429
 Both = tuple[httpx.AsyncClient, httpx.AsyncClient]
@@ -39,34 +33,8 @@ Both = tuple[httpx.AsyncClient, httpx.AsyncClient]
 @pytest.fixture(scope="module")
 def processes(database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     """Serve the tests' database with two processes of `tutti serve`; their URLs, once they serve."""
-    ports = [free_port(), free_port()]
-    path = tmp_path_factory.mktemp("processes") / "log"
-    with path.open("wb") as log, contextlib.ExitStack() as ends:
-        for port in ports:
-            command = [*COMMAND, "serve", "--no-worker", "--port", str(port)]
-            process = subprocess.Popen(command, cwd=ROOT, env=os.environ, stdout=log, stderr=log)
-            ends.callback(ended, process)
-        urls = [f"http://127.0.0.1:{port}" for port in ports]
-        for url in urls:
-            wait_until_ready(url, path)
+    with serving(2, tmp_path_factory.mktemp("processes"), "--no-worker") as urls:
         yield urls
-
-
-def ended(process: subprocess.Popen[bytes]) -> None:
-    """End a process as an operator does."""
-    process.terminate()
-    process.wait(LIMIT)
-
-
-def wait_until_ready(url: str, log: Path) -> None:
-    """Wait until a process serves."""
-    deadline = time.monotonic() + LIMIT
-    while time.monotonic() < deadline and "Traceback" not in log.read_text():
-        with contextlib.suppress(httpx.TransportError):
-            if httpx.get(f"{url}/readyz").status_code == 200:
-                return
-        time.sleep(0.1)
-    pytest.fail(f"tutti serve is not ready:\n{log.read_text()}", pytrace=False)
 
 
 @pytest.fixture

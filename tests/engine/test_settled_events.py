@@ -2,9 +2,18 @@
 
 import asyncio
 from contextvars import Context
-from uuid import UUID
+from uuid import UUID, uuid4
 
-from service.engine.events import BEGINNING, NEXT, Cursor, OfAccount, cursor_of, record, settled_events
+from service.engine.events import (
+    BEGINNING,
+    NEXT,
+    Cursor,
+    OfAccount,
+    Subject,
+    cursor_of,
+    record,
+    settled_events,
+)
 from tenancy.rows import rows_of
 from tests.world import Tenant, World
 
@@ -42,6 +51,37 @@ async def test_an_event_of_a_slower_transaction_is_not_missed(world: World) -> N
             more, cursor = await read_on(world.acme, cursor)
             seen += more
     assert seen == ["slow", "quick"]
+
+
+async def test_events_of_an_instance_stand_in_the_order_in_which_they_were_written(world: World) -> None:
+    """A transaction that waits for the instance's row has its number and its time already: an earlier number and time."""
+    subject = Subject(world.acme.id, world.acme.workflows["waiting"], uuid4())
+    numbered, go_on = asyncio.Event(), asyncio.Event()
+
+    async def waits() -> None:
+        async with rows_of(world.acme.id) as connection:
+            await connection.fetchval("SELECT pg_current_xact_id()::text")
+            numbered.set()
+            await go_on.wait()
+            await record(subject, "third", None)
+
+    task = asyncio.create_task(waits(), context=Context())
+    await numbered.wait()
+    async with rows_of(world.acme.id):
+        await record(subject, "slow", None)
+    seen, cursor = await read_on(world.acme, BEGINNING)
+    go_on.set()
+    await task
+    async with asyncio.timeout(10):
+        while len(seen) < 2:
+            more, cursor = await read_on(world.acme, cursor)
+            seen += more
+    assert seen == ["slow", "third"]
+    async with rows_of(world.acme.id) as connection:
+        rows = await connection.fetch(
+            "SELECT type FROM event WHERE instance_id = $1 ORDER BY at", subject.instance_id
+        )
+    assert [row["type"] for row in rows] == seen
 
 
 async def test_pages_of_events_neither_repeat_nor_skip(world: World) -> None:

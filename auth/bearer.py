@@ -14,6 +14,7 @@ from uuid import UUID
 
 import msgspec
 
+from auth.roles import HOLDERS, Right, holds, needed_role
 from tenancy.errors import Forbidden, NotFound, Unauthenticated
 from tenancy.events import OPERATOR, current_request
 from tenancy.rows import rows_entered, rows_of
@@ -22,10 +23,11 @@ TOKEN_BYTES = 32  # 256 bits
 LONGEST_HEADER = 1024
 ENTER = "SELECT verdict, account_id, principal_id, principal_name, role FROM enter_account($1, $2, $3)"
 SERVICE = OPERATOR
+ROLE_LACKING = 1403  # the verdict of `enter_account` on a caller whose scopes suffice and whose role does not
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who calls, on which account, as what: `role` is admin, member, machine (a client) or operator (command line)."""
+    """Who calls, on which account, as what: `role` is a member's, `machine` (a client) or `operator` (command line)."""
 
     account_id: UUID
     id: UUID
@@ -34,8 +36,16 @@ class Caller(msgspec.Struct, frozen=True):
 
     @property
     def sees_all(self) -> bool:
-        """Whether the caller may list what others started; a member sees their own."""
-        return self.role != "member"
+        """Whether the caller sees what others started; a sender sees their own."""
+        return self.role != "sender"
+
+    def sees(self, started_by: UUID) -> bool:
+        """Whether the caller sees what this user or client started."""
+        return self.sees_all or started_by == self.id
+
+    def may(self, right: Right) -> bool:
+        """Whether the caller's role has a right."""
+        return holds(self.role, right)
 
 
 class Access(Protocol):
@@ -46,8 +56,8 @@ class Access(Protocol):
         """The account whose rows it opens."""
         ...
 
-    def rows(self) -> contextlib.AbstractAsyncContextManager[Caller]:
-        """Open the one transaction of an operation."""
+    def rows(self, right: Right) -> contextlib.AbstractAsyncContextManager[Caller]:
+        """Open the one transaction of an operation, which needs a right."""
         ...
 
 
@@ -59,31 +69,34 @@ class Credential(msgspec.Struct, frozen=True):
     scopes: tuple[str, ...]
 
     @contextlib.asynccontextmanager
-    async def rows(self) -> AsyncIterator[Caller]:
+    async def rows(self, right: Right) -> AsyncIterator[Caller]:
         """Open a transaction on the account's rows for whoever holds the token.
 
         Raises:
             Unauthenticated: the token is unknown, expired or revoked, or its user or client is suspended.
             NotFound: no such account, or not one of the caller's; nobody can tell which.
-            Forbidden: a scope is missing.
+            Forbidden: a scope is missing, or the caller's role lacks the right.
         """
-        async with rows_entered(ENTER, *self.proof) as row:
-            self.refuse(row["verdict"])
+        async with rows_entered(ENTER, *self.proof(right)) as row:
+            self.refuse(row["verdict"], right)
             yield Caller(row["account_id"], row["principal_id"], row["principal_name"], row["role"])
 
-    @property
-    def proof(self) -> tuple[bytes, UUID, tuple[str, ...]]:
+    def proof(self, right: Right) -> tuple[bytes, UUID, tuple[str, ...]]:
         """The arguments of `enter_account`, with which every function in the database begins that a request calls.
 
-        The request's id stands behind the token's hash, so that no function needs an argument for it: events that are
+        Behind the scopes stand the roles that have the right, as one text. The request's id stands behind the token's hash, so that no function needs an argument for it: events that are
         written in the transaction tell of it.
         """
         request_id = current_request.get()
         credential = self.token_hash if request_id is None else self.token_hash + request_id.bytes
-        return credential, self.account_id, self.scopes
+        return credential, self.account_id, (*self.scopes, " ".join(HOLDERS[right]))
 
-    def refuse(self, verdict: int) -> None:
+    def refuse(self, verdict: int, right: Right) -> None:
         """Refuse the caller if `enter_account` did (see `rows`)."""
+        if verdict == ROLE_LACKING:
+            raise Forbidden(
+                f"This needs {needed_role(right)}; an administrator of the account can give it to you."
+            )
         if verdict == Unauthenticated.status:
             raise Unauthenticated
         if verdict == NotFound.status:
@@ -99,7 +112,7 @@ class Operator(msgspec.Struct, frozen=True):
     account_id: UUID
 
     @contextlib.asynccontextmanager
-    async def rows(self) -> AsyncIterator[Caller]:
+    async def rows(self, right: Right) -> AsyncIterator[Caller]:  # noqa: ARG002 - holds every right
         """Open a transaction on the account's rows."""
         async with rows_of(self.account_id):
             yield Caller(self.account_id, SERVICE, "operator", "operator")

@@ -93,8 +93,8 @@ do:
 WORKFLOWS = (QUOTE, APPROVAL)
 PEOPLE = (
     (ADMINISTRATOR, "Ada Lovelace", ACME, "admin"),
-    ("grace@acme.example", "Grace Hopper", ACME, "member"),
-    (ADMINISTRATOR, "Ada Lovelace", GLOBEX, "member"),
+    ("grace@acme.example", "Grace Hopper", ACME, "manager"),
+    (ADMINISTRATOR, "Ada Lovelace", GLOBEX, "viewer"),
     ("edsger@globex.example", "Edsger Dijkstra", GLOBEX, "admin"),
 )
 ROBOT_WANTED = Registration(account_id=ACME, kind="machine", name="Acme's robot", scopes=MAESTRO)

@@ -6,7 +6,7 @@ from piccolo.columns.defaults.timestamptz import TimestamptzNow
 from piccolo.constraints import Unique
 from piccolo.table import Table
 
-ROLES = ("admin", "member")
+ROLES = ("admin", "manager", "sender", "viewer")
 
 
 class Account(Table):
@@ -35,7 +35,7 @@ class Membership(Table):
     id = UUID(primary_key=True)
     account_id = ForeignKey(Account, null=False, default=None, on_delete=OnDelete.cascade)
     user_id = ForeignKey(User, null=False, default=None, on_delete=OnDelete.cascade)
-    role = Text(help_text="admin or member")
+    role = Text(help_text="admin, manager, sender or viewer")
     status = Text(default="active", help_text="active or removed")
     created_at = Timestamptz(default=TimestamptzNow())
 

@@ -425,7 +425,7 @@ def test_user_suspend_resume_and_remove(shell: Shell, account: UUID) -> None:
         assert verb in told
     assert "is suspended" in shell.refused("token", "issue", "--user", email, "--account", account)
     assert (
-        f"{user_id}  member suspended {email}  Ada" in shell.run("user", "list", "--account", account).stdout
+        f"{user_id}  sender  suspended {email}  Ada" in shell.run("user", "list", "--account", account).stdout
     )
     assert shell.json("user", "resume", user_id) == {"user_id": user_id, "status": "active"}
     gone = {"user_id": user_id, "account_id": str(account)}

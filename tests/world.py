@@ -102,7 +102,7 @@ async def tenant(name: str, sandbox: Sandbox) -> Tenant:
     """Make an account with an administrator, a member, a machine client and two published workflows."""
     account_id = await create_account(name.title())
     admin_id = await add_user(f"admin@{name}.example", f"{name.title()} Admin", None, account_id, "admin")
-    member_id = await add_user(f"member@{name}.example", f"{name.title()} Member", None, account_id, "member")
+    member_id = await add_user(f"member@{name}.example", f"{name.title()} Member", None, account_id, "sender")
     machine_id, _ = await create_client(
         Registration(account_id=account_id, kind="machine", name="robot", scopes=MAESTRO)
     )

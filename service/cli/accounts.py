@@ -10,8 +10,9 @@ from service.cli.database import perform, server
 from service.cli.terminal import chosen_password, json_option, show
 from service.cli.verbs import Verbs
 from tenancy import accounts
+from tenancy.tables import ROLES
 
-ARTICLED = {"admin": "an admin", "member": "a member"}
+ARTICLED = {"admin": "an admin", "manager": "a manager", "sender": "a sender", "viewer": "a viewer"}
 account_option = click.option(
     "--account", "account_id", type=click.UUID, required=True, help="The account's id."
 )
@@ -73,10 +74,10 @@ def user() -> None:
 @account_option
 @click.option(
     "--role",
-    type=click.Choice(["admin", "member"]),
-    default="member",
+    type=click.Choice(ROLES),
+    default="sender",
     show_default=True,
-    help="What they may do.",
+    help="What they may do: all; operate; start and see their own; only look.",
 )
 @json_option
 def user_create(
@@ -97,7 +98,7 @@ def user_create(
 def user_list(account_id: UUID, *, as_json: bool) -> None:
     """List an account's users in the order in which they joined: id, e-mail address, name, role and status."""
     found = perform(lambda: accounts.list_members(account_id))
-    lines = [f"{one.user_id}  {one.role:<6} {one.status:<9} {one.email}  {one.name}" for one in found]
+    lines = [f"{one.user_id}  {one.role:<7} {one.status:<9} {one.email}  {one.name}" for one in found]
     show({"users": msgspec.to_builtins(found)}, lines or ["The account has no users."], as_json=as_json)
 
 

@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 
 from service.language.durations import Duration, until
-from service.language.people import Kind, Outcome
+from service.language.people import ANY_MEMBER, Kind, Outcome
 from tenancy.errors import FieldError
 
 LONGEST_COMMENT = 4_000  # characters
@@ -93,6 +93,11 @@ def due_at(due: Duration | str | None, opened_at: datetime) -> datetime | None:
         return _EARLIEST if moment.year == _EARLIEST.year else _LATEST
 
 
+def roles_of(role: str) -> frozenset[str]:
+    """By which roles work items are assigned to a caller of this role; a machine client is no member."""
+    return frozenset((role,) if role == "machine" else (role, ANY_MEMBER))
+
+
 def hindrance(item: WorkItem, person: Person, role: str) -> str | None:
     """Why somebody may not decide a work item, or None if they may.
 
@@ -100,7 +105,7 @@ def hindrance(item: WorkItem, person: Person, role: str) -> str | None:
     """
     if item.excluded == person.id:
         return "Whoever started the instance may not decide this work item (excludeStarter)."
-    if role in item.roles or not {str(person.id), person.email}.isdisjoint(item.users):
+    if not roles_of(role).isdisjoint(item.roles) or not {str(person.id), person.email}.isdisjoint(item.users):
         return None
     return (
         "Only the users and roles that this work item is assigned to may decide it;"

@@ -24,7 +24,9 @@ ASSIGNEE_LIMIT = 100  # users and roles each
 NAME_LIMIT = 254  # characters of a user, a role or an outcome; an e-mail address has no more
 OUTCOME_LIMIT = 20
 MINIMUM_LIMIT = 100  # people
-ROLES = ("admin", "member", "participant")  # members' roles, and that of whoever holds the instance's URL
+ANY_MEMBER = "member"
+# What members are in the account, any member, and whoever holds the instance's URL.
+ROLES = ("admin", "manager", "sender", "viewer", ANY_MEMBER, "participant")
 
 _COMMENTS: tuple[Comment, ...] = ("optional", "none", "required")
 _BOTH = ("title", "description", "assignees", "due", "data", "form", "excludeStarter")

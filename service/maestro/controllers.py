@@ -15,6 +15,7 @@ from msgspec import UNSET
 
 from service.engine.states import Status
 from service.maestro import models
+from service.maestro.account import SettingsController
 from service.maestro.action_models import CancelWorkflowInstance
 from service.maestro.audit import AuditController
 from service.maestro.errors import credential
@@ -400,7 +401,7 @@ class AccountController(Controller):
         page_size: PageSize = None,
         ctoken: ContinuationToken = None,
     ) -> Response[models.AccountWorkflowInstances]:
-        """List the account's instances, newest first, 50 to a page; who is not an administrator sees their own."""
+        """List the account's instances, newest first, 50 to a page; a sender sees their own."""
         filters = msgspec.structs.replace(
             status_filters(status), started_by=started_by_id, workflow_ids=tuple(workflow_definition_id or ())
         )
@@ -429,4 +430,5 @@ CONTROLLERS = [
     HistoryController,
     InstanceFollowingController,
     AccountFollowingController,
+    SettingsController,
 ]

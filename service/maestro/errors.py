@@ -18,6 +18,7 @@ from litestar.exceptions import HTTPException, ValidationException
 from litestar.types import Receive, Scope, Send
 
 from auth.bearer import Credential, token_hash
+from auth.roles import Right
 from auth.scopes import MAESTRO
 from service.errors import WorkflowPaused
 from service.exchange import exchange_of, header
@@ -256,7 +257,7 @@ async def stronger_refusal(request: Request[Any, Any, Any]) -> Refusal | None:
     """
     account_id = identifier(request.path_params["accountId"])
     try:
-        async with credential(request, account_id or UUID(int=0)).rows():
+        async with credential(request, account_id or UUID(int=0)).rows(Right.READ):
             return None
     except Unauthenticated as refusal:
         return refusal

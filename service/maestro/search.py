@@ -102,7 +102,7 @@ class SearchController(Controller):
     ) -> Response[models.WorkflowInstanceCollection]:
         """Find instances that fit all of what is given, the last started first, 50 to a page.
 
-        From the first moment of a range on, and before its second. A member finds the instances they started. A search has
+        From the first moment of a range on, and before its second. A sender finds the instances they started. A search has
         3 seconds; one that takes longer is refused, and says how to narrow it.
         """
         asked = Search(

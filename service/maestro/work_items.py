@@ -79,7 +79,7 @@ class WorkItemController(Controller):
         page_size: PageSize = None,
         ctoken: ContinuationToken = None,
     ) -> Response[models.WorkItemsList]:
-        """List work items, newest first, 50 to a page: a member's own, or all of the account's."""
+        """List work items, newest first, 50 to a page: a sender's own, or all of the account's."""
         filters = Filters(status, assigned_to, workflow_id, instance_id, due_before, sort)
         page = await work_item_lists.get_list(
             credential(request, accountId), filters, page_size or PAGE_SIZE, ctoken
@@ -134,7 +134,7 @@ class WorkItemController(Controller):
     async def release_work_item(
         self, request: Request[Any, Any, Any], accountId: FromPath[UUID], workItemId: FromPath[UUID]
     ) -> models.WorkItem:
-        """Let a claimed work item go, as its holder or an administrator; 409 when nobody holds it."""
+        """Let a claimed work item go, as its holder or who operates the account; 409 when nobody holds it."""
         shown = await assignments.release(credential(request, accountId), workItemId)
         return models.work_item(shown, metadata(request))
 
@@ -151,7 +151,7 @@ class WorkItemController(Controller):
         workItemId: FromPath[UUID],
         data: JSONBody[work_item_models.ReassignWorkItem],
     ) -> models.WorkItem:
-        """Ask others instead, as an administrator, a machine client or the holder; decisions so far stay and count.
+        """Ask others instead, as its holder or who operates the account; decisions so far stay and count.
 
         Nobody holds the work item afterwards.
         """

@@ -7,11 +7,12 @@ from uuid import UUID
 import msgspec
 
 from auth.bearer import Caller, Credential
+from auth.roles import Right, needed_role
 from service.engine.decisions import PARTICIPANT, WorkItem, closed, held_by_another, unclaimable
 from service.engine.effects.work_item import decisions_on, locked
 from service.engine.events import Subject, record
 from service.errors import AnswerRefused, WorkItemConflict
-from service.language.people import ASSIGNEE_LIMIT, NAME_LIMIT, Assignees
+from service.language.people import ANY_MEMBER, ASSIGNEE_LIMIT, NAME_LIMIT, Assignees
 from service.language.values import flaw
 from service.operations.work_items import Shown, admit, found
 from tenancy.errors import FieldError, Forbidden, NotFound
@@ -32,7 +33,7 @@ SELECT count(*) FROM (
     SELECT app_user.id FROM membership JOIN app_user ON app_user.id = membership.user_id
     WHERE membership.account_id = $1 AND membership.status = 'active' AND app_user.status = 'active'
       AND app_user.id IS DISTINCT FROM $4
-      AND (membership.role = ANY ($3) OR app_user.email = ANY ($2) OR app_user.id::text = ANY ($2))
+      AND (ARRAY[membership.role, '{ANY_MEMBER}'] && $3 OR app_user.email = ANY ($2) OR app_user.id::text = ANY ($2))
     UNION
     SELECT started_by FROM instance
     WHERE account_id = $1 AND instance.id = $6 AND parent_id IS NULL AND schedule_id IS NULL
@@ -55,9 +56,9 @@ async def claim(credential: Credential, work_item_id: UUID) -> Shown:
         Forbidden: it is not the caller's to decide, or the caller is a machine.
         WorkItemConflict: it is not open, somebody else holds it, or several people have to decide it.
     """
-    caller, person, shown = await found(credential, work_item_id)
+    caller, person, shown = await found(credential, work_item_id, Right.DECIDE)
     admit(caller, person, shown.item)
-    async with credential.rows() as caller:
+    async with credential.rows(Right.DECIDE) as caller:
         item = await _open(caller, work_item_id)
         admit(caller, person, item)
         reason = held_by_another(item, person.id) or unclaimable(item)
@@ -70,17 +71,17 @@ async def claim(credential: Credential, work_item_id: UUID) -> Shown:
 
 
 async def release(credential: Credential, work_item_id: UUID) -> Shown:
-    """Let a claimed work item go, as its holder or an administrator.
+    """Let a claimed work item go, as its holder or whoever operates the account.
 
     Raises:
         NotFound: no such work item.
         Forbidden: the caller is neither.
         WorkItemConflict: it is not open, or nobody holds it.
     """
-    async with credential.rows() as caller:
+    async with credential.rows(Right.DECIDE) as caller:
         item = await _open(caller, work_item_id)
-        if caller.role != "admin" and caller.id != item.claimed_by:
-            raise Forbidden("Only who has claimed a work item, or an administrator, may release it.")
+        if caller.id != item.claimed_by and not caller.may(Right.OPERATE):
+            raise Forbidden(f"To release what another has claimed takes {needed_role(Right.OPERATE)}.")
         if item.claimed_by is None:
             raise WorkItemConflict("Nobody has claimed this work item.")
         before = {"claimed_by": item.claimed_by}
@@ -90,7 +91,7 @@ async def release(credential: Credential, work_item_id: UUID) -> Shown:
 
 
 async def reassign(credential: Credential, work_item_id: UUID, assignees: Assignees) -> Shown:
-    """Ask others instead, as an administrator, a machine client or the holder; nobody holds it afterwards.
+    """Ask others instead, as its holder or whoever operates the account; nobody holds it afterwards.
 
     What people have decided so far stays and counts.
 
@@ -100,12 +101,10 @@ async def reassign(credential: Credential, work_item_id: UUID, assignees: Assign
         AnswerRefused: the assignees are not valid, or too few of them could decide; with an entry for each mistake.
         WorkItemConflict: it is not open.
     """
-    async with credential.rows() as caller:
+    async with credential.rows(Right.DECIDE) as caller:
         item = await _open(caller, work_item_id)
-        if caller.role not in ("admin", "machine") and caller.id != item.claimed_by:
-            raise Forbidden(
-                "Only who has claimed a work item, an administrator or a machine client may reassign it."
-            )
+        if caller.id != item.claimed_by and not caller.may(Right.OPERATE):
+            raise Forbidden(f"To reassign what one has not claimed takes {needed_role(Right.OPERATE)}.")
         wanted = _names(assignees)
         before = {"assignees": await _known(item.account_id, Assignees(item.users, item.roles))}
         after = {"assignees": await _known(item.account_id, wanted)}

@@ -8,14 +8,16 @@ import msgspec
 from uuid_utils.compat import uuid7
 
 from auth.bearer import Access, Caller
+from auth.roles import Right
 from service.engine.bulk import Verb
 from service.engine.events import OfAccount, record
 from service.engine.states import TRANSITIONS
 from service.errors import BulkActionConflict
+from service.limits import space
 from service.operations.inputs import unstorable_fields
 from service.operations.instances import Filters, conditions
 from service.operations.pages import Page, Position, binding, position, token
-from tenancy.errors import BadRequest, Forbidden, NotFound
+from tenancy.errors import BadRequest, NotFound
 from tenancy.rows import current_connection
 
 MOST_INSTANCES = 100_000  # of one bulk action
@@ -77,12 +79,12 @@ async def begin(access: Access, wanted: Wanted) -> Answer:
     The instances are fixed now: what is started later is not among them.
 
     Raises:
-        Forbidden: the caller is neither an administrator nor a machine client.
         BadRequest: there are more than 100,000, or a text cannot be stored.
         BulkActionConflict: ten bulk actions of the account run already.
+        LimitReached: instances are to be restarted, and the account may start none.
     """
-    async with access.rows() as caller:
-        _admit(caller)
+    full = await space.refusal_of_start(access.account_id) if wanted.verb == "restart" else None
+    async with access.rows(Right.OPERATE) as caller:
         errors = unstorable_fields(wanted.options)
         if errors:
             raise BadRequest(errors=tuple(errors))
@@ -91,6 +93,8 @@ async def begin(access: Access, wanted: Wanted) -> Answer:
         matched = await _counted(where, arguments)
         if wanted.confirmed != matched:
             return Answer(matched)
+        if full is not None:
+            raise full
         action_id = await _created(caller, wanted)
         chosen = await _chosen(action_id, where, arguments)
         if chosen != matched:  # some have ended since they were counted, or begun
@@ -115,13 +119,11 @@ async def get(access: Access, action_id: UUID) -> asyncpg.Record:
 
     Raises:
         NotFound: no such bulk action.
-        Forbidden: the caller is neither an administrator nor a machine client.
     """
-    async with access.rows() as caller:
+    async with access.rows(Right.OPERATE) as caller:
         row = await current_connection().fetchrow(GET, caller.account_id, action_id)
         if row is None:
             raise NotFound
-        _admit(caller)
         return row
 
 
@@ -129,11 +131,9 @@ async def get_list(access: Access, status: Status | None, size: int, ctoken: str
     """Return a page of bulk actions, newest first; of those that have a status, where one is given.
 
     Raises:
-        Forbidden: the caller is neither an administrator nor a machine client.
         PageTokenRefused: the token is not of this list.
     """
-    async with access.rows() as caller:
-        _admit(caller)
+    async with access.rows(Right.OPERATE) as caller:
         bound_to = binding(caller.account_id, "bulk actions", status)
         begin = position(ctoken, bound_to)
         where, arguments = "account_id = $1", [caller.account_id, size + 1]
@@ -158,15 +158,13 @@ async def cancel(access: Access, action_id: UUID) -> asyncpg.Record:
 
     Raises:
         NotFound: no such bulk action.
-        Forbidden: the caller is neither an administrator nor a machine client.
         BulkActionConflict: it has ended.
     """
-    async with access.rows() as caller:
+    async with access.rows(Right.OPERATE) as caller:
         connection = current_connection()
         present = await connection.fetchrow(GET, caller.account_id, action_id)
         if present is None:
             raise NotFound
-        _admit(caller)
         row = await connection.fetchrow(STOP, caller.account_id, action_id)
         if row is None:
             raise BulkActionConflict(
@@ -181,13 +179,6 @@ async def cancel(access: Access, action_id: UUID) -> asyncpg.Record:
             OfAccount(caller.account_id), "bulk_action.cancelled", caller.id, bulk_action_id=str(action_id)
         )
         return row
-
-
-def _admit(caller: Caller) -> None:
-    if not caller.sees_all:
-        raise Forbidden(
-            "Only an administrator of the account or a machine client has to do with bulk actions."
-        )
 
 
 async def _counted(where: str, arguments: list[Any]) -> int:

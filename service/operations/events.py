@@ -7,10 +7,12 @@ from uuid import UUID, uuid4
 import msgspec
 
 from auth.bearer import Access, Caller
+from auth.roles import Right
 from service.engine import inbox, listeners, subscriptions
 from service.engine.events import OfAccount, record
 from service.engine.queue import Job, enqueue
 from service.language.cloudevents import LARGEST_EVENT, EventRefused, complete
+from service.limits import space
 from service.operations.inputs import unstorable_fields
 from tenancy.errors import BadRequest, FieldError, TooLarge
 
@@ -33,9 +35,11 @@ async def publish(access: Access, event: dict[str, Any]) -> Published:
     Raises:
         BadRequest: it is not a CloudEvent.
         TooLarge: it has more than 64 KiB.
+        LimitReached: the account stores as much as it may.
     """
-    async with access.rows() as caller:
+    async with access.rows(Right.OPERATE) as caller:
         whole = completed(caller, event)
+        space.refuse_storing(caller.account_id)
         account_id = caller.account_id
         listening = await listeners.page(account_id, whole["type"], UUID(int=0), COUNTED)
         if len(listening) > AT_ONCE or await subscriptions.wanted(account_id, whole["type"]):

@@ -12,11 +12,11 @@ import asyncpg
 import msgspec
 
 from auth.bearer import Caller, Credential
+from auth.roles import Right
 from service.engine.events import BEGINNING, COLUMNS, SETTLED, Cursor, cursor_of
 from service.engine.followers import Follower, Followers
 from service.engine.states import Status
 from service.operations import instances
-from service.operations.audit import READERS
 from service.operations.pages import Row
 from tenancy.errors import BadRequest, FieldError, NotFound
 from tenancy.rows import read
@@ -38,7 +38,7 @@ CURSOR = re.compile(r"(\d{1,18})-(\d{1,18})", re.ASCII)
 
 # The statements check the credential each time, in one round trip (see `instances.GET`).
 BEGIN = f"""
-SELECT caller.*, one.id AS found, pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS horizon,
+SELECT caller.*, one.id AS found, {instances.VISIBLE}, pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS horizon,
        EXISTS (SELECT FROM event WHERE event.account_id = caller.account_id AND event.instance_id = one.id
                AND event.type = ANY ($8) AND (event.written_in, event.id) <= ($6::text::xid8, $7)) AS ended,
        EXISTS (SELECT FROM event WHERE event.account_id = caller.account_id AND event.instance_id = one.id
@@ -47,7 +47,7 @@ FROM enter_account($1, $2, $3) AS caller
 LEFT JOIN instance AS one ON one.account_id = caller.account_id AND one.workflow_id = $4 AND one.id = $5
 """
 OF_INSTANCE = f"""
-SELECT caller.*, one.id AS found, told.*
+SELECT caller.*, one.id AS found, {instances.VISIBLE}, told.*
 FROM enter_account($1, $2, $3) AS caller (verdict, tenant, principal_id, principal_name, role)
 LEFT JOIN instance AS one ON one.account_id = caller.tenant AND one.workflow_id = $4 AND one.id = $5
 LEFT JOIN LATERAL (
@@ -58,7 +58,7 @@ LEFT JOIN LATERAL (
 ) AS told ON true
 """
 OF_ACCOUNT = f"""
-SELECT caller.*, caller.tenant AS found, told.*
+SELECT caller.*, caller.tenant AS found, true AS visible, told.*
 FROM enter_account($1, $2, $3) AS caller (verdict, tenant, principal_id, principal_name, role)
 LEFT JOIN LATERAL (
     SELECT {COLUMNS}, its.started_by
@@ -175,13 +175,13 @@ class Following:
         return fresh
 
     def _sees(self, event: asyncpg.Record) -> bool:
-        """Whether the caller may see an event: as they may read any instance, list their own, and read the audit."""
+        """Whether the caller may see an event: of an instance that they may read, or of what they may oversee."""
         if self._subject.instance_id is not None:
             return True
         caller = self._caller
         if caller is None or event["workflow_id"] is None:
-            return caller is not None and caller.role in READERS
-        return caller.sees_all or bool(event["started_by"] == caller.id)
+            return caller is not None and caller.may(Right.OVERSEE)
+        return caller.sees(event["started_by"])
 
     async def _woken(self) -> bool:
         """Wait until something happens; False if nothing has for a while."""
@@ -225,13 +225,14 @@ async def begin(credential: Credential, subject: Subject, after: Cursor) -> Row:
     """Check that the caller may follow, and read what there is behind a place.
 
     Raises:
-        Unauthenticated, Forbidden, NotFound: as for any operation.
+        NotFound: no such instance of that workflow.
+        Forbidden: another started it, and the caller is a sender.
     """
     places = (subject.workflow_id, subject.instance_id, str(after.written_in), after.id, ENDS)
-    (row,) = await read(BEGIN, *credential.proof, *places)
-    credential.refuse(row["verdict"])
-    if subject.instance_id is not None and row["found"] is None:
-        raise NotFound
+    (row,) = await read(BEGIN, *credential.proof(Right.READ), *places)
+    credential.refuse(row["verdict"], Right.READ)
+    if subject.instance_id is not None:
+        refuse_unseen(row)
     return row
 
 
@@ -252,15 +253,25 @@ async def page(
     place = (str(after.written_in), after.id, most)
     async with followers.reading:
         if subject.instance_id is None:
-            rows = await read(OF_ACCOUNT, *credential.proof, *place)
+            rows = await read(OF_ACCOUNT, *credential.proof(Right.READ), *place)
         else:
             rows = await read(
-                OF_INSTANCE, *credential.proof, subject.workflow_id, subject.instance_id, *place
+                OF_INSTANCE, *credential.proof(Right.READ), subject.workflow_id, subject.instance_id, *place
             )
-    credential.refuse(rows[0]["verdict"])
-    if rows[0]["found"] is None:
-        raise NotFound
+    credential.refuse(rows[0]["verdict"], Right.READ)
+    refuse_unseen(rows[0])
     return rows
+
+
+def refuse_unseen(row: Row) -> None:
+    """Refuse to tell of an instance that is not there, or that the caller may not see.
+
+    Raises:
+        NotFound, Forbidden: so it is.
+    """
+    if row["found"] is None:
+        raise NotFound
+    instances.refuse_invisible(visible=row["visible"])
 
 
 def caller_of(credential: Credential, row: Row) -> Caller:

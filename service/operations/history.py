@@ -4,7 +4,8 @@ from typing import Any
 from uuid import UUID
 
 from auth.bearer import Access
-from service.operations.instances import MOST_BYTES
+from auth.roles import Right
+from service.operations.instances import MOST_BYTES, refuse_invisible
 from service.operations.pages import Page, Position, binding, position, token
 from service.tables import Instance
 from tenancy.errors import NotFound
@@ -33,17 +34,17 @@ async def get_page(
 
     Raises:
         NotFound: no such instance of that workflow.
+        Forbidden: another started it, and the caller is a sender.
         PageTokenRefused: the token is not of this history.
     """
-    async with access.rows() as caller:
+    async with access.rows(Right.READ) as caller:
         bound_to = binding(caller.account_id, "history", workflow_id, instance_id)
         begin = position(ctoken, bound_to)
-        if (
-            not await Instance.exists()
-            .where(Instance.id == instance_id, Instance.workflow_id == workflow_id)
-            .run()
-        ):
+        its = (Instance.id == instance_id) & (Instance.workflow_id == workflow_id)
+        found = await Instance.select(Instance.started_by).where(its).first().run()
+        if found is None:
             raise NotFound
+        refuse_invisible(visible=caller.sees(found["started_by"]))
         after = -1 if begin is None else min(begin.id.int, LAST)
         rows = await current_connection().fetch(PAGE, caller.account_id, instance_id, after, size)
     return Page(rows, following(rows[-1], bound_to) if rows and rows[-1]["more"] else None, size)

@@ -6,6 +6,7 @@ from uuid import UUID
 import msgspec
 
 from auth.bearer import Access
+from auth.roles import Right
 from service.engine.definitions import definition_of, remembered
 from service.language.document import Definition
 from service.language.expressions import ExpressionFailure
@@ -54,7 +55,7 @@ async def check(
     if kept is not None:
         definition = kept.definition
     else:
-        async with access.rows():
+        async with access.rows(Right.START):
             definition = await definition_of(version_id)
     complete = with_defaults(definition.input_schema, inputs)
     errors = unstorable(name, complete) or await violations(access, sandbox, definition, complete)

@@ -11,7 +11,8 @@ import asyncpg
 import msgspec
 from uuid_utils.compat import uuid7
 
-from auth.bearer import Access, Credential, new_secret
+from auth.bearer import Access, Caller, Credential, new_secret
+from auth.roles import Right
 from service.engine import inbox
 from service.engine.bell import Lane, ring, ring_after_commit
 from service.engine.definitions import last_published, remember_published
@@ -29,6 +30,7 @@ from service.engine.storing import (
 from service.errors import InputsRefused, InstanceConflict, KeyReused, NotTriggerable, WorkflowPaused
 from service.language.sandbox import Sandbox
 from service.language.values import NO_NUL, NUL
+from service.limits import space
 from service.operations.events import completed
 from service.operations.idempotency import EARLIER, UNREPEATED, Repeat, decided
 from service.operations.inputs import Checked, check, checked_at_once
@@ -53,10 +55,13 @@ restarted_from, restarted_as"""
 
 MOST_RUNNING = 100  # tasks that a read names of those that an instance is in, the latest
 
+# Whether whoever entered the account may see an instance, as `Caller.sees` says it.
+VISIBLE = "caller.role <> 'sender' OR one.started_by = caller.principal_id AS visible"
+
 # The hot read: credential, tenant, scopes and row in one round trip. `enter_account` sets the tenant before the row is
 # looked for, as the row is joined to its answer; were it not so, row-level security would show no row at all.
 GET = f"""
-SELECT caller.verdict, {", ".join(f"one.{column.strip()}" for column in COLUMNS.split(","))},
+SELECT caller.verdict, {VISIBLE}, {", ".join(f"one.{column.strip()}" for column in COLUMNS.split(","))},
        ARRAY(SELECT pointer FROM task_run WHERE account_id = caller.account_id AND instance_id = one.id
              AND status = 'running' AND one.ended_at IS NULL ORDER BY number DESC LIMIT {MOST_RUNNING}) AS running
 FROM enter_account($1, $2, $3) AS caller
@@ -111,6 +116,7 @@ async def trigger(
 
     Raises:
         NotFound: no such workflow.
+        LimitReached: the account has as many running instances, or stores as much, as it may.
         NotTriggerable: it is paused, archived or was never published.
         InputsRefused: with one entry for each field that is wrong.
         KeyReused: the key came before, with another body.
@@ -119,9 +125,12 @@ async def trigger(
     secret = new_secret() if repeat is None else repeat.secret(repeat.seed)
     started = Started(uuid7(), uuid4(), secret)
     version_id, proven = last_published(credential.account_id, workflow_id), False
+    full = await space.refusal_of_start(credential.account_id)
     for _ in range(TRIES):
         checked = None
-        if version_id is not None and proven:
+        if full is not None:
+            pass  # what came before is told all the same
+        elif version_id is not None and proven:
             checked = await check(credential, sandbox, version_id, name, inputs)
         elif version_id is not None:
             checked = checked_at_once(sandbox, version_id, name, inputs)
@@ -134,12 +143,15 @@ async def trigger(
             attempt = partial(start, credential, sandbox, started, new, checked, repeat)
         row = await attempt() if repeat is None else await decided(repeat, attempt)
         note(credential, row)
-        credential.refuse(row["verdict"])
+        credential.refuse(row["verdict"], Right.START)
         refuse_trigger(row)
         if row["verdict"] == DONE:
+            space.note_start(credential.account_id)
             return msgspec.structs.replace(started, key_id=row["key_id"])
         if repeat is not None and row["verdict"] == EARLIER:
             return started_earlier(repeat, row)
+        if full is not None:
+            raise full
         if checked and row["published"] == version_id:
             raise InputsRefused(errors=checked.errors)
         version_id, proven = row["published"], True
@@ -174,13 +186,37 @@ async def get(credential: Credential, workflow_id: UUID, instance_id: UUID) -> R
     """Return one instance, in one round trip.
 
     Raises:
-        Unauthenticated, Forbidden, NotFound: as for any operation.
+        NotFound: no such instance of that workflow.
+        Forbidden: another started it, and the caller is a sender.
     """
-    (row,) = await read(GET, *credential.proof, workflow_id, instance_id)
-    credential.refuse(row["verdict"])
+    (row,) = await read(GET, *credential.proof(Right.READ), workflow_id, instance_id)
+    credential.refuse(row["verdict"], Right.READ)
     if row["id"] is None:
         raise NotFound
+    refuse_invisible(visible=row["visible"])
     return row
+
+
+def refuse_invisible(*, visible: bool) -> None:
+    """Refuse a sender who wants to know about what another started.
+
+    Raises:
+        Forbidden: so it is.
+    """
+    if not visible:
+        raise Forbidden("A sender sees the instances that they started; the other roles see all.")
+
+
+def starter(caller: Caller, wanted: UUID | None) -> UUID | None:
+    """Whose instances a list is narrowed to: a sender's to their own.
+
+    Raises:
+        Forbidden: a sender asked for another's.
+    """
+    if caller.sees_all:
+        return wanted
+    refuse_invisible(visible=wanted in (None, caller.id))
+    return caller.id
 
 
 async def get_list(
@@ -194,21 +230,17 @@ async def get_list(
 ) -> Page:
     """Return a page of instances, newest first.
 
-    `of_workflow` narrows to one workflow, which must exist. A member may ask for their own alone where `counted`, the
-    account-wide list, is asked for.
+    `of_workflow` narrows to one workflow, which must exist. A sender finds their own alone. `counted`: with the total.
 
     Raises:
         NotFound: `of_workflow` is not there.
-        Forbidden: a member asked for what others started.
+        Forbidden: a sender asked for what another started.
         PageTokenRefused: the token is not of this list.
     """
-    async with access.rows() as caller:
+    async with access.rows(Right.READ) as caller:
         if of_workflow is not None:
             filters = msgspec.structs.replace(filters, workflow_ids=(of_workflow,))
-        if counted and not caller.sees_all:
-            if filters.started_by not in (None, caller.id):
-                raise Forbidden("Only an administrator of the account may list what others started.")
-            filters = msgspec.structs.replace(filters, started_by=caller.id)
+        filters = msgspec.structs.replace(filters, started_by=starter(caller, filters.started_by))
         bound_to = binding(caller.account_id, "instances", of_workflow is None, filters)
         where, arguments = conditions(caller.account_id, filters)
         begin = position(ctoken, bound_to)
@@ -255,19 +287,19 @@ async def cancel(
         InstanceConflict: it has ended already.
     """
     if reason is not None and NUL in reason:
-        async with credential.rows():  # whom the account refuses is told that first
+        async with credential.rows(Right.OPERATE):  # whom the account refuses is told that first
             raise BadRequest(errors=(FieldError("FIELD_INVALID", NO_NUL, "reason"),))
     allowed, becomes = sources("cancel")
     rows = await read(
         "SELECT * FROM cancel_instance($1, $2, $3, $4, $5, $6, $7, $8)",
-        *credential.proof,
+        *credential.proof(Right.OPERATE),
         workflow_id,
         instance_id,
         allowed,
         becomes,
         reason,
     )
-    credential.refuse(rows[0]["verdict"])
+    credential.refuse(rows[0]["verdict"], Right.OPERATE)
     if rows[0]["verdict"] == InstanceConflict.status:
         raise InstanceConflict("The instance has ended already and cannot be canceled.")
 
@@ -284,12 +316,14 @@ async def signal(
         BadRequest: it is not a CloudEvent.
         TooLarge: it has more than 64 KiB.
         InstanceConflict: it has ended, or 100 events wait for it already.
+        LimitReached: the account stores as much as it may.
     """
-    async with access.rows() as caller:
+    async with access.rows(Right.OPERATE) as caller:
         status = await _locked_status(workflow_id, instance_id)
         if status.terminal:
             raise InstanceConflict(f"The instance has ended ({status}) and takes no events.")
         whole = completed(caller, event)
+        space.refuse_storing(caller.account_id)
         if await Signal.count().where(Signal.instance_id == instance_id).run() >= KEPT_EVENTS:
             raise InstanceConflict(
                 f"{KEPT_EVENTS} events wait for this instance already; let it take some first."
@@ -352,11 +386,11 @@ def unstarted(
     credential: Credential, workflow_id: UUID, started: Started, repeat: Repeat | None = None
 ) -> dict[str, Any]:
     """The arguments of `START` in their order, for a call that only tells which version is published."""
-    token, account_id, scopes = credential.proof
+    token, account_id, required = credential.proof(Right.START)
     return {
         "credential": token,
         "requested": account_id,
-        "required": scopes,
+        "required": required,
         "of_workflow": workflow_id,
         "expected": None,
         "new_id": started.id,

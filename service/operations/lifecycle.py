@@ -9,6 +9,7 @@ import asyncpg
 import msgspec
 
 from auth.bearer import Access, new_secret
+from auth.roles import Right
 from service.engine import restarting, suspension
 from service.engine.definitions import definition_of
 from service.engine.effects import child
@@ -18,8 +19,9 @@ from service.engine.states import Status, TransitionRefused, after
 from service.errors import InputsRefused, InstanceConflict
 from service.language.inputs import with_defaults
 from service.language.sandbox import Sandbox
+from service.limits import space
 from service.operations.inputs import unstorable_fields, violations
-from tenancy.errors import BadRequest, Forbidden, NotFound
+from tenancy.errors import BadRequest, NotFound
 from tenancy.rows import current_connection
 
 LOCKED = """
@@ -65,7 +67,7 @@ async def suspend(access: Access, workflow_id: UUID, instance_id: UUID) -> datet
         NotFound: no such instance of that workflow.
         InstanceConflict: it has ended, or is suspended already.
     """
-    async with access.rows() as caller:
+    async with access.rows(Right.OPERATE) as caller:
         row = await _locked(caller.account_id, workflow_id, instance_id)
         becomes = _after("suspend", row)
         at: datetime = await current_connection().fetchval(SUSPEND, caller.account_id, instance_id, becomes)
@@ -80,7 +82,7 @@ async def resume(access: Access, workflow_id: UUID, instance_id: UUID) -> None:
         NotFound: no such instance of that workflow.
         InstanceConflict: it is not suspended.
     """
-    async with access.rows() as caller:
+    async with access.rows(Right.OPERATE) as caller:
         row = await _locked(caller.account_id, workflow_id, instance_id)
         becomes = _after("resume", row)
         await current_connection().execute(RESUME, caller.account_id, instance_id, becomes)
@@ -101,17 +103,21 @@ async def restart(
         WorkflowPaused: its workflow is paused.
         BadRequest: there is no such version or task, or could be none.
         InputsRefused: its inputs do not fit the version's schema; one entry for each field.
+        LimitReached: the account has as many running instances, or stores as much, as it may.
     """
+    full = await space.refusal_of_start(access.account_id)
     errors = unstorable_fields(msgspec.to_builtins(options))
     if errors:
-        async with access.rows():  # whom the account refuses is told that first
+        async with access.rows(Right.OPERATE):  # whom the account refuses is told that first
             raise BadRequest(errors=tuple(errors))
     if options.version is not None and options.from_task is None:
         await _fitting(access, sandbox, workflow_id, instance_id, options.version)
     access_id, secret = uuid4(), new_secret()
     url = restarting.Access(access_id, hashlib.sha256(secret.encode()).digest())
-    async with access.rows() as caller:
+    async with access.rows(Right.OPERATE) as caller:
         await _locked(caller.account_id, workflow_id, instance_id)
+        if full is not None:
+            raise full
         actor = Actor(caller.id, caller.name)
         again = await restarting.restart(caller.account_id, instance_id, options, actor, url)
         if again is None:
@@ -124,13 +130,10 @@ async def delete(access: Access, workflow_id: UUID, instance_id: UUID) -> None:
 
     Raises:
         NotFound: no such instance of that workflow.
-        Forbidden: the caller is neither an administrator nor a machine client.
         InstanceConflict: it has not ended, or the instance that awaits it has not taken its result yet.
     """
-    async with access.rows() as caller:
+    async with access.rows(Right.OPERATE) as caller:
         row = await _locked(caller.account_id, workflow_id, instance_id)
-        if not caller.sees_all:
-            raise Forbidden("Only an administrator of the account or a machine client may delete instances.")
         _after("delete", row)
         if row["parent_id"] is not None and await child.is_awaited(row["parent_id"], row["parent_wait"]):
             raise InstanceConflict(
@@ -164,7 +167,7 @@ async def _fitting(
     access: Access, sandbox: Sandbox, workflow_id: UUID, instance_id: UUID, version: str
 ) -> None:
     """Refuse to restart an instance as a version whose schema its inputs do not fit."""
-    async with access.rows() as caller:
+    async with access.rows(Right.OPERATE) as caller:
         row = await current_connection().fetchrow(PRESENT, caller.account_id, workflow_id, instance_id)
         if row is None:
             raise NotFound

@@ -17,12 +17,12 @@ import asyncpg
 import msgspec
 
 from auth.bearer import Access
+from auth.roles import Right
 from service.errors import PageTokenRefused, SearchTooBroad
 from service.language.values import flaw
-from service.operations.instances import COLUMNS, filled
+from service.operations.instances import COLUMNS, filled, starter
 from service.operations.pages import Page, binding, in_calendar, token
 from service.operations.pages import place as place_in
-from tenancy.errors import Forbidden
 from tenancy.rows import current_connection
 
 SEARCH_SECONDS = 3
@@ -90,19 +90,16 @@ _turns: WeakValueDictionary[UUID, asyncio.Semaphore] = WeakValueDictionary()
 
 
 async def get_page(access: Access, search: Search, size: int, ctoken: str | None) -> Page:
-    """Return a page of the instances that a search finds; a member finds their own alone.
+    """Return a page of the instances that a search finds; a sender finds their own alone.
 
     Raises:
-        Forbidden: a member searched for what others started.
+        Forbidden: a sender searched for what another started.
         PageTokenRefused: the token is not of this search.
         SearchTooBroad: it took longer than 3 seconds.
     """
     turn = _turns.setdefault(access.account_id, asyncio.Semaphore(SEARCHES))
-    async with turn, access.rows() as caller:
-        if not caller.sees_all:
-            if search.started_by not in (None, caller.id):
-                raise Forbidden("Only an administrator of the account may search what others started.")
-            search = msgspec.structs.replace(search, started_by=caller.id)
+    async with turn, access.rows(Right.READ) as caller:
+        search = msgspec.structs.replace(search, started_by=starter(caller, search.started_by))
         bound_to = binding(caller.account_id, "search", search)
         begin = None if ctoken is None else place(ctoken, search.sort, bound_to)
         until = time.monotonic() + SEARCH_SECONDS

@@ -12,6 +12,7 @@ import msgspec
 
 from auth.bearer import SERVICE, Access
 from auth.clients import require_account
+from auth.roles import Right
 from service.engine.events import OfAccount, record
 from service.engine.vault import HEADER_BYTES, VERSION, SecretsUnreadableError, keys, opened, sealed
 from service.language.document import DocumentRefused
@@ -68,7 +69,7 @@ async def require_settable(access: Access, name: str) -> None:
     keys()
     if not NAME.fullmatch(name):
         raise BadRequest(NAME_RULE)
-    async with access.rows():
+    async with access.rows(Right.ADMINISTER):
         await _require_place(access.account_id, name)
 
 
@@ -86,7 +87,7 @@ async def set_secret(access: Access, name: str, value: str | dict[str, Any]) -> 
         raise BadRequest(NAME_RULE)
     _check_value(value)
     ciphertext = sealed(access.account_id, name, value)
-    async with access.rows() as caller:
+    async with access.rows(Right.ADMINISTER) as caller:
         await _require_place(caller.account_id, name)
         arguments = uuid4(), caller.account_id, name, ciphertext
         replaced = bool(await current_connection().fetchval(UPSERT, *arguments))
@@ -115,7 +116,7 @@ async def list_secrets(access: Access) -> list[SecretEntry]:
     Raises:
         NotFound: there is no such account.
     """
-    async with access.rows():
+    async with access.rows(Right.ADMINISTER):
         await require_account(access.account_id)
         rows = await current_connection().fetch(LISTED, access.account_id)
     return [SecretEntry(**row) for row in rows]
@@ -127,7 +128,7 @@ async def delete_secret(access: Access, name: str) -> None:
     Raises:
         NotFound: there is no such secret, or no such account.
     """
-    async with access.rows() as caller:
+    async with access.rows(Right.ADMINISTER) as caller:
         await require_account(caller.account_id)
         if not await current_connection().fetchval(DELETE, caller.account_id, name):
             raise NotFound(f"The account has no secret {name}; its secrets: tutti secret list")

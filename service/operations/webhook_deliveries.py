@@ -7,6 +7,7 @@ from uuid import UUID
 import msgspec
 
 from auth.bearer import Access
+from auth.roles import Right
 from service.operations.pages import Page, Position, binding, position, token
 from service.operations.webhooks import found, require_enabled
 from tenancy.errors import NotFound
@@ -84,11 +85,10 @@ async def get_list(
     """Return a page of an endpoint's deliveries, newest first.
 
     Raises:
-        Forbidden: the caller is neither an administrator nor a machine client.
         NotFound: no such endpoint.
         PageTokenRefused: the token is not of this list.
     """
-    async with access.rows() as caller:
+    async with access.rows(Right.OVERSEE) as caller:
         await found(caller, webhook_id)
         bound_to = binding(caller.account_id, "webhook deliveries", webhook_id, status)
         begin = position(ctoken, bound_to)
@@ -119,10 +119,9 @@ async def get(access: Access, webhook_id: UUID, delivery_id: UUID) -> Shown:
     """Return one delivery with its attempts.
 
     Raises:
-        Forbidden: the caller is neither an administrator nor a machine client.
         NotFound: no such endpoint, or no such delivery to it.
     """
-    async with access.rows() as caller:
+    async with access.rows(Right.OVERSEE) as caller:
         await found(caller, webhook_id)
         row = await current_connection().fetchrow(ONE, caller.account_id, webhook_id, delivery_id)
         if row is None:
@@ -136,11 +135,10 @@ async def redeliver(access: Access, webhook_id: UUID, delivery_id: UUID) -> Deli
     """Send a delivery again, under the same id: one that has ended anew, one that is to be tried later at once.
 
     Raises:
-        Forbidden: the caller is neither an administrator nor a machine client.
         NotFound: no such endpoint, or no such delivery to it.
         WebhookConflict: the endpoint is disabled.
     """
-    async with access.rows() as caller:
+    async with access.rows(Right.OVERSEE) as caller:
         webhook = await found(caller, webhook_id)
         row = await current_connection().fetchrow(ONE, caller.account_id, webhook_id, delivery_id)
         if row is None:

@@ -14,12 +14,13 @@ import asyncpg
 import msgspec
 
 from auth.bearer import Access, Caller
+from auth.roles import Right
 from service.engine.egress import CallError, address_of
 from service.engine.events import OfAccount, record
 from service.errors import WebhookConflict
 from service.language.values import flaw
 from service.operations.webhook_secrets import new_secret, seal
-from tenancy.errors import BadRequest, FieldError, Forbidden, NotFound
+from tenancy.errors import BadRequest, FieldError, NotFound
 from tenancy.events import differences
 from tenancy.rows import current_connection
 
@@ -45,7 +46,6 @@ TYPE_RULE = (
     "is not an event type such as instance.completed, nor the beginning of some such as instance.*, nor *"
 )
 CONNECT_RULE = f"is none of Connect's events: {', '.join(CONNECT)}"
-MANAGING = {"admin", "machine", "operator"}
 
 COLUMNS = """id, account_id, url, description, format, event_types, workflow_ids, enabled, disabled_at, disabled_because,
 failures, failing_since, previous_until, created_at, created_by, modified_at, modified_by"""
@@ -145,13 +145,11 @@ async def create(access: Access, wanted: Endpoint) -> Shown:
     """Add an endpoint; the answer alone holds its secret.
 
     Raises:
-        Forbidden: the caller is neither an administrator nor a machine client.
         BadRequest: with one entry for each field that is wrong.
         WebhookConflict: the account has as many as it may have, or the service has no key to keep a secret by.
     """
     webhook_id, secret = uuid4(), new_secret(wanted.format)
-    async with access.rows() as caller:
-        admit(caller)
+    async with access.rows(Right.OVERSEE) as caller:
         await _check(caller, wanted)
         kept = seal(caller.account_id, webhook_id, secret)
         connection = current_connection()
@@ -171,13 +169,8 @@ async def create(access: Access, wanted: Endpoint) -> Shown:
 
 
 async def get_list(access: Access) -> list[Webhook]:
-    """Return the account's endpoints, the oldest first.
-
-    Raises:
-        Forbidden: the caller is neither an administrator nor a machine client.
-    """
-    async with access.rows() as caller:
-        admit(caller)
+    """Return the account's endpoints, the oldest first."""
+    async with access.rows(Right.OVERSEE) as caller:
         return [webhook_of(row) for row in await current_connection().fetch(LISTED, caller.account_id)]
 
 
@@ -185,10 +178,9 @@ async def get(access: Access, webhook_id: UUID) -> Webhook:
     """Return one endpoint.
 
     Raises:
-        Forbidden: the caller is neither an administrator nor a machine client.
         NotFound: no such endpoint.
     """
-    async with access.rows() as caller:
+    async with access.rows(Right.OVERSEE) as caller:
         return await found(caller, webhook_id)
 
 
@@ -196,11 +188,10 @@ async def change(access: Access, webhook_id: UUID, changes: Changes) -> Webhook:
     """Change where an endpoint is or what it is told of; what waits for it already goes to where it is then.
 
     Raises:
-        Forbidden: the caller is neither an administrator nor a machine client.
         NotFound: no such endpoint.
         BadRequest: with one entry for each field that is wrong.
     """
-    async with access.rows() as caller:
+    async with access.rows(Right.OVERSEE) as caller:
         before = await found(caller, webhook_id, lock=True)
         present = Endpoint(
             before.url, before.format, before.description, before.event_types, before.workflow_ids
@@ -225,10 +216,9 @@ async def delete(access: Access, webhook_id: UUID) -> None:
     """Delete an endpoint; what waits for it is not sent any more, and its log is gone.
 
     Raises:
-        Forbidden: the caller is neither an administrator nor a machine client.
         NotFound: no such endpoint.
     """
-    async with access.rows() as caller:
+    async with access.rows(Right.OVERSEE) as caller:
         before = await found(caller, webhook_id, lock=True)
         await current_connection().execute(DELETE, caller.account_id, webhook_id)
         await record(
@@ -244,10 +234,9 @@ async def disable(access: Access, webhook_id: UUID) -> Webhook:
     """Let an endpoint rest: nothing is sent to it. One that rests already stays as it is.
 
     Raises:
-        Forbidden: the caller is neither an administrator nor a machine client.
         NotFound: no such endpoint.
     """
-    async with access.rows() as caller:
+    async with access.rows(Right.OVERSEE) as caller:
         before = await found(caller, webhook_id, lock=True)
         if not before.enabled:
             return before
@@ -262,10 +251,9 @@ async def enable(access: Access, webhook_id: UUID) -> Webhook:
     """Let an endpoint be told again: of what waited when it was disabled, and of what happens from now on.
 
     Raises:
-        Forbidden: the caller is neither an administrator nor a machine client.
         NotFound: no such endpoint.
     """
-    async with access.rows() as caller:
+    async with access.rows(Right.OVERSEE) as caller:
         before = await found(caller, webhook_id, lock=True)
         if before.enabled:
             return before
@@ -279,11 +267,10 @@ async def rotate_secret(access: Access, webhook_id: UUID) -> Shown:
     """Give an endpoint a new secret; the one before signs beside it for 24 hours, an older one no more.
 
     Raises:
-        Forbidden: the caller is neither an administrator nor a machine client.
         NotFound: no such endpoint.
         WebhookConflict: the service has no key to keep a secret by.
     """
-    async with access.rows() as caller:
+    async with access.rows(Right.OVERSEE) as caller:
         before = await found(caller, webhook_id, lock=True)
         secret = new_secret(before.format)
         kept = seal(caller.account_id, webhook_id, secret)
@@ -298,35 +285,22 @@ async def ping(access: Access, webhook_id: UUID) -> UUID:
     """Send an endpoint an event of no meaning, so that somebody sees whether it is heard; return its delivery's id.
 
     Raises:
-        Forbidden: the caller is neither an administrator nor a machine client.
         NotFound: no such endpoint.
         WebhookConflict: it is disabled.
     """
     delivery_id = uuid4()
-    async with access.rows() as caller:
+    async with access.rows(Right.OVERSEE) as caller:
         require_enabled(await found(caller, webhook_id))
         await current_connection().execute(PING_ONCE, caller.account_id, webhook_id, delivery_id, PING)
     return delivery_id
 
 
-def admit(caller: Caller) -> None:
-    """Refuse who may not see or change webhooks.
-
-    Raises:
-        Forbidden: the caller is neither an administrator nor a machine client.
-    """
-    if caller.role not in MANAGING:
-        raise Forbidden("Only an administrator of the account or a machine client may manage its webhooks.")
-
-
 async def found(caller: Caller, webhook_id: UUID, *, lock: bool = False) -> Webhook:
-    """Read an endpoint in the open transaction, for whoever may see it; lock it where it is to change.
+    """Read an endpoint in the open transaction; lock it where it is to change.
 
     Raises:
-        Forbidden: the caller is neither an administrator nor a machine client.
         NotFound: no such endpoint.
     """
-    admit(caller)
     statement = f"{ONE} FOR NO KEY UPDATE" if lock else ONE
     row = await current_connection().fetchrow(statement, caller.account_id, webhook_id)
     if row is None:

@@ -9,12 +9,14 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import UUID
 
-import asyncpg
 import msgspec
 
 from auth.bearer import Access, Caller, Credential
+from auth.roles import Right
+from service.engine.decisions import roles_of
 from service.operations import work_items
-from service.operations.pages import Page, Position, binding, position, token
+from service.operations.looking import Look
+from service.operations.pages import Page, Position, Row, binding, position, token
 from tenancy.errors import BadRequest, FieldError, Forbidden
 from tenancy.rows import current_connection
 
@@ -47,16 +49,17 @@ STATES: dict[Status | None, list[str]] = {
     "overdue": ["overdue"],
     None: ["open", "overdue", "completed", "cancelled", "failed"],
 }
+# A list of every status is the beginnings of each status's own.
+EACH_STATUS = "FROM (VALUES ('open'), ('completed'), ('cancelled'), ('failed')) AS each (status), LATERAL"
 EMAIL = "SELECT email FROM app_user WHERE id = $1"
 
-HISTORY = """
-SELECT event.id, event.type, event.at, event.actor, event.actor_kind, coalesce(app_user.name, client.name) AS actor_name,
-       event.data, event.before, event.after
-FROM event LEFT JOIN app_user ON event.actor_kind = 'user' AND app_user.id = event.actor
-     LEFT JOIN client ON event.actor_kind = 'client' AND client.account_id = event.account_id AND client.id = event.actor
-WHERE event.account_id = $1 AND event.type LIKE 'work_item.%' AND event.data ->> 'work_item_id' = $2 AND event.id > $3
-ORDER BY event.id LIMIT $4
-"""
+# Of a work item's history, along the events of its instance.
+EVENT = "event.written_in::text::bigint AS written_in, event.id"
+HISTORY = f"""{EVENT}, event.type, event.at, event.actor, event.actor_kind,
+coalesce((SELECT name FROM app_user WHERE event.actor_kind = 'user' AND app_user.id = event.actor),
+         (SELECT name FROM client WHERE event.actor_kind = 'client' AND client.account_id = event.account_id
+                                    AND client.id = event.actor)) AS actor_name,
+event.data, event.before, event.after"""
 
 
 class Filters(msgspec.Struct, frozen=True):
@@ -86,18 +89,18 @@ class Statement(msgspec.Struct, frozen=True):
 
 
 async def get_list(access: Access, filters: Filters, size: int, ctoken: str | None) -> Page:
-    """Return a page of work items: a member's own, or all of the account's; newest first unless sorted otherwise.
+    """Return a page of work items: a sender's own, or all of the account's; newest first unless sorted otherwise.
 
     Raises:
-        Forbidden: a member asked for what is not assigned to them.
+        Forbidden: a sender asked for what is not assigned to them.
         BadRequest: filters that do not go together.
         PageTokenRefused: the token is not of this list.
     """
     filters = settled(filters)
-    async with access.rows() as caller:
+    async with access.rows(Right.READ) as caller:
         whose: Whose = filters.whose or ("all" if caller.sees_all else "me")
         if whose == "all" and not caller.sees_all:
-            raise Forbidden("Only an administrator of the account may list what is assigned to others.")
+            raise Forbidden("A sender lists the work items that they may decide; the other roles list all.")
         filters = msgspec.structs.replace(filters, whose=whose)
         bound_to = binding(caller.account_id, "work items", filters, None if whose == "all" else caller.id)
         begin = position(ctoken, bound_to)
@@ -158,8 +161,11 @@ def listing(
     where, arguments = ["account_id = $1"], list[Any]([caller.account_id])
     if filters.status is not None:
         where.append(STATUSES[filters.status])
+    if filters.status == "overdue" and filters.by_due:
+        where.append(f"{DUE} <= now()")  # behind these there are none
+    of_instance = filters.instance_id is not None
     for condition, value in (
-        ("workflow_id = ${}", filters.workflow_id),
+        ("workflow_id = ${}", None if of_instance else filters.workflow_id),
         ("instance_id = ${}", filters.instance_id),
         (
             "claimed_by IS NOT NULL AND claimed_by = ${}",
@@ -181,7 +187,15 @@ def listing(
     if begin is not None:
         arguments += [begin.at, begin.id]
         where.append(f"({key}, id) {beyond} (${len(arguments) - 1}, ${len(arguments)})")
-    text = f"SELECT {LISTED} FROM work_item WHERE {' AND '.join(where)} ORDER BY {order} LIMIT {most}"
+    source = EACH_STATUS if filters.status is None else "FROM"
+    if filters.status is None:
+        where.append("status = each.status")
+    found = f"SELECT * FROM work_item WHERE {' AND '.join(where)} ORDER BY {order} LIMIT {most}"
+    kept = "true"
+    if of_instance and filters.workflow_id is not None:  # all of them are of its workflow, or none
+        arguments.append(filters.workflow_id)
+        kept = f"workflow_id = ${len(arguments)}"
+    text = f"SELECT {LISTED} {source} ({found}) AS work_item WHERE {kept} ORDER BY {order} LIMIT {most}"
     return Statement(text, arguments)
 
 
@@ -234,10 +248,10 @@ def ordered(filters: Filters, due: str, identifier: str) -> tuple[str, str, str]
 
 def assignees(caller: Caller, email: str | None, filters: Filters) -> list[str]:
     """Under which names work items are assigned to the caller."""
-    of_role = f"role:{caller.role}"
+    of_roles = [f"role:{role}" for role in sorted(roles_of(caller.role))]
     if filters.whose == "my_roles":
-        return [of_role]
-    return [of_role, f"user:{caller.id}", *([f"user:{email}"] if email else [])]
+        return of_roles
+    return [*of_roles, f"user:{caller.id}", *([f"user:{email}"] if email else [])]
 
 
 async def history(credential: Credential, work_item_id: UUID, size: int, ctoken: str | None) -> Page:
@@ -247,15 +261,33 @@ async def history(credential: Credential, work_item_id: UUID, size: int, ctoken:
         NotFound, Forbidden: see `work_items.get`.
         PageTokenRefused: the token is not of this history.
     """
-    await work_items.get(credential, work_item_id)
-    async with credential.rows() as caller:
+    shown = await work_items.get(credential, work_item_id)
+    async with credential.rows(Right.READ) as caller:
         bound_to = binding(caller.account_id, "work item history", work_item_id)
         begin = position(ctoken, bound_to)
-        after = 0 if begin is None else min(begin.id.int, LAST_EVENT)
-        rows: list[asyncpg.Record] = await current_connection().fetch(
-            HISTORY, caller.account_id, str(work_item_id), after, size + 1
-        )
-    if len(rows) <= size:
-        return Page(rows, None, size)
-    last = rows[size - 1]
-    return Page(rows[:size], token(Position(last["at"], UUID(int=last["id"]), None, bound_to)), size)
+        look = of_work_item(caller.account_id, shown.item.instance_id, work_item_id, begin)
+        rows = await look.read(HISTORY, size + 1)
+        last = rows[size - 1] if len(rows) > size else await look.stopped_at(f"{EVENT}, event.at")
+    following = None if last is None else token(Position(last["at"], packed(last), None, bound_to))
+    return Page(rows[:size], following, size)
+
+
+def of_work_item(account_id: UUID, instance_id: UUID, work_item_id: UUID, begin: Position | None) -> Look:
+    """Look for the events of a work item among those of its instance, the first first."""
+    found, arguments = "event.account_id = $1 AND event.instance_id = $2", list[Any]([account_id, instance_id])
+    if begin is not None:
+        found += " AND (event.written_in, event.id) > ($3::text::xid8, $4)"
+        arguments += unpacked(begin.id)
+    place = len(arguments) + 1
+    kept = f"event.type LIKE 'work_item.%' AND event.data ->> 'work_item_id' = ${place}"
+    return Look("event", "event.written_in, event.id", found, arguments, kept, [str(work_item_id)])
+
+
+def packed(event: Row) -> UUID:
+    """Write an event's place among its instance's as one number, which a page token has room for."""
+    return UUID(int=event["written_in"] << 64 | event["id"])
+
+
+def unpacked(place: UUID) -> tuple[str, int]:
+    """Read what `packed` wrote: the transaction and the id; of a forged token, some."""
+    return str(place.int >> 64), min(place.int & (2**64 - 1), LAST_EVENT)

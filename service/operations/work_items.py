@@ -8,6 +8,7 @@ import msgspec
 from uuid_utils.compat import uuid7
 
 from auth.bearer import Caller, Credential
+from auth.roles import Right
 from service.engine.decisions import (
     Decision,
     Person,
@@ -91,11 +92,11 @@ async def get(credential: Credential, work_item_id: UUID) -> Shown:
 
     Raises:
         NotFound: no such work item.
-        Forbidden: it is assigned to others, and the caller is neither an administrator nor a machine client.
+        Forbidden: it is assigned to others, and the caller is a sender.
     """
-    caller, person, shown = await found(credential, work_item_id)
+    caller, person, shown = await found(credential, work_item_id, Right.READ)
     if not caller.sees_all and hindrance(shown.item, person, caller.role):
-        raise Forbidden("Only who may decide a work item, an administrator or a machine client may read it.")
+        raise Forbidden("A sender reads the work items that they may decide; the other roles read all.")
     return shown
 
 
@@ -112,12 +113,12 @@ async def complete(credential: Credential, sandbox: Sandbox, work_item_id: UUID,
         AnswerRefused: with one entry for each field that is wrong.
         TooLarge: the fields have more than 64 KiB, or all answers together more than 1 MiB.
     """
-    caller, person, shown = await found(credential, work_item_id)
+    caller, person, shown = await found(credential, work_item_id, Right.DECIDE)
     admit(caller, person, shown.item)
     if shown.item.status != "open":
         raise WorkItemConflict(closed(shown.item, shown.decisions))
     await check(credential.account_id, sandbox, shown.item, answer)
-    async with credential.rows() as caller:
+    async with credential.rows(Right.DECIDE) as caller:
         item = await locked(caller.account_id, work_item_id)
         if item is None:
             raise NotFound
@@ -144,14 +145,14 @@ async def settle(item: WorkItem, person: Person, answer: Answer, told: str = "{}
     return Shown(item, decisions)
 
 
-async def found(credential: Credential, work_item_id: UUID) -> tuple[Caller, Person, Shown]:
+async def found(credential: Credential, work_item_id: UUID, right: Right) -> tuple[Caller, Person, Shown]:
     """Read who calls, and a work item of their account, in one round trip.
 
     Raises:
         NotFound: no such work item.
     """
-    (row,) = await read(GET, *credential.proof, work_item_id)
-    credential.refuse(row["verdict"])
+    (row,) = await read(GET, *credential.proof(right), work_item_id)
+    credential.refuse(row["verdict"], right)
     if row["id"] is None:
         raise NotFound
     caller = Caller(credential.account_id, row["principal_id"], row["principal_name"], row["role"])

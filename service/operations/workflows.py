@@ -16,6 +16,7 @@ from piccolo.columns.combination import WhereRaw
 from uuid_utils.compat import uuid7
 
 from auth.bearer import Access, Caller
+from auth.roles import Right
 from service.engine import schedules
 from service.engine.definitions import definition_of
 from service.engine.events import Subject, record
@@ -67,7 +68,7 @@ async def draft(access: Access, sandbox: Sandbox, text: bytes, text_format: str)
     Raises:
         DefinitionRefused: with everything that is wrong with it.
     """
-    async with access.rows():
+    async with access.rows(Right.OPERATE):
         pass  # an account's sandbox is spent for its own callers alone
     try:
         document = parse_json(text) if text_format == "json" else await asyncio.to_thread(parse_yaml, text)
@@ -85,7 +86,7 @@ async def create(access: Access, new: Draft) -> Stored:
     Raises:
         WorkflowConflict: the account has a workflow of this namespace and name.
     """
-    async with access.rows() as caller:
+    async with access.rows(Right.OPERATE) as caller:
         existing = await _named(new.definition)
         if existing and existing["status"] == "archived":
             raise WorkflowConflict("An archived workflow had this namespace and name; choose another name.")
@@ -105,7 +106,7 @@ async def replace(access: Access, workflow_id: UUID, new: Draft) -> Stored:
         DefinitionRefused: the document is another workflow's (its namespace or name differs).
         WorkflowConflict: the workflow is archived, or the version is published with other content.
     """
-    async with access.rows() as caller:
+    async with access.rows(Right.OPERATE) as caller:
         row = await _locked(workflow_id)
         await _put(caller, row, new)
         return await _detail(workflow_id)
@@ -116,7 +117,7 @@ async def put(access: Access, new: Draft) -> Stored:
 
     This is what the command line's `workflow publish` does; doing it again changes nothing.
     """
-    async with access.rows() as caller:
+    async with access.rows(Right.OPERATE) as caller:
         existing = await _named(new.definition)
         if existing:
             workflow_id = existing["id"]
@@ -136,7 +137,7 @@ async def publish(access: Access, workflow_id: UUID) -> Stored:
         NotFound: no such workflow.
         WorkflowConflict: it is archived, or the newest version is published already.
     """
-    async with access.rows() as caller:
+    async with access.rows(Right.OPERATE) as caller:
         row = await _locked(workflow_id)
         if row["status"] == "archived":
             raise WorkflowConflict("An archived workflow cannot be published; create it under another name.")
@@ -155,7 +156,7 @@ async def pause(access: Access, workflow_id: UUID) -> None:
         NotFound: no such workflow.
         WorkflowConflict: it is not published, archived, or paused already.
     """
-    async with access.rows() as caller:
+    async with access.rows(Right.OPERATE) as caller:
         row = await _locked(workflow_id)
         if row["status"] != "active" or row["paused"]:
             raise WorkflowConflict(f"Only an active workflow can be paused; this one is {shown_status(row)}.")
@@ -170,7 +171,7 @@ async def resume(access: Access, workflow_id: UUID) -> None:
         NotFound: no such workflow.
         WorkflowConflict: it is not paused.
     """
-    async with access.rows() as caller:
+    async with access.rows(Right.OPERATE) as caller:
         row = await _locked(workflow_id)
         if row["status"] != "active" or not row["paused"]:
             raise WorkflowConflict(f"Only a paused workflow can be resumed; this one is {shown_status(row)}.")
@@ -185,7 +186,7 @@ async def archive(access: Access, workflow_id: UUID) -> None:
         NotFound: no such workflow.
         WorkflowConflict: it is archived already.
     """
-    async with access.rows() as caller:
+    async with access.rows(Right.OPERATE) as caller:
         row = await _locked(workflow_id)
         if row["status"] == "archived":
             raise WorkflowConflict("The workflow is archived already.")
@@ -199,14 +200,14 @@ async def get(access: Access, workflow_id: UUID) -> Stored:
     Raises:
         NotFound: no such workflow.
     """
-    async with access.rows():
+    async with access.rows(Right.READ):
         return await _detail(workflow_id)
 
 
 async def get_list(access: Access, status: str | None, size: int | None, ctoken: str | None) -> Page:
     """Return a page of the account's workflows, newest first: the first 1,000 where no size is asked for."""
     bound_to = binding(access.account_id, "workflows", status)
-    async with access.rows():
+    async with access.rows(Right.READ):
         after = position(ctoken, bound_to)
         query = Workflow.select().order_by(Workflow.created_at, Workflow.id, ascending=False)
         if status is not None:
@@ -223,7 +224,7 @@ async def versions(access: Access, workflow_id: UUID) -> tuple[dict[str, Any], l
     Raises:
         NotFound: no such workflow.
     """
-    async with access.rows():
+    async with access.rows(Right.READ):
         workflow = await _row(workflow_id)
         rows = await (
             WorkflowVersion.select(
@@ -249,7 +250,7 @@ async def trigger_requirements(
     Raises:
         NotFound: no such workflow.
     """
-    async with access.rows():
+    async with access.rows(Right.READ):
         workflow = await _row(workflow_id)
         definition = await definition_of(workflow["active_version_id"] or workflow["latest_version_id"])
         return workflow, trigger_fields(definition.input_schema)
@@ -321,6 +322,7 @@ async def _insert(caller: Caller, new: Draft) -> UUID:
 
 
 async def _insert_version(caller: Caller, workflow_id: UUID, number: int, new: Draft) -> None:
+    space.refuse_storing(caller.account_id)
     version = WorkflowVersion(
         id=uuid7(),
         account_id=caller.account_id,

@@ -145,7 +145,7 @@ async def test_administrators_consent_counts_for_members_in_that_account_alone(
     client: httpx.AsyncClient, world: World
 ) -> None:
     app = await registered(world.acme.id)
-    await add_user("member@acme.example", "Acme Member", None, world.globex.id, "member")
+    await add_user("member@acme.example", "Acme Member", None, world.globex.id, "sender")
     async with transaction():
         await remember_for_account(app.id, world.globex.id, IMPERSONATED)
     tokens = answered(await by_assertion(client, app.assertion(world.acme.member_id)))

@@ -91,7 +91,7 @@ async def test_userinfo_is_what_the_vendors_sdks_insist_on(client: httpx.AsyncCl
 async def test_userinfo_lists_the_accounts_that_the_token_reaches(
     client: httpx.AsyncClient, world: World
 ) -> None:
-    await add_user("admin@acme.example", "Acme Admin", None, world.globex.id, "member")
+    await add_user("admin@acme.example", "Acme Admin", None, world.globex.id, "sender")
     app = await registered(world.acme.id)
 
     async def reached(narrowed_to: UUID | None) -> list[tuple[str, bool]]:
@@ -358,7 +358,7 @@ async def test_machine_client_is_refused_everywhere_at_once(
 
 
 async def test_one_account_less_is_no_end_for_a_user_of_two(client: httpx.AsyncClient, world: World) -> None:
-    await add_user("admin@acme.example", "Acme Admin", None, world.globex.id, "member")
+    await add_user("admin@acme.example", "Acme Admin", None, world.globex.id, "sender")
     app = await registered(world.globex.id)
     tokens = await app.logged_in(client, world.acme.admin_id)
     await suspend_account(world.acme.id)

@@ -309,7 +309,7 @@ async def scene(application: Any, world: World, caplog: pytest.LogCaptureFixture
     caplog.set_level(logging.DEBUG, "tutti")
     member_id = world.acme.member_id
     await set_password(EMAIL, hash_password(PASSWORD))
-    await add_user(EMAIL, "Ada", None, world.globex.id, "member")
+    await add_user(EMAIL, "Ada", None, world.globex.id, "sender")
     app = await registered(world.acme.id)
     public = await registered(world.acme.id, "public", redirect_uris=(LOOPBACK,))
     machine = await registered(world.acme.id, "machine", scopes=MAESTRO)

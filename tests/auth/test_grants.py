@@ -126,7 +126,7 @@ async def test_public_client_is_named_by_its_id_alone(client: httpx.AsyncClient,
 
 
 async def test_narrowed_grant_works_in_its_one_account(client: httpx.AsyncClient, world: World) -> None:
-    await add_user("admin@acme.example", "Acme Admin", None, world.globex.id, "member")
+    await add_user("admin@acme.example", "Acme Admin", None, world.globex.id, "sender")
     app = await registered(world.acme.id)
     everywhere = await app.logged_in(client, world.acme.admin_id)
     narrowed = await app.logged_in(client, world.acme.admin_id, narrowed_to=world.globex.id)

@@ -85,8 +85,8 @@ async def app(world: World) -> App:
     """A client, and somebody with two accounts who logs in for it."""
     await forget_failures()
     password = hash_password(PASSWORD)
-    await add_user(EMAIL, "Ada", password, world.acme.id, "member")
-    await add_user(EMAIL, "Ada", None, world.globex.id, "member")
+    await add_user(EMAIL, "Ada", password, world.acme.id, "sender")
+    await add_user(EMAIL, "Ada", None, world.globex.id, "sender")
     return await registered(world.acme.id)
 
 

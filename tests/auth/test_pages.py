@@ -45,7 +45,7 @@ REQUESTED = ("openid", "signature", "aow_manage")
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 MADE = NOW - timedelta(minutes=1)  # when the request came
-ACME, GLOBEX = Account(uuid4(), "Acme", "admin"), Account(uuid4(), "Globex", "member")
+ACME, GLOBEX = Account(uuid4(), "Acme", "admin"), Account(uuid4(), "Globex", "viewer")
 ONE, BOTH = (ACME,), (ACME, GLOBEX)
 EVERYWHERE, AT_ACME = Allowed(frozenset(REQUESTED), None), Allowed(frozenset(REQUESTED), ACME.id)
 
@@ -154,7 +154,7 @@ async def ada(world: World) -> Person:
 async def grace(world: World) -> Person:
     """A member of both accounts, in a new browser."""
     user_id = await add_user(GRACE, "Grace Hopper", hash_password(PASSWORD), world.acme.id, "admin")
-    await add_user(GRACE, "Grace Hopper", None, world.globex.id, "member")
+    await add_user(GRACE, "Grace Hopper", None, world.globex.id, "sender")
     return await person(user_id, GRACE)
 
 
@@ -388,7 +388,7 @@ async def test_an_account_that_was_left_meanwhile_is_chosen_no_more(
 ) -> None:
     page = await grace.reaches(app, "account")
     page = await grace.follows(await grace.sends(page, account=str(world.globex.id)))
-    await add_user(GRACE, "Grace", None, await create_account("Initech"), "member")
+    await add_user(GRACE, "Grace", None, await create_account("Initech"), "sender")
     await remove_member(GRACE, world.globex.id)
     assert page_of(await grace.follows(await grace.sends(page, answer="allow"))) == "account"
 
@@ -396,7 +396,7 @@ async def test_an_account_that_was_left_meanwhile_is_chosen_no_more(
 async def test_somebody_else_logs_in_instead_and_chooses_anew(
     ada: Person, grace: Person, app: App, world: World
 ) -> None:
-    await add_user(EMAIL, "Ada", None, world.globex.id, "member")
+    await add_user(EMAIL, "Ada", None, world.globex.id, "sender")
     page = await grace.reaches(app, "account")
     page = await grace.follows(await grace.sends(page, account=str(world.globex.id)))
     before = grace.cookie

@@ -180,7 +180,7 @@ async def holders(client: httpx.AsyncClient, world: World, app: App) -> dict[str
     """What is no access token, or was one, or is of somebody who may not ask who they are."""
 
     async def login(name: str, by: App = app) -> str:
-        user_id = await add_user(f"{name}@acme.example", name, None, world.acme.id, "member")
+        user_id = await add_user(f"{name}@acme.example", name, None, world.acme.id, "sender")
         return (await by.logged_in(client, user_id))["access_token"]  # type: ignore[no-any-return]
 
     found = {

@@ -152,7 +152,7 @@ async def test_a_user_without_an_account_is_logged_in_nowhere(ada: Person, world
 async def test_a_user_of_suspended_accounts_alone_is_logged_in_nowhere(ada: Person, world: World) -> None:
     elsewhere = await registered(world.globex.id)
     other = await create_account("Initech")
-    await add_user(EMAIL, "Ada", None, other, "member")
+    await add_user(EMAIL, "Ada", None, other, "sender")
     await suspend_account(world.acme.id)
     assert await is_logged_in(ada, elsewhere)
     await suspend_account(other)

@@ -81,30 +81,31 @@ def by(user: Person, outcome: str | None, minute: int = 0, **more: Any) -> Decis
 
 
 def test_a_user_may_who_is_named_by_id_or_e_mail_address() -> None:
-    assert hindrance(item(users=("ada@acme.example",)), ADA, "member") is None
-    assert hindrance(item(users=(str(ADA.id),)), ADA, "member") is None
-    assert hindrance(item(users=("bob@acme.example", str(CAROL.id))), ADA, "member") is not None
+    assert hindrance(item(users=("ada@acme.example",)), ADA, "sender") is None
+    assert hindrance(item(users=(str(ADA.id),)), ADA, "sender") is None
+    assert hindrance(item(users=("bob@acme.example", str(CAROL.id))), ADA, "sender") is not None
 
 
 def test_a_role_admits_everybody_who_has_it_and_nobody_else() -> None:
-    assigned = item(users=(), roles=("member",))
-    assert hindrance(assigned, ADA, "member") is None
+    assigned = item(users=(), roles=("sender",))
+    assert hindrance(assigned, ADA, "sender") is None
+    assert hindrance(item(users=(), roles=("member",)), BOB, "viewer") is None
     reason = hindrance(assigned, BOB, "admin")
     assert reason is not None
     assert "administrator may not" in reason
 
 
 def test_somebody_without_an_e_mail_address_is_not_everybody() -> None:
-    assert hindrance(item(users=("none", "")), CAROL, "member") is not None
-    assert hindrance(item(users=(str(CAROL.id),)), CAROL, "member") is None
+    assert hindrance(item(users=("none", "")), CAROL, "sender") is not None
+    assert hindrance(item(users=(str(CAROL.id),)), CAROL, "sender") is None
 
 
 def test_the_starter_may_not_where_excluded_however_assigned() -> None:
     for assigned in (item(excluded=ADA.id), item(excluded=ADA.id, users=(), roles=("member",))):
-        reason = hindrance(assigned, ADA, "member")
+        reason = hindrance(assigned, ADA, "sender")
         assert reason is not None
         assert "excludeStarter" in reason
-    assert hindrance(item(excluded=ADA.id, users=(), roles=("member",)), BOB, "member") is None
+    assert hindrance(item(excluded=ADA.id, users=(), roles=("member",)), BOB, "sender") is None
 
 
 # --- What an answer holds --------------------------------------------------------------------------------------------

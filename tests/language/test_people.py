@@ -190,12 +190,12 @@ async def test_a_role_that_nobody_can_have_is_warned_of() -> None:
     tasks = ({"a": approval}, {"b": {"call": "form", "with": FORM | {"assignees": known}}})
     checked = await check(workflow(*tasks), Recorded(), ACCOUNT)
     assert checked.problems == []
-    message = "Nobody has the role `finance`; the roles are `admin`, `member`, `participant`."
+    message = "Nobody has the role `finance`; the roles are `admin`, `manager`, `sender`, `viewer`, `member`, `participant`."
     assert checked.warnings == [Problem("unknown_role", message, "/do/0/a/with/assignees/roles/1")]
 
 
 def test_the_roles_are_those_of_members_and_of_the_holder_of_the_instances_url() -> None:
-    assert (*tables.ROLES, decisions.PARTICIPANT) == people.ROLES
+    assert (*tables.ROLES, people.ANY_MEMBER, decisions.PARTICIPANT) == people.ROLES
 
 
 def test_an_evaluated_text_that_looks_computed_means_itself() -> None:

@@ -102,7 +102,7 @@ async def all_opened(client: httpx.AsyncClient, of: Tenant, instance: str, count
             await asyncio.sleep(0.02)
 
 
-async def colleague(of: Tenant, name: str, role: str = "member") -> tuple[UUID, str]:
+async def colleague(of: Tenant, name: str, role: str = "sender") -> tuple[UUID, str]:
     """Make one more member; return their id and token."""
     user = await add_user(f"{name}@acme.example", name.title(), None, of.id, role)
     return user, await issue_token(of.id, ("user", user), MAESTRO, LIFE)

@@ -35,6 +35,7 @@ BODIES: dict[str, bytes] = {
     "replaceWorkflowFromYaml": YAML,
     "signalWorkflowInstance": b'{"type": "goods.arrived"}',
     "publishEvent": b'{"type": "goods.arrived"}',
+    "changeAccountSettings": b'{"instance_retention_days": 90}',
     "createWebhook": b'{"url": "https://hooks.example/", "description": "test"}',
     "changeWebhook": b'{"description": "test"}',
     "reassignWorkItem": b'{"assignees": {"users": [], "roles": ["admin", "member"]}}',
@@ -50,6 +51,7 @@ class Route(msgspec.Struct, frozen=True):
     path: str
     media_type: str | None
     query: tuple[str, ...]
+    tag: str
     lasting: bool = False  # a good request is answered when something happens, if ever
 
     @property
@@ -82,6 +84,11 @@ def handlers(*, every: bool = False) -> Iterator[tuple[str, HTTPRouteHandler]]:
                 yield route.path, handler
 
 
+def tag_of(handler: HTTPRouteHandler) -> str:
+    """Under which heading a route stands in the OpenAPI document, where its controller says one."""
+    return next(iter((handler.owner and handler.owner.tags) or ()), "")
+
+
 def account_routes() -> list[Route]:
     """Return every route that is neither public nor the OAuth server's, which says what proof it asks for."""
     return [
@@ -91,6 +98,7 @@ def account_routes() -> list[Route]:
             path,
             handler.opt.get("media_type"),
             tuple(handler.opt.get("query", ())),
+            tag_of(handler),
             handler.opt.get("lasting", False),
         )
         for path, handler in handlers()

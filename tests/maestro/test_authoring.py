@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from tests.maestro.errors import assert_refused, targets
+from tests.maestro.people import colleague
 from tests.world import WAITING, Tenant, World, bearer, trigger, until
 
 YAML = "application/yaml"
@@ -59,7 +60,7 @@ async def test_create_stores_a_workflow_that_is_not_published(
 ) -> None:
     acme = world.acme
     text = document(title="A title", summary="What it does")
-    response = await client.post(f"{acme.url}/workflows", json=text, headers=bearer(acme.member))
+    response = await client.post(f"{acme.url}/workflows", json=text, headers=bearer(acme.admin))
     assert response.status_code == 201
     made = response.json()
     assert (made["name"], made["namespace"], made["version"]) == ("A title", "tests", "1.0.0")
@@ -67,7 +68,7 @@ async def test_create_stores_a_workflow_that_is_not_published(
     assert "active_version" not in made
     assert made["definition"] == text
     assert made["warnings"] == []
-    assert made["metadata"]["created_by"] == made["metadata"]["modified_by"] == str(acme.member_id)
+    assert made["metadata"]["created_by"] == made["metadata"]["modified_by"] == str(acme.admin_id)
     assert response.headers["location"] == f"{acme.url}/workflows/{made['id']}"
     made.pop("response_metadata")
     assert await read(client, acme, response.headers["location"]) == made
@@ -284,11 +285,12 @@ async def test_metadata_tells_who_changed_a_workflow_last(client: httpx.AsyncCli
     acme = world.acme
     url = await create(client, acme, document())
     made = (await read(client, acme, url))["metadata"]
-    response = await client.post(f"{url}/actions/publish", headers=bearer(acme.member))
+    manager_id, manager = await colleague(acme, "manager", "manager")
+    response = await client.post(f"{url}/actions/publish", headers=bearer(manager))
     changed = response.json()["metadata"]
     assert changed["created_at"] == made["created_at"]
     assert changed["modified_at"] >= made["modified_at"]
-    assert (changed["created_by"], changed["modified_by"]) == (str(acme.admin_id), str(acme.member_id))
+    assert (changed["created_by"], changed["modified_by"]) == (str(acme.admin_id), str(manager_id))
     assert (await read(client, acme, f"{url}/trigger-requirements"))["metadata"] == changed
 
 

@@ -80,7 +80,7 @@ async def test_an_instances_events_are_told_from_the_first_to_the_last(
 ) -> None:
     url = await trigger(client, world.acme, "waiting", {})
     other = await trigger(client, world.acme, "waiting", {})
-    async with following_of(address, url, world.acme.member) as events:
+    async with following_of(address, url, world.acme.machine) as events:
         opening, first = await some(events, 2)
         assert (opening.id, opening.event, opening.data) == ("0-0", "stream.opened", "{}")
         assert first.event == "instance.triggered"
@@ -154,7 +154,7 @@ async def test_the_oldest_event_comes_first_where_that_is_wanted(world: World, a
     assert told[1].event == "account.created"
 
 
-async def test_a_member_is_told_of_what_they_started(
+async def test_a_sender_is_told_of_what_they_started(
     client: httpx.AsyncClient, world: World, address: str
 ) -> None:
     async with following_of(address, world.acme.url, world.acme.member) as events:
@@ -181,7 +181,7 @@ async def test_what_the_audit_holds_is_told_to_its_readers_alone(
         await some(members, 1)
         await some(machines, 1)
         own = bearer(world.acme.member)
-        await client.post(f"{world.acme.url}/events", json=ARRIVED, headers=own)
+        await client.post(f"{world.acme.url}/events", json=ARRIVED, headers=bearer(world.acme.admin))
         await client.post(
             f"{world.acme.workflow_url('greeting')}/actions/trigger",
             json={"instance_name": "mine", "trigger_inputs": {"who": "Ada"}},

@@ -11,6 +11,7 @@ from service.operations.instances import GET, MOST_BYTES
 from tenancy.postgres import connected
 from tests.maestro.errors import targets
 from tests.tenancy.databases import superuser
+from tests.maestro.people import colleague
 from tests.world import Tenant, World, bearer, trigger, until
 
 LOOPING: dict[str, Any] = {
@@ -125,10 +126,12 @@ async def test_a_page_token_of_another_history_is_refused(client: httpx.AsyncCli
     assert targets(answer) == {"ctoken": "PAGE_TOKEN_INVALID"}
 
 
-async def test_a_members_reading_is_as_that_of_the_instance(client: httpx.AsyncClient, world: World) -> None:
+async def test_who_may_read_an_instance_may_read_its_history(client: httpx.AsyncClient, world: World) -> None:
     url = await trigger(client, world.acme, "greeting", {"who": "Ada"})
-    for path in (url, f"{url}/history"):
-        assert (await client.get(path, headers=bearer(world.acme.member))).status_code == 200
+    _, viewer = await colleague(world.acme, "viewer", "viewer")
+    for token, status in ((viewer, 200), (world.acme.member, 403)):
+        for path in (url, f"{url}/history"):
+            assert (await client.get(path, headers=bearer(token))).status_code == status
 
 
 async def test_an_instance_tells_where_it_is(client: httpx.AsyncClient, world: World) -> None:

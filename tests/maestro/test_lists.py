@@ -18,6 +18,7 @@ from service.operations.pages import binding
 from tenancy.rows import rows_of
 from tests.maestro.errors import assert_refused, targets
 from tests.maestro.rows import analyze, insert_instances
+from tests.maestro.people import colleague
 from tests.world import GREETING, Tenant, World, bearer, trigger, until
 
 ACCOUNT_WIDE = "/workflow-instances"
@@ -180,13 +181,17 @@ async def test_administrator_and_machine_see_everyones_in_the_account_wide_list(
         assert len(await ids(client, url, token, started_by_id=str(acme.member_id))) == 10
 
 
-async def test_member_sees_everyones_in_the_list_of_one_workflow(
+async def test_a_sender_sees_their_own_in_the_list_of_one_workflow_and_a_viewer_all(
     client: httpx.AsyncClient, world: World
 ) -> None:
     acme, url = world.acme, url_of(world.acme, OF_WORKFLOW)
     await insert_instances(acme.id, acme.workflows["waiting"], [acme.admin_id, acme.member_id], 20)
-    assert len(await ids(client, url, acme.member)) == 20
-    assert len(await ids(client, url, acme.member, started_by_id=str(acme.admin_id))) == 10
+    _, viewer = await colleague(acme, "viewer", "viewer")
+    assert len(await ids(client, url, viewer)) == 20
+    assert len(await ids(client, url, viewer, started_by_id=str(acme.admin_id))) == 10
+    assert len(await ids(client, url, acme.member)) == 10
+    another = {"started_by_id": str(acme.admin_id)}
+    assert (await client.get(url, params=another, headers=bearer(acme.member))).status_code == 403
 
 
 async def test_total_is_counted_once_and_stays_the_same_on_every_page(

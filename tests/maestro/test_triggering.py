@@ -13,6 +13,7 @@ import pytest
 
 from tests.maestro.errors import assert_refused, targets
 from tests.maestro.rows import insert_instances
+from tests.maestro.people import colleague
 from tests.world import GREETING, Tenant, World, bearer, trigger, until
 
 
@@ -499,7 +500,8 @@ async def test_instance_that_is_canceled_tells_when_and_by_whom(
     response = await start(client, acme, "waiting", {})
     await settle(client, acme, response, last_completed_step=1)
     url = response.headers["location"]
-    canceled = await client.post(f"{url}/actions/cancel", headers=bearer(acme.member))
+    manager_id, manager = await colleague(acme, "manager", "manager")
+    canceled = await client.post(f"{url}/actions/cancel", headers=bearer(manager))
     identifier = url.rpartition("/")[2]
     workflow = acme.workflows["waiting"]
     assert canceled.json() == {
@@ -509,7 +511,7 @@ async def test_instance_that_is_canceled_tells_when_and_by_whom(
     assert_well_formed(instance, acme, "waiting")
     assert instance["workflow_status"] == "Canceled"
     assert instance["canceled_at"] == instance["ended_at"] == instance["last_modified_at"]
-    assert instance["canceled_by"] == str(acme.member_id)
+    assert instance["canceled_by"] == str(manager_id)
     assert instance["last_completed_step"] == 1
 
 

@@ -23,7 +23,7 @@ async def test_a_wait_is_answered_when_the_instance_has_ended(
     client: httpx.AsyncClient, world: World
 ) -> None:
     url = await trigger(client, world.acme, "waiting", {})
-    waiting = asyncio.create_task(wait(client, url, world.acme.member))
+    waiting = asyncio.create_task(wait(client, url, world.acme.machine))
     await asyncio.sleep(0.3)
     assert not waiting.done()
     await client.post(f"{url}/actions/signal", json=ARRIVED, headers=bearer(world.acme.admin))
@@ -84,9 +84,9 @@ async def test_whose_token_is_revoked_while_they_wait_is_told_nothing(
     client: httpx.AsyncClient, world: World
 ) -> None:
     url = await trigger(client, world.acme, "waiting", {})
-    waiting = asyncio.create_task(wait(client, url, world.acme.member))
+    waiting = asyncio.create_task(wait(client, url, world.acme.machine))
     await asyncio.sleep(0.2)
-    await revoke(world.acme.member)
+    await revoke(world.acme.machine)
     await client.post(f"{url}/actions/cancel", headers=bearer(world.acme.admin))
     assert_refused(await asyncio.wait_for(waiting, 5), 401)
 

@@ -225,7 +225,7 @@ async def crowd(client: httpx.AsyncClient, world: World, owner: asyncpg.Connecti
 
 def statement_of(of: Tenant, shape: Filters, after: datetime | None) -> Statement:
     """Write the statement of a page for a member of the account."""
-    caller = Caller(of.id, of.member_id, "Member", "member")
+    caller = Caller(of.id, of.member_id, "Member", "sender")
     if shape.workflow_id is not None:
         shape = msgspec.structs.replace(shape, workflow_id=of.workflows["waiting"])
     begin = None if after is None else Position(after, uuid4(), None, b"")

@@ -56,7 +56,7 @@ async def test_a_suspended_user_is_shut_out_until_they_are_resumed(
 
 
 async def test_a_removed_member_is_out_of_that_account_alone(client: httpx.AsyncClient, world: World) -> None:
-    await add_user(MEMBER, "M", None, world.globex.id, "member")
+    await add_user(MEMBER, "M", None, world.globex.id, "sender")
     elsewhere = await issue_token(world.globex.id, ("user", world.acme.member_id), MAESTRO, 60)
     assert await remove_member(MEMBER, world.acme.id) == world.acme.member_id
     assert await status_of(client, world.acme, world.acme.member) == 404
@@ -73,7 +73,7 @@ async def test_a_removed_member_who_is_added_again_has_the_role_given_now(
     role = "SELECT role FROM live_memberships($1)"
     assert await owner.fetchval(role, world.acme.member_id) == "admin"
     with pytest.raises(Conflict, match="member of account"):
-        await add_user(MEMBER, "M", None, world.acme.id, "member")
+        await add_user(MEMBER, "M", None, world.acme.id, "sender")
     assert await owner.fetchval(role, world.acme.member_id) == "admin"
 
 
@@ -107,11 +107,11 @@ async def test_a_user_is_found_by_address_or_id(world: World) -> None:
 async def test_the_members_of_an_account_are_listed_with_what_became_of_them(world: World) -> None:
     await remove_member(MEMBER, world.acme.id)
     await suspend_user(str(world.acme.admin_id))
-    await add_user("admin@globex.example", "G", None, world.acme.id, "member")
+    await add_user("admin@globex.example", "G", None, world.acme.id, "sender")
     assert await list_members(world.acme.id) == [
         Member(world.acme.admin_id, "admin@acme.example", "Acme Admin", "admin", "suspended"),
-        Member(world.acme.member_id, MEMBER, "Acme Member", "member", "removed"),
-        Member(world.globex.admin_id, "admin@globex.example", "Globex Admin", "member", "active"),
+        Member(world.acme.member_id, MEMBER, "Acme Member", "sender", "removed"),
+        Member(world.globex.admin_id, "admin@globex.example", "Globex Admin", "sender", "active"),
     ]
     with pytest.raises(NotFound, match="tutti account create"):
         await list_members(uuid4())

@@ -19,7 +19,7 @@ from service.engine.events import Subject
 from service.engine.messages import Ask
 from service.engine.queue import Job, enqueue, finish
 from service.language.errors import Fault, fault
-from service.language.people import Outcome, request
+from service.language.people import ANY_MEMBER, Outcome, request
 from tenancy.rows import current_connection, rows_of
 
 COLUMNS = """id, account_id, workflow_id, instance_id, wait, kind, task, pointer, title, description, users, roles, outcomes,
@@ -49,7 +49,7 @@ WITH asked AS (
         (SELECT app_user.id FROM membership JOIN app_user ON app_user.id = membership.user_id
          WHERE membership.account_id = $1 AND membership.status = 'active' AND app_user.status = 'active'
            AND app_user.id IS DISTINCT FROM asked.excluded
-           AND (membership.role = ANY (roles) OR app_user.email = ANY (users) OR app_user.id::text = ANY (users))
+           AND (ARRAY[membership.role, '{ANY_MEMBER}'] && roles OR app_user.email = ANY (users) OR app_user.id::text = ANY (users))
          LIMIT minimum)
         UNION
         SELECT started_by FROM instance

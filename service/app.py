@@ -20,6 +20,7 @@ from service.engine.followers import Followers
 from service.engine.worker import Worker
 from service.exchange import with_exchange
 from service.language.sandbox import Sandbox
+from service.limits.known import refreshing
 from service.maestro import actions, events
 from service.maestro import controllers as maestro
 from service.maestro.errors import EXCEPTION_HANDLERS, misunderstood
@@ -115,6 +116,7 @@ def create_litestar(*, worker: bool) -> Litestar:
             app.state["followers"] = followers = Followers()
             async with (
                 telling_others(),
+                refreshing(),
                 beside(forgetting()),
                 working(sandbox) if worker else contextlib.nullcontext() as app.state["courier"],
                 beside(sweeping()),

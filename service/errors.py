@@ -10,6 +10,7 @@ BadRequest
 └── PageTokenRefused      a ctoken that is not ours, or of another account or filter
 Refusal
 ├── KeyReused             an Idempotency-Key that came before, with another body
+├── LimitReached          429: a limit of the account's; errors says which, `retry_after` for how many seconds
 ├── TooManyFollowersOfAccount  429: streams or waits of one account; `retry_after` says for how many seconds
 └── TooManyFollowers      503: streams or waits of one process; likewise
 Conflict
@@ -83,6 +84,18 @@ class KeyReused(Refusal):
         super().__init__(
             errors=(FieldError("IDEMPOTENCY_KEY_REUSED", (self.__doc__ or ""), "Idempotency-Key"),)
         )
+
+
+class LimitReached(Refusal):
+    """A limit of the account is reached: requests a second, running instances or stored bytes; errors says which."""
+
+    status = 429
+    title = "Too Many Requests"
+
+    def __init__(self, code: str = "LIMIT_REACHED", message: str | None = None, retry_after: int = 1) -> None:
+        super().__init__(message)
+        self.errors = (FieldError(code, self.detail),)
+        self.retry_after = retry_after
 
 
 class TooManyFollowersOfAccount(Refusal):

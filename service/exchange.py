@@ -1,16 +1,18 @@
-"""One request and its answer: its id and when it began, for answers that tell both and for the log.
+"""One request and its answer: its id and when it began, for answers that tell both and for the log; its account's limits.
 
 A plain ASGI wrapper around the whole application, so that errors and unknown routes carry the id as well.
 """
 
 import time
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID, uuid4
 
 import msgspec
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.limits.admission import STATE, Admission
 from tenancy.events import current_request
 
 HEADER = b"x-request-id"
@@ -51,12 +53,13 @@ def with_exchange(application: ASGIApp) -> ASGIApp:
             return
         request_id = given_id(scope) or uuid4()
         exchange = Exchange(str(request_id), time.perf_counter())
-        scope.setdefault("state", {})["exchange"] = exchange
+        state = scope.setdefault("state", {})
+        state["exchange"] = exchange
         header = (HEADER, exchange.request_id.encode())
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], header]
+                message["headers"] = [*message["headers"], header, *limits_told(state)]
             await send(message)
 
         token = current_request.set(request_id)
@@ -66,6 +69,14 @@ def with_exchange(application: ASGIApp) -> ASGIApp:
             current_request.reset(token)
 
     return wrapped
+
+
+def limits_told(state: dict[str, Any]) -> list[tuple[bytes, bytes]]:
+    """The headers that tell a caller of the limits of their account."""
+    admission: Admission | None = state.get(STATE)
+    if admission is None:
+        return []
+    return [(name.lower().encode(), value.encode()) for name, value in admission.headers()]
 
 
 def given_id(scope: Scope) -> UUID | None:

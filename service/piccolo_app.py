@@ -5,6 +5,8 @@ from pathlib import Path
 from piccolo.conf.apps import AppConfig
 
 from service.tables import (
+    AccountLimits,
+    AccountSettings,
     BulkAction,
     BulkTarget,
     Decision,
@@ -53,6 +55,8 @@ APP_CONFIG = AppConfig(
         Webhook,
         WebhookDelivery,
         WebhookAttempt,
+        AccountSettings,
+        AccountLimits,
     ],
     migration_dependencies=["auth.piccolo_app"],
 )

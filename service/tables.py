@@ -10,6 +10,7 @@ from piccolo.columns import (
     JSONB,
     UUID,
     Array,
+    BigInt,
     BigSerial,
     Boolean,
     Bytea,
@@ -480,3 +481,28 @@ class WebhookAttempt(Table):
     answer = Text(null=True, default=None, help_text="at most 1,024 characters")
 
     webhook_attempt_number = Unique([account_id, delivery_id, number])
+
+
+class AccountSettings(Table):
+    """What an account's administrators have set; no row: everything is kept for ever.
+
+    The database alone keeps when its rows are looked at next for what has been kept long enough (`sweep_at`).
+    """
+
+    account_id = UUID(primary_key=True, default=None)
+    instance_retention_days = Integer(null=True, default=None, help_text="after an instance's end")
+    event_retention_days = Integer(null=True, default=None)
+    sweep_at = Timestamptz(default=TimestamptzNow(), index=True)
+
+
+class AccountLimits(Table):
+    """What the operator has limited an account to; null: it is not limited. Processes read what has changed lately."""
+
+    account_id = UUID(primary_key=True, default=None)
+    requests_per_second = Integer(null=True, default=None)
+    burst = Integer(null=True, default=None, help_text="requests that may come at once")
+    running_instances = Integer(null=True, default=None)
+    stored_bytes = BigInt(null=True, default=None)
+    measured_bytes = BigInt(null=True, default=None, help_text="what was stored when it was last measured")
+    measured_at = Timestamptz(null=True, default=None)
+    measure_at = Timestamptz(default=TimestamptzNow(), help_text="before which nobody measures it")

@@ -39,7 +39,8 @@ EMPTY = """
 TRUNCATE account, app_user, membership, client, oauth_grant, access_token, signing_key, used_assertion, throttle,
          workflow, workflow_version, instance, timer, signal, taken_event, event, job, task_run,
          listener, work_item, work_item_assignee, decision, secret, schedule, bulk_action, bulk_target,
-         webhook, webhook_delivery, webhook_attempt, trigger_key, instance_term CASCADE
+         webhook, webhook_delivery, webhook_attempt, trigger_key, instance_term,
+         account_settings, account_limits, request_bucket CASCADE
 """
 
 

@@ -6,7 +6,7 @@ import asyncpg
 import rich_click as click
 from rich.text import Text
 
-from service.cli import accounts, audit, clients, demo, keys, secrets, serving, workflows
+from service.cli import accounts, audit, clients, demo, keys, limits, secrets, serving, workflows
 from service.cli.serving import application, application_without_worker
 from service.cli.terminal import tell
 from service.language.sandbox import SandboxUnavailableError
@@ -39,6 +39,8 @@ for verb in (
     *(secrets.secret, audit.audit, workflows.workflow, workflows.openapi, demo.demo),
 ):
     tutti.add_command(verb)
+for verb in (limits.limits_of_account, limits.settings_of_account):
+    accounts.account.add_command(verb)
 
 
 def main() -> None:

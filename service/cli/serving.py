@@ -19,6 +19,7 @@ from service.cli.terminal import json_option, show, tell
 from service.cli.verbs import Verb
 from service.engine.bell import telling_others
 from service.language.sandbox import Sandbox
+from service.limits.known import refreshing
 from service.protocol import Http1Protocol
 from service.settings import settings
 from service.telemetry import configure_logging
@@ -161,6 +162,7 @@ def worker() -> None:
             ready_database(settings().pool_size),
             Sandbox(settings().sandbox_processes) as sandbox,
             telling_others(),
+            refreshing(),
             working(sandbox),
         ):
             tell("Tutti runs instances.")

@@ -14,6 +14,7 @@ from service.engine.events import Subject, record
 from service.engine.queue import Job, enqueue
 from service.engine.states import Status
 from service.language.document import Definition
+from service.limits import space
 from tenancy.rows import current_connection
 
 LONGEST_NAME = 255
@@ -83,6 +84,7 @@ async def begin(new: New, definition: Definition, **because: Any) -> bool:
     )
     if workflow_id is None:
         return False
+    space.note_start(new.account_id)
     await record(Subject(new.account_id, workflow_id, new.id), "instance.triggered", new.actor, **because)
     await enqueue([Job(new.account_id, new.id, "start", payload=new.entry)])
     return True

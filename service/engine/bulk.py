@@ -16,12 +16,14 @@ import msgspec
 from service.engine.events import OfAccount, record
 from service.engine.restarting import Actor, Options, restart
 from service.engine.states import sources
+from service.limits import space
 from tenancy.errors import Refusal
 from tenancy.rows import current_connection, read, rows_of
 
 logger = logging.getLogger("tutti.bulk")
 
 BATCH = 50  # instances in one transaction
+PUT_OFF_FOR = timedelta(seconds=2)  # until an account is looked at again that may start no instances
 LEASE = timedelta(seconds=30)  # after which others go on with the bulk action of a worker that died
 
 Verb = Literal["cancel", "restart"]
@@ -46,6 +48,7 @@ SELECT $1, instance.workflow_id, instance.id, 'instance.' || $3, $4,
        jsonb_strip_nulls(jsonb_build_object('reason', $5::text, 'bulk_action_id', $6::uuid))
 FROM ended JOIN instance ON instance.account_id = $1 AND instance.id = ended.id
 """
+PUT_OFF = "UPDATE bulk_action SET leased_until = clock_timestamp() + $3 WHERE account_id = $1 AND id = $2"
 TAKEN_OFF = "DELETE FROM bulk_target WHERE account_id = $1 AND bulk_action_id = $2 AND instance_id = ANY ($3)"
 COUNTED = """
 UPDATE bulk_action SET done = done + $3, skipped = skipped + $4, failed = failed + $5, leased_until = clock_timestamp(),
@@ -92,11 +95,20 @@ async def perform(account_id: UUID, action_id: UUID) -> None:
 
 
 async def batch(account_id: UUID, action_id: UUID, size: int) -> None:
-    """Do the next instances of a bulk action that nobody has stopped meanwhile, in one transaction."""
+    """Do the next instances of a bulk action that nobody has stopped meanwhile, in one transaction.
+
+    Restarts wait for as long as their account may start no instances.
+    """
+    left = await space.room(account_id)
     async with rows_of(account_id):
         action = await locked(account_id, action_id)
         if action is None:
             return
+        if action["verb"] == "restart" and (left == 0 or space.refusal_of_storage(account_id) is not None):
+            await current_connection().execute(PUT_OFF, account_id, action_id, PUT_OFF_FOR)
+            return
+        if action["verb"] == "restart" and left is not None:
+            size = min(size, left)
         targets = await next_targets(action, size)
         done = await (
             cancelled(action, targets) if action["verb"] == "cancel" else restarted(action, targets)

@@ -21,13 +21,14 @@ from service.engine.subscriptions import begun
 from service.language.document import Definition, Schedule
 from service.language.durations import Duration, until
 from service.language.inputs import with_defaults
+from service.limits import space
 from tenancy.rows import current_connection, read, rows_of
 
 logger = logging.getLogger("tutti.schedules")
 
 AT_ONCE = 500
 OF_EACH = 20  # at the most, of one account
-POSTPONED = timedelta(seconds=10)  # after a tick that failed
+POSTPONED = timedelta(seconds=10)  # after a tick that failed, or that there was no room for
 LONGEST_MONTH = timedelta(days=31)
 
 STORE = """
@@ -154,8 +155,15 @@ async def fire_due_schedules() -> int:
 
 
 async def fire(account_id: UUID, schedule_id: UUID) -> bool:
-    """Start an instance for a schedule, unless another worker does; one that fails is tried again later, alone."""
+    """Start an instance for a schedule, unless another worker does; one that fails is tried again later, alone.
+
+    So is one of an account that may start none now.
+    """
     try:
+        if await space.refusal_of_start(account_id) is not None:
+            async with rows_of(account_id) as connection:
+                await connection.execute(POSTPONE, account_id, schedule_id, POSTPONED)
+            return False
         async with rows_of(account_id) as connection:
             row = await connection.fetchrow(DUE, account_id, schedule_id)
             if row is not None:

@@ -21,7 +21,7 @@ from weakref import WeakValueDictionary
 import asyncpg
 import msgspec
 
-from service.engine import bulk, inbox, schedules, trigger_keys
+from service.engine import bulk, inbox, retention, schedules, trigger_keys
 from service.engine.bell import CHANNEL, Lane, hearing, ring
 from service.engine.effects import call_http, child, publish, work_item
 from service.engine.egress import Egress
@@ -41,6 +41,7 @@ from service.language.document import HttpCall
 from service.language.errors import fault
 from service.language.questions import ask
 from service.language.sandbox import Sandbox, SandboxUnavailableError
+from service.limits import measuring
 from tenancy.errors import SetupRefused
 from tenancy.postgres import connected, engine
 from tenancy.rows import read, rows_of
@@ -52,6 +53,8 @@ BEAT_EVERY = 3.0  # seconds between renewals of leases, which last 10
 TIMERS_EVERY = 0.25  # seconds; the most that a timer is late on an idle machine
 TIMERS_AT_ONCE = 500
 SWEEP_EVERY = 3600.0  # seconds
+RETENTION_EVERY = 10.0  # seconds until accounts are asked for that want something removed
+MEASURE_EVERY = 5.0  # seconds until accounts are asked for whose stored bytes are to be measured
 BULK_EVERY = 1.0  # seconds; the most that a bulk action waits for its first batch on an idle machine
 # Batches of one account's instances under way at once; most of the time they wait for expressions.
 ADVANCES = 16
@@ -113,6 +116,8 @@ class Worker:
                 self._schedules,
                 self._sweeping,
                 self._bulk,
+                self._retention,
+                self._measuring,
             )
         ]
         try:
@@ -209,6 +214,19 @@ class Worker:
         while not self._stopping.is_set():
             if not await bulk.take_batch():
                 await self._pause(BULK_EVERY)
+
+    async def _retention(self) -> None:
+        """Remove what accounts do not keep any longer, a batch of one account at a time."""
+        kept = retention.Sweep()
+        while not self._stopping.is_set():
+            if not await kept.take_batch():
+                await self._pause(RETENTION_EVERY)
+
+    async def _measuring(self) -> None:
+        """Measure how much accounts store that are limited in it."""
+        while not self._stopping.is_set():
+            if not await measuring.measure_next(self._pause):
+                await self._pause(MEASURE_EVERY)
 
     # Taking jobs
 

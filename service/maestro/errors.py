@@ -23,6 +23,7 @@ from auth.scopes import MAESTRO
 from service.errors import WorkflowPaused
 from service.exchange import exchange_of, header
 from service.language.misfits import MISSING, NOT_ALLOWED, UNKNOWN, misfit
+from service.limits.admission import claimed
 from service.maestro.models import Identifier, Timestamp, identifier, timestamp
 from service.settings import settings
 from tenancy.errors import BadRequest, Conflict, FieldError, Forbidden, Refusal, TooLarge, Unauthenticated
@@ -228,7 +229,8 @@ def patience(refusal: Refusal) -> dict[str, str]:
 
 def credential(request: Request[Any, Any, Any], account_id: UUID) -> Credential:
     """Read the caller's claim: a bearer token used on an account. The operation's first statement checks it."""
-    return Credential(token_hash(header(request.scope, b"authorization")), account_id, MAESTRO)
+    token = token_hash(header(request.scope, b"authorization"))
+    return claimed(request.scope["state"], token, account_id, MAESTRO)
 
 
 class Unproven(Response[ErrorBody]):

@@ -19,6 +19,8 @@ from msgspec import UNSET
 from service.exchange import exchange_of, header
 from service.language.misfits import MISSING, UNKNOWN
 from service.language.sandbox import Sandbox
+from service.limits.admission import admit
+from service.limits.known import somebody_is_limited
 from service.maestro import models
 from service.maestro.models import ResponseMetadata
 from service.operations.pages import Page
@@ -150,9 +152,21 @@ async def only_well_formed(request: Request[Any, Any, Any]) -> None:
     No guard: Litestar copies the handler for each guard, and runs synchronous ones in a thread, which cost more than
     the database's part of a read.
     """
+    await only_within_limits(request)
     only_identifiers(request)
     only_known_parameters(request, request.route_handler)
     only_media_type(request, request.route_handler)
+
+
+async def only_within_limits(request: Request[Any, Any, Any]) -> None:
+    """Refuse the requests of an account that makes too many; who shows no token is refused by the operation.
+
+    Raises:
+        LimitReached: it does.
+    """
+    account_id = models.identifier(request.path_params["accountId"]) if somebody_is_limited() else None
+    if account_id is not None:
+        await admit(request.scope["state"], header(request.scope, b"authorization"), account_id)
 
 
 def sandbox_of(request: Request[Any, Any, Any]) -> Sandbox:

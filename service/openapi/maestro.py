@@ -14,8 +14,10 @@ from litestar.openapi import OpenAPIConfig
 
 from auth.scopes import MAESTRO, SCOPES
 from service.app import maestro_router
-from service.errors import KeyReused, TooManyFollowers, TooManyFollowersOfAccount
+from service.errors import KeyReused, LimitReached, TooManyFollowers
 from service.maestro import (
+    account_examples,
+    account_models,
     action_examples,
     action_models,
     audit_models,
@@ -47,7 +49,7 @@ from service.settings import Settings
 from tenancy.errors import BadRequest, Conflict, Forbidden, NotFound, TooLarge, Unauthenticated
 
 # Which refusals an operation can answer with: every one, those that read a body, those that a state can forbid.
-EVERYWHERE = (400, 401, 403, 404, 500)
+EVERYWHERE = (400, 401, 403, 404, 429, 500)
 WITH_BODY = (413, 415)
 CONFLICT = 409
 ANOTHER_BODY = 422
@@ -80,7 +82,8 @@ CONFLICTING = {
     "TriggerWorkflow",  # a setting makes 409 of a trigger on a paused workflow
 }
 # Answers that take their time, and those of them that are streams of events.
-CROWDED = (TooManyFollowersOfAccount.status, TooManyFollowers.status)
+CROWDED = TooManyFollowers.status
+PATIENT = (LimitReached.status, CROWDED)  # what may be asked again in some seconds
 FOLLOWING = {"followWorkflowInstance", "followEvents"}
 LASTING = {"waitForWorkflowInstance", *FOLLOWING}
 # What is done in the background, once the caller has confirmed how many things it is done to: until then the answer is 200.
@@ -93,7 +96,7 @@ REFUSALS = (
     Conflict,
     TooLarge,
     KeyReused,
-    TooManyFollowersOfAccount,
+    LimitReached,
     TooManyFollowers,
     InternalError,
 )
@@ -104,10 +107,18 @@ ANSWERS = {
     204: "Done; there is nothing to tell.",
 }
 REQUESTS = (
-    examples.REQUESTS | action_examples.REQUESTS | webhook_examples.REQUESTS | work_item_examples.REQUESTS
+    examples.REQUESTS
+    | account_examples.REQUESTS
+    | action_examples.REQUESTS
+    | webhook_examples.REQUESTS
+    | work_item_examples.REQUESTS
 )
 RESPONSES = (
-    examples.RESPONSES | action_examples.RESPONSES | webhook_examples.RESPONSES | work_item_examples.RESPONSES
+    examples.RESPONSES
+    | account_examples.RESPONSES
+    | action_examples.RESPONSES
+    | webhook_examples.RESPONSES
+    | work_item_examples.RESPONSES
 )
 # Bodies that handlers take as bytes or as any object, so that the service itself words what is wrong with them.
 BODIES: dict[str, dict[str, Any]] = {
@@ -131,6 +142,7 @@ TAGS = {
     "Workflow Instances": "Runs of workflows: list, read, signal, suspend, resume, cancel, restart, delete.",
     "Bulk Actions": "Cancelling or restarting every instance that a filter finds, in the background.",
     "Work Items": "What instances ask of people (`call: approval`, `call: form`): list, read, claim, decide, hand on.",
+    "Account": "What the account's administrators have set, and what the operator has limited it to.",
     "Audit": "Who changed what, when, on which request: list, export as JSON lines.",
     "Events": "Events of the account, for every instance that listens and every schedule that waits for them.",
     "Webhooks": "Endpoints of the account's own that are told of its events, and the log of what was sent to them.",
@@ -156,6 +168,7 @@ EVENTS = {
     "contentMediaType": "text/event-stream",
     "contentSchema": {"$ref": SCHEMAS + "RecordedEvent"},
 }
+LIMITED = (("RateLimit-Policy", "RateLimitPolicy"), ("RateLimit", "RateLimit"))
 PATH_PARAMETERS = {
     "accountId": "The account's id; another account's things answer as if they did not exist.",
     "workflowId": "The workflow's id.",
@@ -171,6 +184,9 @@ HEADERS = {
     "Link": 'The next page, as `<address>; rel="next"` (RFC 8288); absent on the last one.',
     "Replayed": "`true` where an earlier request with the same key has started what is told; absent otherwise.",
     "RetryAfter": "After how many seconds to try again.",
+    "RateLimit": "Of an account whose requests are limited: how many it may make at once (`r`), and after how many seconds it"
+    " may make all of them (`t`), as draft-ietf-httpapi-ratelimit-headers has it.",
+    "RateLimitPolicy": "How many requests it may make at once (`q`), and in how many seconds they come again (`w`).",
     "Challenge": "Which proof is missing (RFC 6750, 3).",
 }
 
@@ -195,7 +211,7 @@ def maestro_document() -> dict[str, Any]:
             "schemas": schemas(),
             "responses": {
                 str(status): refusal(status)
-                for status in sorted({*EVERYWHERE, *WITH_BODY, *CROWDED, CONFLICT, ANOTHER_BODY})
+                for status in sorted({*EVERYWHERE, *WITH_BODY, CROWDED, CONFLICT, ANOTHER_BODY})
             },
             "headers": {
                 name: {"description": text, "schema": {"type": "string"}} for name, text in HEADERS.items()
@@ -308,6 +324,7 @@ def successes(operation: dict[str, Any]) -> dict[str, Any]:
 def success_headers(operation: dict[str, Any], status: int) -> Iterator[tuple[str, str]]:
     """Name the headers of a success: where the new thing is, where the next page is."""
     yield "X-Request-Id", "RequestId"
+    yield from LIMITED
     if status == http.HTTPStatus.CREATED or operation["operationId"] in CONFIRMED:
         yield "Location", "Location"
     if operation["operationId"] == "TriggerWorkflow":
@@ -326,7 +343,7 @@ def refusals(operation: dict[str, Any]) -> dict[str, Any]:
     if operation["operationId"] == "TriggerWorkflow":
         statuses.add(ANOTHER_BODY)
     if operation["operationId"] in LASTING:
-        statuses |= {*CROWDED}
+        statuses.add(CROWDED)
     return {str(status): {"$ref": f"{COMPONENTS}responses/{status}"} for status in sorted(statuses)}
 
 
@@ -338,8 +355,10 @@ def refusal(status: int) -> dict[str, Any]:
     named = [("X-Request-Id", "RequestId")]
     if status in (Unauthenticated.status, Forbidden.status):
         named.append(("WWW-Authenticate", "Challenge"))
-    if status in CROWDED:
+    if status in PATIENT:
         named.append(("Retry-After", "RetryAfter"))
+    if status == LimitReached.status:
+        named += LIMITED
     example = examples.error(status, TYPES.get(status, "about:blank"), title, detail)
     content = {"schema": {"$ref": SCHEMAS + "ErrorBody"}, "example": example}
     return {
@@ -375,6 +394,7 @@ def schemas() -> dict[str, Any]:
             (
                 component_schemas(
                     models,
+                    account_models,
                     action_models,
                     history_models,
                     audit_models,

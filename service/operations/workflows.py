@@ -29,6 +29,7 @@ from service.language.inputs import TriggerField, trigger_fields
 from service.language.reading import check
 from service.language.sandbox import Sandbox
 from service.language.texts import parse_json, parse_yaml
+from service.limits import space
 from service.operations.pages import Page, Position, binding, position, token
 from service.tables import Workflow, WorkflowVersion
 from tenancy.errors import NotFound

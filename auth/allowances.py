@@ -8,8 +8,9 @@ from uuid import UUID
 import msgspec
 from asyncpg.pool import PoolConnectionProxy
 
-from auth.clients import check_scopes, require_account
+from auth.clients import require_account
 from auth.consents import remember_for_account
+from auth.registration import check_scopes
 from auth.scopes import SCOPES
 from tenancy.errors import BadRequest, NotFound
 from tenancy.events import OPERATOR, OfAccount, record, record_in

@@ -1,70 +1,35 @@
-"""Registers clients (integration keys), changes and deletes them, and issues tokens, at the operator's word."""
+"""The operator's verbs about clients (integration keys): registers, changes and deletes them, and issues tokens."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from hashlib import sha256
-from shlex import quote
-from typing import Any
-from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import msgspec
-from asyncpg import Record, UniqueViolationError
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
+from auth import registration
 from auth.bearer import hash_of, new_secret
-from auth.scopes import SCOPES
-from auth.tables import CLIENT_KINDS, AccessToken, Client, Grant
-from tenancy.accounts import checked_name, no_account
+from auth.registration import (
+    RegisteredEntry,
+    Registration,
+    check_key,
+    check_redirect,
+    check_scopes,
+    fingerprint,
+    listed,
+)
+from auth.tables import AccessToken, Client, Grant
+from tenancy.accounts import no_account
 from tenancy.errors import BadRequest, Conflict, NotFound
-from tenancy.events import OPERATOR, OfAccount, differences, record
+from tenancy.events import OPERATOR, OfAccount, record
 from tenancy.rows import rows_of
 from tenancy.tables import Account, Membership, User
 
 LONGEST_LIFE = 366 * 86_400  # seconds
-SHORTEST_KEY = 2048  # bits
-MOST_KEYS = 5  # each is tried on an assertion that names none
 SHORTEST_FINGERPRINT = 8  # characters that name a key well enough
-ABOUT_PEOPLE = ("openid", "profile", "email", "offline_access", "impersonation", "extended")
-DEFAULT_PORTS = {"http": 80, "https": 443}
 LISTED = """
 SELECT id AS client_id, name, kind, redirect_uris, scopes, public_keys, status, created_at
 FROM client ORDER BY created_at, id
 """
-REGISTERED = (
-    "SELECT account_id, kind, name, redirect_uris, scopes, public_keys FROM client WHERE id = $1 FOR UPDATE"
-)
-DELETE = (
-    "DELETE FROM client WHERE id = $1 RETURNING account_id, kind, name, redirect_uris, scopes, public_keys"
-)
-CHANGE = "UPDATE client SET redirect_uris = $2, origins = $3, public_keys = $4 WHERE id = $1"
-
-
-class Registration(msgspec.Struct, frozen=True, kw_only=True):
-    """What a new client is to be."""
-
-    account_id: UUID
-    kind: str
-    name: str
-    redirect_uris: Sequence[str] = ()
-    scopes: Sequence[str] = ()
-    public_keys: Sequence[str] = ()
-
-
-class RegisteredEntry(msgspec.Struct, frozen=True):
-    """A client as it is listed, without what proves anything; `public_keys` counts them, `fingerprints` names them."""
-
-    client_id: UUID
-    name: str
-    kind: str
-    redirect_uris: list[str]
-    scopes: list[str]
-    public_keys: int
-    fingerprints: list[str]
-    status: str
-    created_at: datetime
 
 
 async def create_client(wanted: Registration, client_id: UUID | None = None) -> tuple[UUID, str | None]:
@@ -76,36 +41,12 @@ async def create_client(wanted: Registration, client_id: UUID | None = None) -> 
         NotFound: no such account.
         Conflict: the id that was chosen is another client's or a user's.
     """
-    check_registration(wanted)
-    name = checked_name(wanted.name, "A client's name")
-    secret = None if wanted.kind == "public" else new_secret()
-    client = Client(
-        id=client_id or uuid4(),
-        account_id=wanted.account_id,
-        name=name,
-        kind=wanted.kind,
-        secret_hash=None if secret is None else hash_of(secret),
-        redirect_uris=list(wanted.redirect_uris),
-        origins=origins_of(wanted.redirect_uris),
-        scopes=list(wanted.scopes),
-        public_keys=list(wanted.public_keys),
-    )
+    wanted = registration.checked(wanted)
     async with rows_of(wanted.account_id):
         await require_account(wanted.account_id)
         if client_id is not None:
             await require_nobodys(client_id)
-        try:
-            await Client.insert(client).run()
-        except UniqueViolationError:
-            raise Conflict(f"A client {client.id} exists already; choose another id, or none.") from None
-        await record(
-            OfAccount(wanted.account_id),
-            "client.created",
-            OPERATOR,
-            client_id=client.id,
-            after={**told(wanted), "name": name},
-        )
-    return client.id, secret
+        return await registration.register(wanted, OPERATOR, client_id)
 
 
 async def list_clients(account_id: UUID) -> list[RegisteredEntry]:
@@ -119,30 +60,6 @@ async def list_clients(account_id: UUID) -> list[RegisteredEntry]:
         return [listed(row) for row in await connection.fetch(LISTED)]
 
 
-def told(client: Registration) -> dict[str, Any]:
-    """What events tell of a client: of its keys the fingerprints."""
-    return {
-        "name": client.name,
-        "kind": client.kind,
-        "redirect_uris": list(client.redirect_uris),
-        "scopes": list(client.scopes),
-        "fingerprints": [fingerprint(pem) for pem in client.public_keys],
-    }
-
-
-def listed(row: Record) -> RegisteredEntry:
-    """Show a client's row."""
-    keys = row["public_keys"]
-    shown = dict(row) | {"public_keys": len(keys), "fingerprints": [fingerprint(pem) for pem in keys]}
-    return RegisteredEntry(**shown)
-
-
-def fingerprint(pem: str) -> str:
-    """Return the SHA-256 of a public key, as `openssl pkey -pubin -outform DER | openssl dgst -sha256` writes it."""
-    key = load_pem_public_key(pem.encode())
-    return sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
-
-
 async def add_key(account_id: UUID, client_id: UUID, pem: str) -> Registration:
     """Register one more public key of a client; return what the client is now.
 
@@ -152,13 +69,7 @@ async def add_key(account_id: UUID, client_id: UUID, pem: str) -> Registration:
         NotFound: the account has no such client.
     """
     check_key(pem)
-
-    def added(client: Registration) -> Registration:
-        if fingerprint(pem) in map(fingerprint, client.public_keys):
-            raise Conflict("The client has this key already.")
-        return msgspec.structs.replace(client, public_keys=[*client.public_keys, pem])
-
-    return await changed(account_id, client_id, added)
+    return await changed(account_id, client_id, lambda client: registration.with_key(client, pem))
 
 
 async def remove_key(account_id: UUID, client_id: UUID, which: str) -> Registration:
@@ -170,10 +81,7 @@ async def remove_key(account_id: UUID, client_id: UUID, which: str) -> Registrat
     """
 
     def removed(client: Registration) -> Registration:
-        gone = key_position(client, which)
-        return msgspec.structs.replace(
-            client, public_keys=[*client.public_keys[:gone], *client.public_keys[gone + 1 :]]
-        )
+        return registration.without_key(client, key_position(client, which))
 
     return await changed(account_id, client_id, removed)
 
@@ -228,24 +136,11 @@ async def remove_redirect_uri(account_id: UUID, client_id: UUID, uri: str) -> Re
 async def changed(
     account_id: UUID, client_id: UUID, change: Callable[[Registration], Registration]
 ) -> Registration:
-    """Change where people return to and what a client proves itself with; it stays one that could be registered."""
-    async with rows_of(account_id) as connection:
-        row = await connection.fetchrow(REGISTERED, client_id)
-        if row is None:
-            raise no_client(account_id, client_id)
-        before = Registration(**row)
-        client = change(before)
-        check_key_count(client.public_keys)
-        check_entrance(client)
-        uris = list(client.redirect_uris)
-        await connection.execute(CHANGE, client_id, uris, origins_of(uris), list(client.public_keys))
-        await record(
-            OfAccount(account_id),
-            "client.changed",
-            OPERATOR,
-            **differences(told(before), told(client)),
-            client_id=client_id,
-        )
+    """Change a client; it stays one that could be registered."""
+    async with rows_of(account_id):
+        client = await registration.changed(client_id, OPERATOR, change)
+    if client is None:
+        raise no_client(account_id, client_id)
     return client
 
 
@@ -258,19 +153,10 @@ async def rotate_secret(account_id: UUID, client_id: UUID) -> str:
         NotFound: the account has no such client.
         BadRequest: a public client, which has no secret.
     """
-    secret = new_secret()
-    async with rows_of(account_id) as connection:
-        kind = await connection.fetchval("SELECT kind FROM client WHERE id = $1 FOR UPDATE", client_id)
-        if kind is None:
-            raise no_client(account_id, client_id)
-        if kind == "public":
-            raise BadRequest(
-                "A public client has no secret, as it could not keep one; to shut it out, delete it."
-            )
-        await connection.execute(
-            "UPDATE client SET secret_hash = $2 WHERE id = $1", client_id, hash_of(secret)
-        )
-        await record(OfAccount(account_id), "client.secret-rotated", OPERATOR, client_id=client_id)
+    async with rows_of(account_id):
+        secret = await registration.renew_secret(account_id, client_id, OPERATOR)
+    if secret is None:
+        raise no_client(account_id, client_id)
     return secret
 
 
@@ -280,12 +166,10 @@ async def delete_client(account_id: UUID, client_id: UUID) -> None:
     Raises:
         NotFound: the account has no such client.
     """
-    async with rows_of(account_id) as connection:
-        row = await connection.fetchrow(DELETE, client_id)
-        if row is None:
-            raise no_client(account_id, client_id)
-        before = told(Registration(**row))
-        await record(OfAccount(account_id), "client.deleted", OPERATOR, before=before, client_id=client_id)
+    async with rows_of(account_id):
+        found = await registration.unregister(client_id, OPERATOR)
+    if not found:
+        raise no_client(account_id, client_id)
 
 
 def no_client(account_id: UUID, client_id: UUID) -> NotFound:
@@ -293,114 +177,6 @@ def no_client(account_id: UUID, client_id: UUID) -> NotFound:
     return NotFound(
         f"Account {account_id} has no client {client_id}; see: tutti client list --account {account_id}"
     )
-
-
-def check_registration(wanted: Registration) -> None:
-    """Refuse what a client cannot be (see `create_client`)."""
-    if wanted.kind not in CLIENT_KINDS:
-        raise BadRequest(f"Unknown kind {wanted.kind!r}; known: {', '.join(CLIENT_KINDS)}.")
-    check_scopes(wanted.scopes)
-    for uri in wanted.redirect_uris:
-        check_redirect(uri)
-    if wanted.kind == "machine":
-        check_own_scopes(wanted.scopes)
-    check_key_count(wanted.public_keys)
-    for pem in wanted.public_keys:
-        check_key(pem)
-    check_entrance(wanted)
-
-
-def check_entrance(wanted: Registration) -> None:
-    """Refuse a client that no grant fits: machines act for themselves, the others for people, who come back to them."""
-    if wanted.kind == "machine" and wanted.redirect_uris:
-        raise BadRequest(
-            "A machine client acts for itself, so nobody is sent back to it: leave out the redirect URIs, "
-            "or register a confidential client."
-        )
-    if wanted.kind == "public" and wanted.public_keys:
-        raise BadRequest(
-            "A public client can keep no secret, and so no private key: leave out the public key, "
-            "or register a confidential client."
-        )
-    if wanted.kind == "public" and not wanted.redirect_uris:
-        raise BadRequest("A public client needs a redirect URI: people who have logged in return to it.")
-    if wanted.kind == "confidential" and not (wanted.redirect_uris or wanted.public_keys):
-        raise BadRequest(
-            "A confidential client needs a redirect URI, to which people return who have logged in, "
-            "or a public key, for the JWT grant."
-        )
-
-
-def origins_of(redirect_uris: Sequence[str]) -> list[str]:
-    """Return the origins of the pages among redirect URIs, each once and as browsers write them (RFC 6454, 6.2)."""
-    origins = []
-    for parts in map(urlsplit, redirect_uris):
-        if parts.scheme in DEFAULT_PORTS and parts.hostname:
-            host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-            own_port = parts.port not in (None, DEFAULT_PORTS[parts.scheme])
-            origins.append(f"{parts.scheme}://{host}" + (f":{parts.port}" if own_port else ""))
-    return list(dict.fromkeys(origins))
-
-
-def check_redirect(uri: str) -> None:
-    """Refuse a redirect URI that is not https, http on this machine, or an application's own scheme (RFC 8252, 7)."""
-    try:
-        parts = urlsplit(uri)
-        host, _ = parts.hostname, parts.port  # either may be impossible
-    except ValueError:
-        raise BadRequest(f"The redirect URI {uri!r} is not a URI.") from None
-    if parts.geturl() != uri:  # an answer's parameters are added to it the same way
-        raise BadRequest(f"The redirect URI {uri!r} has another spelling, {parts.geturl()}: register that.")
-    if not uri.isascii() or not uri.isprintable() or set(uri) & {" ", "#", "*", "\\"} or "@" in parts.netloc:
-        raise BadRequest(
-            f"The redirect URI {uri!r} has a fragment, a wildcard, a user or characters that belong in no URI."
-        )
-    local = parts.scheme == "http" and host in ("localhost", "127.0.0.1", "::1")
-    own_scheme = "." in parts.scheme and bool(host or parts.path.strip("/"))
-    if not ((parts.scheme == "https" and host) or local or own_scheme):
-        raise BadRequest(
-            f"The redirect URI {uri!r} is neither https, nor http on localhost, nor of an application's own scheme "
-            "with a dot in it, such as com.example.app:/callback."
-        )
-
-
-def check_scopes(scopes: Sequence[str]) -> None:
-    """Refuse unknown scopes."""
-    unknown = sorted(set(scopes) - set(SCOPES))
-    if unknown:
-        raise BadRequest(f"Unknown scope {', '.join(unknown)}; known: {', '.join(SCOPES)}.")
-
-
-def check_own_scopes(scopes: Sequence[str]) -> None:
-    """Refuse a machine client scopes that are about people."""
-    about_people = [scope for scope in scopes if scope in ABOUT_PEOPLE]
-    if about_people:
-        raise BadRequest(
-            f"A machine client acts for itself, and {', '.join(about_people)} is about people: leave it out, "
-            "or register a confidential client."
-        )
-
-
-def check_key_count(public_keys: Sequence[str]) -> None:
-    """Refuse more public keys than a client may have."""
-    if len(public_keys) > MOST_KEYS:
-        raise BadRequest(f"A client has at most {MOST_KEYS} public keys.")
-
-
-def check_key(pem: str, file: str | None = None) -> None:
-    """Refuse what is not the PEM of an RSA public key of at least 2048 bits, and say what it is; `file` is its name."""
-    named = file or "The public key"
-    if "PRIVATE KEY-----" in pem:
-        path = quote(file or "private.pem")
-        raise BadRequest(f"{named} is a private key; its public half: openssl rsa -in {path} -pubout")
-    try:
-        key = load_pem_public_key(pem.encode())
-    except (ValueError, UnsupportedAlgorithm):
-        raise BadRequest(f"{named} is not the PEM of an RSA public key.") from None
-    if not isinstance(key, RSAPublicKey):
-        raise BadRequest(f"{named} is not an RSA key, which RS256 needs.")
-    if key.key_size < SHORTEST_KEY:
-        raise BadRequest(f"{named} has {key.key_size} bits; it needs at least {SHORTEST_KEY}.")
 
 
 async def issue_token(

@@ -10,8 +10,9 @@ from uuid import UUID
 import msgspec
 
 from auth.bearer import Operator
-from auth.clients import Registration, create_client, issue_token
+from auth.clients import create_client, issue_token
 from auth.passwords import hash_password
+from auth.registration import Registration
 from auth.scopes import MAESTRO
 from auth.tables import Client
 from service.language.sandbox import Sandbox

@@ -9,7 +9,8 @@ import httpx
 import msgspec
 
 from auth.bearer import Operator
-from auth.clients import Registration, create_client, issue_token
+from auth.clients import create_client, issue_token
+from auth.registration import Registration
 from auth.scopes import MAESTRO
 from service.language.sandbox import Sandbox
 from service.operations import workflows

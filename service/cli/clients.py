@@ -10,14 +10,10 @@ import rich_click as click
 
 from auth.allowances import ConsentEntry, Revoked, allow_for_account, list_consents, revoke_grants
 from auth.clients import (
-    RegisteredEntry,
-    Registration,
     add_key,
     add_redirect_uri,
-    check_key,
     create_client,
     delete_client,
-    fingerprint,
     issue_token,
     list_clients,
     remove_key,
@@ -25,6 +21,7 @@ from auth.clients import (
     rotate_secret,
 )
 from auth.issuer import TOKEN_PATHS
+from auth.registration import RegisteredEntry, Registration, check_key, fingerprint
 from auth.scopes import MAESTRO, SCOPES
 from auth.tables import CLIENT_KINDS
 from service.cli.accounts import account_option

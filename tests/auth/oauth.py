@@ -17,10 +17,11 @@ from joserfc import jws
 from joserfc.jwk import RSAKey
 
 from auth.authorization import Approval, Authorization, Returned, examined, granted
-from auth.clients import Registration, create_client
+from auth.clients import create_client
 from auth.consents import remember
 from auth.issuer import Issuer
 from auth.registered import JWT_BEARER
+from auth.registration import Registration
 from auth.scopes import MAESTRO
 from auth.server import ASSERTION_TYPE
 from service.settings import settings

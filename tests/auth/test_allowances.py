@@ -8,8 +8,9 @@ import httpx
 import pytest
 
 from auth.allowances import Allowance, allow_for_account, list_consents, revoke_grants
-from auth.clients import Registration, create_client, list_clients
+from auth.clients import create_client, list_clients
 from auth.consents import allowed, remember
+from auth.registration import Registration
 from tenancy.accounts import suspend_account
 from tenancy.errors import BadRequest, NotFound
 from tenancy.rows import transaction

@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from auth.bearer import ENTER, hash_of
-from auth.clients import Registration, create_client, issue_token
+from auth.clients import create_client, issue_token
+from auth.registration import Registration
 from auth.scopes import MAESTRO
 from tenancy.accounts import add_user, create_account
 from tenancy.postgres import connected

@@ -18,24 +18,19 @@ from cryptography.hazmat.primitives.serialization import (
 
 from auth.bearer import hash_of
 from auth.clients import (
-    ABOUT_PEOPLE,
     LONGEST_LIFE,
-    MOST_KEYS,
-    Registration,
     add_key,
     add_redirect_uri,
-    check_key,
     create_client,
     delete_client,
-    fingerprint,
     issue_token,
     list_clients,
-    origins_of,
     remove_key,
     remove_redirect_uri,
     rotate_secret,
 )
 from auth.passwords import LONGEST, hash_password
+from auth.registration import ABOUT_PEOPLE, MOST_KEYS, Registration, check_key, fingerprint, origins_of
 from auth.scopes import MAESTRO, SCOPES
 from tenancy.accounts import suspend_user
 from tenancy.errors import BadRequest, Conflict, NotFound

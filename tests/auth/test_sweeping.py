@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from auth import sweeping
-from auth.clients import Registration, create_client
+from auth.clients import create_client
+from auth.registration import Registration
 from auth.sweeping import BATCH, BEGINNING, DELETE, DELETE_GRANTS, ENDED, sweep
 from tests.world import World, bearer
 

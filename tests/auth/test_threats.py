@@ -23,9 +23,10 @@ from joserfc.jwk import KeySet
 from auth import keys, throttle
 from auth.authorization import RequestRefused, declined
 from auth.bearer import TOKEN_BYTES, hash_of
-from auth.clients import Registration, create_client, delete_client
+from auth.clients import create_client, delete_client
 from auth.consents import allowed
 from auth.grants import GRANTS
+from auth.registration import Registration
 from auth.scopes import MAESTRO
 from tenancy.accounts import remove_member, suspend_user
 from tenancy.errors import Conflict

@@ -14,7 +14,8 @@ from uuid import UUID
 import httpx
 import msgspec
 
-from auth.clients import Registration, create_client
+from auth.clients import create_client
+from auth.registration import Registration
 from auth.scopes import MAESTRO
 from service.language.sandbox import Sandbox
 from service.settings import settings

@@ -11,18 +11,13 @@ import pytest
 
 from auth.allowances import allow_for_account, revoke_grants
 from auth.bearer import Credential, Operator, hash_of
-from auth.clients import (
-    Registration,
-    add_redirect_uri,
-    create_client,
-    delete_client,
-    issue_token,
-    rotate_secret,
-)
+from auth.clients import add_redirect_uri, create_client, delete_client, issue_token, rotate_secret
 from auth.consents import remember
+from auth.registration import Registration
 from auth.scopes import MAESTRO
 from service.operations import audit, secrets
 from service.operations.audit import Filters
+from service.operations.looking import LOOKED_AT
 from service.settings import settings
 from tenancy.accounts import (
     add_user,
@@ -160,7 +155,7 @@ async def test_what_the_operator_does_to_an_account_is_told(client: httpx.AsyncC
     await suspend_account(acme.id)
     await suspend_account(acme.id)  # again changes nothing, and tells nothing
     await resume_account(acme.id)
-    user_id = await add_user("new@acme.example", "New", None, acme.id, "member")
+    user_id = await add_user("new@acme.example", "New", None, acme.id, "sender")
     await suspend_user("new@acme.example")
     await resume_user("new@acme.example")
     await remove_member("new@acme.example", acme.id)
@@ -173,7 +168,7 @@ async def test_what_the_operator_does_to_an_account_is_told(client: httpx.AsyncC
     assert events[::-1][1:] == [
         ("account.suspended", account, active, suspended),
         ("account.resumed", account, suspended, active),
-        ("member.added", member, None, {"role": "member", "status": "active"}),
+        ("member.added", member, None, {"role": "sender", "status": "active"}),
         ("member.suspended", member, active, suspended),
         ("member.resumed", member, suspended, active),
         ("member.removed", member, active, {"status": "removed"}),
@@ -422,14 +417,16 @@ async def test_a_page_costs_the_same_wherever_it_is_and_whatever_is_looked_for(
         (Filters(type="workflow.published"), middle, 60),
         (Filters(request_id=uuid4()), None, 60),
         (Filters(subject_kind="instance", subject_id=str(uuid4())), None, 60),
-        (Filters(actor_id=uuid4()), None, audit.LOOKED_AT + 60),
-        (Filters(type="instance.faulted"), middle, audit.LOOKED_AT + 60),
+        (Filters(actor_id=uuid4()), None, LOOKED_AT + 60),
+        (Filters(type="instance.faulted"), middle, LOOKED_AT + 60),
     ):
         async with rows_of(acme.id) as connection:
             for newest_first in (True, False):
-                asked = audit.question(acme.id, filters, after, 50, newest_first=newest_first)
+                of = await audit.instance_of(filters)
+                asked = audit.look(acme.id, filters, after, of, newest_first=newest_first)
+                statement = asked.page(audit.READ, 51)
                 plan = await connection.fetchval(
-                    f"EXPLAIN (ANALYZE, FORMAT JSON) {asked.statement}", *asked.arguments
+                    f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", *asked.arguments, *asked.more
                 )
                 assert looked_at(msgspec.json.decode(plan)[0]["Plan"]) <= most, (filters, after, plan)
 
@@ -455,7 +452,7 @@ async def test_a_rare_type_is_found_over_pages_that_may_be_short(
             break
         query["ctoken"] = following
     assert len(found) == MANY // 10_000
-    assert pages >= MANY // audit.LOOKED_AT
+    assert pages >= MANY // LOOKED_AT
 
 
 async def test_an_export_is_read_a_thousand_at_a_time_and_ends_when_its_token_is_revoked(many: World) -> None:

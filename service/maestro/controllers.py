@@ -36,8 +36,8 @@ from service.maestro.requests import (
 from service.maestro.search import SearchController
 from service.maestro.webhooks import WebhookController
 from service.maestro.work_items import WorkItemController
-from service.operations import instances, workflows
-from service.operations.instances import Filters
+from service.operations import instance_lists, instances, workflows
+from service.operations.instance_lists import Filters
 from service.operations.workflows import Draft, Stored
 from service.settings import settings
 
@@ -315,7 +315,7 @@ class InstanceController(Controller):
         """
         filters = msgspec.structs.replace(status_filters(status), started_by=started_by_id)
         access = credential(request, accountId)
-        page = await instances.get_list(
+        page = await instance_lists.get_list(
             access, filters, page_size or LARGEST_PAGE, ctoken, of_workflow=workflowId
         )
         data = [models.instance(row) for row in page.rows]
@@ -405,7 +405,7 @@ class AccountController(Controller):
         filters = msgspec.structs.replace(
             status_filters(status), started_by=started_by_id, workflow_ids=tuple(workflow_definition_id or ())
         )
-        page = await instances.get_list(
+        page = await instance_lists.get_list(
             credential(request, accountId), filters, page_size or PAGE_SIZE, ctoken, counted=True
         )
         content = models.AccountWorkflowInstances(

@@ -1,6 +1,6 @@
 """What happened in an account: who changed what, when, and on which request; read by page, or exported whole.
 
-Events are read in the order of their time. A page looks at 10,000 of them at the most, so that a filter which few events
+Events are read in the order of their time, those of one instance in the order of their commits. A page looks at 10,000 of them at the most, so that a filter which few events
 meet costs no more than one which all do: a page may hold less than it could, or nothing, and still have a next one.
 """
 
@@ -15,33 +15,24 @@ import msgspec
 from auth.bearer import Access, Caller
 from auth.roles import Right
 from service.errors import PageTokenRefused
+from service.operations.looking import Look
 from service.operations.pages import Page, Position, Row, binding, position, token
 from tenancy.errors import BadRequest, FieldError
 from tenancy.rows import current_connection
 
-LOOKED_AT = 10_000  # events, for one page
 EXPORTED = 1_000  # events that an export holds at once
 LARGEST_ID = 2**63 - 1
 
 ActorKind = Literal["user", "client", "operator", "engine"]
 
-COLUMNS = """event.id, event.account_id, event.workflow_id, event.instance_id, event.type, event.at, event.actor,
+PLACE = "event.at, event.id, event.written_in::text::bigint AS written_in"
+COLUMNS = f"""{PLACE}, event.account_id, event.workflow_id, event.instance_id, event.type, event.actor,
 event.actor_kind, event.request_id, event.data, event.before, event.after"""
 
 # A name is the one that the actor has now: events are kept, and what people are called is not theirs to keep.
-READ = f"""
-SELECT event.*, coalesce(
+READ = f"""{COLUMNS}, coalesce(
     (SELECT name FROM app_user WHERE event.actor_kind = 'user' AND app_user.id = event.actor),
-    (SELECT name FROM client WHERE event.actor_kind = 'client' AND client.id = event.actor)) AS actor_name
-FROM (
-    SELECT {COLUMNS} FROM event WHERE {{found}} ORDER BY event.at {{way}}, event.id {{way}} LIMIT {LOOKED_AT}
-) AS event
-WHERE {{kept}} ORDER BY event.at {{way}}, event.id {{way}} LIMIT {{most}}
-"""
-LAST_LOOKED_AT = f"""
-SELECT event.at, event.id FROM event WHERE {{found}} ORDER BY event.at {{way}}, event.id {{way}}
-OFFSET {LOOKED_AT - 1} LIMIT 1
-"""
+    (SELECT name FROM client WHERE event.actor_kind = 'client' AND client.id = event.actor)) AS actor_name"""
 
 # Kinds of things that belong to the account itself: their events are found without looking at all instances'.
 OF_NO_INSTANCE = {
@@ -73,10 +64,16 @@ class Filters(msgspec.Struct, frozen=True):
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where the reading of events goes on: behind this one."""
+    """Where the reading of events goes on: behind this one; `written_in` is 0 where they are read by time."""
 
     at: datetime
     id: int
+    written_in: int = 0
+
+    @property
+    def packed(self) -> UUID:
+        """Write ids as one, which a page token has room for."""
+        return UUID(int=self.written_in << 64 | self.id)
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -84,15 +81,6 @@ class Batch(msgspec.Struct, frozen=True):
 
     rows: list[asyncpg.Record]
     next: Place | None
-
-
-class Question(msgspec.Struct, frozen=True):
-    """A statement with its arguments; `last` tells where it stopped looking, and takes the first `found` of them."""
-
-    statement: str
-    arguments: list[Any]
-    last: str | None
-    found: int
 
 
 async def get_list(access: Access, filters: Filters, size: int, ctoken: str | None) -> Page:
@@ -108,7 +96,7 @@ async def get_list(access: Access, filters: Filters, size: int, ctoken: str | No
         batch = await read(caller, filters, place(position(ctoken, bound_to)), size, newest_first=True)
     if batch.next is None:
         return Page(batch.rows, None, size)
-    return Page(batch.rows, token(Position(batch.next.at, UUID(int=batch.next.id), None, bound_to)), size)
+    return Page(batch.rows, token(Position(batch.next.at, batch.next.packed, None, bound_to)), size)
 
 
 async def export(access: Access, filters: Filters) -> AsyncIterator[list[asyncpg.Record]]:
@@ -180,45 +168,69 @@ def place(begin: Position | None) -> Place | None:
     """
     if begin is None:
         return None
-    if begin.id.int > LARGEST_ID:
+    written_in, identifier = divmod(begin.id.int, 2**64)
+    if identifier > LARGEST_ID:
         raise PageTokenRefused
-    return Place(begin.at, begin.id.int)
+    return Place(begin.at, identifier, written_in)
 
 
 async def read(
     caller: Caller, filters: Filters, after: Place | None, size: int, *, newest_first: bool
 ) -> Batch:
-    """Read the next events in the open transaction; one round trip, or two where filters leave much out."""
-    asked = question(caller.account_id, filters, after, size, newest_first=newest_first)
-    connection = current_connection()
-    rows = await connection.fetch(asked.statement, *asked.arguments)
-    if len(rows) > size:
-        return Batch(rows[:size], Place(rows[size - 1]["at"], rows[size - 1]["id"]))
-    last = asked.last and await connection.fetchrow(asked.last, *asked.arguments[: asked.found])
-    return Batch(rows, Place(last["at"], last["id"]) if last else None)
+    """Read the next events in the open transaction; one round trip, or two where filters leave much out.
+
+    Raises:
+        PageTokenRefused: the token goes on in the other order: its work item has gone meanwhile.
+    """
+    instance_id = await instance_of(filters)
+    if after is not None and (after.written_in > 0) != (instance_id is not None):
+        raise PageTokenRefused
+    asked = look(caller.account_id, filters, after, instance_id, newest_first=newest_first)
+    rows = await asked.read(READ, size + 1)
+    last = rows[size - 1] if len(rows) > size else await asked.stopped_at(PLACE)
+    written_in = 0 if last is None or instance_id is None else last["written_in"]
+    return Batch(rows[:size], Place(last["at"], last["id"], written_in) if last else None)
 
 
-def question(
-    account_id: UUID, filters: Filters, after: Place | None, size: int, *, newest_first: bool
-) -> Question:
+async def instance_of(filters: Filters) -> UUID | None:
+    """Say which instance the events are asked of: it has an index of its own, and so a work item is found that it has."""
+    try:
+        subject = None if filters.subject_id is None else UUID(filters.subject_id)
+    except ValueError:  # a name
+        return None
+    if subject is None or filters.subject_kind != "work_item":
+        return subject if filters.subject_kind == "instance" else None
+    found: UUID | None = await current_connection().fetchval(
+        "SELECT instance_id FROM work_item WHERE id = $1", subject
+    )
+    return found
+
+
+def look(
+    account_id: UUID, filters: Filters, after: Place | None, instance_id: UUID | None, *, newest_first: bool
+) -> Look:
     """Write what is to be read as SQL."""
     way, sign = ("DESC", "<") if newest_first else ("ASC", ">")
-    indexed = found(account_id, filters)
-    if after is not None:
+    narrowing = kept(filters)
+    if instance_id is None:
+        order, indexed = "event.at", [("event.account_id = {}", account_id), *found(filters)]
+    else:
+        order = "event.written_in"
+        indexed = [("event.account_id = {}", account_id), ("event.instance_id = {}", instance_id)]
+        narrowing += found(filters)
+    if after is not None and instance_id is not None:
+        place = after.written_in, after.id
+        indexed.append((f"(event.written_in, event.id) {sign} ({{}}::bigint::text::xid8, {{}})", *place))
+    elif after is not None:
         indexed.append((f"(event.at, event.id) {sign} ({{}}, {{}})", after.at, after.id))
     where, arguments = written(indexed)
-    asked, more = written(kept(filters), len(arguments))
-    return Question(
-        READ.format(found=where, kept=asked or "true", way=way, most=size + 1),
-        [*arguments, *more],
-        LAST_LOOKED_AT.format(found=where, way=way) if asked else None,
-        len(arguments),
-    )
+    asked, more = written(narrowing, len(arguments))
+    return Look("event", f"{order} {way}, event.id {way}", where, arguments, asked, more)
 
 
-def found(account_id: UUID, filters: Filters) -> list[Condition]:
-    """What goes along an index, as conditions and their values."""
-    conditions: list[Condition] = [("event.account_id = {}", account_id)]
+def found(filters: Filters) -> list[Condition]:
+    """What goes along an index of times, as conditions and their values."""
+    conditions: list[Condition] = []
     if filters.since is not None:
         conditions.append(("event.at >= {}", filters.since))
     if filters.before is not None:
@@ -228,12 +240,6 @@ def found(account_id: UUID, filters: Filters) -> list[Condition]:
     kind = filters.subject_kind or (filters.type or "").partition(".")[0]
     if kind in OF_NO_INSTANCE:
         conditions.append(("event.instance_id IS NULL",))
-    if kind == "instance" and filters.subject_id is not None:
-        conditions.append(("event.instance_id = {}", UUID(filters.subject_id)))
-    if kind == "work_item" and filters.subject_id is not None:
-        conditions.append(
-            ("event.type LIKE 'work_item.%' AND event.data ->> 'work_item_id' = {}", filters.subject_id)
-        )
     return conditions
 
 

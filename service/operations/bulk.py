@@ -15,7 +15,7 @@ from service.engine.states import TRANSITIONS
 from service.errors import BulkActionConflict
 from service.limits import space
 from service.operations.inputs import unstorable_fields
-from service.operations.instances import Filters, conditions
+from service.operations.instance_lists import Filters, conditions
 from service.operations.pages import Page, Position, binding, position, token
 from tenancy.errors import BadRequest, NotFound
 from tenancy.rows import current_connection

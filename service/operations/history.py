@@ -5,7 +5,8 @@ from uuid import UUID
 
 from auth.bearer import Access
 from auth.roles import Right
-from service.operations.instances import MOST_BYTES, refuse_invisible
+from service.operations.instance_lists import MOST_BYTES
+from service.operations.instances import refuse_invisible
 from service.operations.pages import Page, Position, binding, position, token
 from service.tables import Instance
 from tenancy.errors import NotFound

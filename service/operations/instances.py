@@ -34,19 +34,11 @@ from service.limits import space
 from service.operations.events import completed
 from service.operations.idempotency import EARLIER, UNREPEATED, Repeat, decided
 from service.operations.inputs import Checked, check, checked_at_once
-from service.operations.pages import Page, Position, Row, binding, position, token
+from service.operations.pages import Row
 from service.operations.starting import New, first_advance, note
-from service.tables import Instance, Signal, Workflow
+from service.tables import Instance, Signal
 from tenancy.errors import BadRequest, FieldError, Forbidden, NotFound
-from tenancy.rows import current_connection, read, rows_entered
-
-# How many instances a total counts one by one; beyond it the planner's estimate is told.
-COUNTED = 1000
-
-# A page ends before it passes this size, so that no answer takes the memory of everyone else's.
-MOST_BYTES = 16_777_216
-FIRST_ROWS = 51  # read at once before it is known how large they are: the page that is commonly asked for, and one more
-LEAST_ROW = 1024  # bytes of an instance without inputs and output
+from tenancy.rows import read, rows_entered
 
 COLUMNS = """id, account_id, workflow_id, version_id, version, name, status, started_at, started_by, started_by_name,
 started_by_role, ended_at, expires_at, last_modified_at, canceled_at, canceled_by, trigger_inputs, tags, total_steps,
@@ -87,15 +79,6 @@ class Started(msgspec.Struct, frozen=True):
     replayed: bool = False
 
 
-class Filters(msgspec.Struct, frozen=True):
-    """What a list is narrowed to; `in_progress` True means not ended, `status` an end that instances came to."""
-
-    workflow_ids: tuple[UUID, ...] = ()
-    in_progress: bool = False
-    status: Status | None = None
-    started_by: UUID | None = None
-
-
 async def trigger(
     credential: Credential,
     sandbox: Sandbox,
@@ -128,12 +111,9 @@ async def trigger(
     full = await space.refusal_of_start(credential.account_id)
     for _ in range(TRIES):
         checked = None
-        if full is not None:
-            pass  # what came before is told all the same
-        elif version_id is not None and proven:
-            checked = await check(credential, sandbox, version_id, name, inputs)
-        elif version_id is not None:
-            checked = checked_at_once(sandbox, version_id, name, inputs)
+        if version_id is not None and full is None:  # else what came before is told all the same
+            asked = (sandbox, version_id, name, inputs)
+            checked = await check(credential, *asked) if proven else checked_at_once(*asked)
         attempt: Callable[[], Awaitable[asyncpg.Record]]
         if checked is None or checked.errors:
             attempt = partial(called, unstarted(credential, workflow_id, started, repeat))
@@ -145,11 +125,8 @@ async def trigger(
         note(credential, row)
         credential.refuse(row["verdict"], Right.START)
         refuse_trigger(row)
-        if row["verdict"] == DONE:
-            space.note_start(credential.account_id)
-            return msgspec.structs.replace(started, key_id=row["key_id"])
-        if repeat is not None and row["verdict"] == EARLIER:
-            return started_earlier(repeat, row)
+        if (answer := what_started(credential, started, repeat, row)) is not None:
+            return answer
         if full is not None:
             raise full
         if checked and row["published"] == version_id:
@@ -167,8 +144,15 @@ def refuse_trigger(row: asyncpg.Record) -> None:
         raise KeyReused
 
 
-def started_earlier(repeat: Repeat, row: asyncpg.Record) -> Started:
-    """What the trigger that came before has started, its secret derived anew."""
+def what_started(
+    credential: Credential, started: Started, repeat: Repeat | None, row: asyncpg.Record
+) -> Started | None:
+    """What a trigger has started, or the one that came before, whose secret is derived anew; None: neither has."""
+    if row["verdict"] == DONE:
+        space.note_start(credential.account_id)
+        return msgspec.structs.replace(started, key_id=row["key_id"])
+    if repeat is None or row["verdict"] != EARLIER:
+        return None
     secret = repeat.secret(row["earlier_seed"])
     return Started(row["earlier_id"], row["earlier_access_id"], secret, row["key_id"], replayed=True)
 
@@ -217,63 +201,6 @@ def starter(caller: Caller, wanted: UUID | None) -> UUID | None:
         return wanted
     refuse_invisible(visible=wanted in (None, caller.id))
     return caller.id
-
-
-async def get_list(
-    access: Access,
-    filters: Filters,
-    size: int,
-    ctoken: str | None,
-    *,
-    of_workflow: UUID | None = None,
-    counted: bool = False,
-) -> Page:
-    """Return a page of instances, newest first.
-
-    `of_workflow` narrows to one workflow, which must exist. A sender finds their own alone. `counted`: with the total.
-
-    Raises:
-        NotFound: `of_workflow` is not there.
-        Forbidden: a sender asked for what another started.
-        PageTokenRefused: the token is not of this list.
-    """
-    async with access.rows(Right.READ) as caller:
-        if of_workflow is not None:
-            filters = msgspec.structs.replace(filters, workflow_ids=(of_workflow,))
-        filters = msgspec.structs.replace(filters, started_by=starter(caller, filters.started_by))
-        bound_to = binding(caller.account_id, "instances", of_workflow is None, filters)
-        where, arguments = conditions(caller.account_id, filters)
-        begin = position(ctoken, bound_to)
-        total = None
-        if counted:
-            total = begin.total if begin is not None else await _count(where, arguments)
-        after = None if begin is None else (begin.at, begin.id)
-        rows, more = await _newest(where, arguments, after, size)
-        if (
-            not rows
-            and of_workflow is not None
-            and not await Workflow.exists().where(Workflow.id == of_workflow).run()
-        ):
-            raise NotFound
-        last = Position(rows[-1]["started_at"], rows[-1]["id"], total, bound_to) if more else None
-        return Page(rows, None if last is None else token(last), size, total)
-
-
-def conditions(account_id: UUID, filters: Filters) -> tuple[str, list[Any]]:
-    """Write filters as a WHERE clause and its arguments. The account is named so that the planner knows its size."""
-    where, arguments = ["account_id = $1"], list[Any]([account_id])
-    if filters.in_progress:
-        where.append("ended_at IS NULL")
-    for condition, value in (
-        ("workflow_id = ${}", filters.workflow_ids[0] if len(filters.workflow_ids) == 1 else None),
-        ("workflow_id = ANY(${})", list(filters.workflow_ids) if len(filters.workflow_ids) > 1 else None),
-        ("ended_at IS NOT NULL AND status = ${}", filters.status),
-        ("started_by = ${}", filters.started_by),
-    ):
-        if value is not None:
-            arguments.append(value)
-            where.append(condition.format(len(arguments)))
-    return " AND ".join(where), arguments
 
 
 async def cancel(
@@ -430,61 +357,3 @@ async def _locked_status(workflow_id: UUID, instance_id: UUID) -> Status:
     if not rows:
         raise NotFound
     return Status(rows[0]["status"])
-
-
-async def _newest(
-    where: str, arguments: list[Any], after: tuple[datetime, UUID] | None, size: int
-) -> tuple[list[asyncpg.Record], bool]:
-    """Read the next rows of a list, and whether there are more; fewer than `size` where they are large."""
-    behind = f" AND (started_at, id) < (${len(arguments) + 1}, ${len(arguments) + 2})"
-
-    async def fetch(after: tuple[datetime, UUID] | None, take: int) -> list[asyncpg.Record]:
-        return await current_connection().fetch(
-            f"SELECT {COLUMNS} FROM instance WHERE {where}{behind if after else ''}"
-            f" ORDER BY started_at DESC, id DESC LIMIT {take}",
-            *arguments,
-            *(after or ()),
-        )
-
-    return await filled(fetch, "started_at", after, size)
-
-
-async def filled(
-    fetch: Callable[[Any, int], Awaitable[list[asyncpg.Record]]], key: str, after: Any, size: int
-) -> tuple[list[asyncpg.Record], bool]:
-    """Read the next rows of a list by a column and the ids, and whether there are more.
-
-    Fewer than `size` where they are large.
-    """
-    rows: list[asyncpg.Record] = []
-    weight = 0
-    while True:
-        wanted = size + 1 - len(rows)
-        take = min(wanted, max(1, (MOST_BYTES - weight) * len(rows) // weight) if rows else FIRST_ROWS)
-        found = await fetch(after, take)
-        for row in found:
-            weight += weight_of(row)
-            if len(rows) == size or (rows and weight > MOST_BYTES):
-                return rows, True
-            rows.append(row)
-        if len(found) < take:
-            return rows, False
-        after = (rows[-1][key], rows[-1]["id"])
-
-
-def weight_of(row: Row) -> int:
-    """Say about how many bytes a row makes in an answer."""
-    return LEAST_ROW + sum(len(row[column] or "") for column in ("trigger_inputs", "output", "fault"))
-
-
-async def _count(where: str, arguments: list[Any]) -> int:
-    """Count matching instances: exactly up to 1,000, beyond that as the planner's statistics estimate them."""
-    connection = current_connection()
-    few: int = await connection.fetchval(
-        f"SELECT count(*) FROM (SELECT FROM instance WHERE {where} LIMIT {COUNTED + 1}) AS first_ones",
-        *arguments,
-    )
-    if few <= COUNTED:
-        return few
-    plan = await connection.fetchval(f"EXPLAIN (FORMAT JSON) SELECT FROM instance WHERE {where}", *arguments)
-    return max(few, int(msgspec.json.decode(plan)[0]["Plan"]["Plan Rows"]))

@@ -20,7 +20,8 @@ from auth.bearer import Access
 from auth.roles import Right
 from service.errors import PageTokenRefused, SearchTooBroad
 from service.language.values import flaw
-from service.operations.instances import COLUMNS, filled, starter
+from service.operations.instance_lists import filled
+from service.operations.instances import COLUMNS, starter
 from service.operations.pages import Page, binding, in_calendar, token
 from service.operations.pages import place as place_in
 from tenancy.rows import current_connection

@@ -7,7 +7,8 @@ import pytest
 
 from service.maestro.models import innermost
 from service.operations import history
-from service.operations.instances import GET, MOST_BYTES
+from service.operations.instance_lists import MOST_BYTES
+from service.operations.instances import GET
 from tenancy.postgres import connected
 from tests.maestro.errors import targets
 from tests.tenancy.databases import superuser

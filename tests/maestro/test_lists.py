@@ -6,19 +6,17 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import httpx
 import msgspec
 import pytest
 
-from service.engine.states import Status
-from service.operations.instances import COLUMNS, Filters, conditions
+from service.operations.instance_lists import Filters
 from service.operations.pages import binding
-from tenancy.rows import rows_of
 from tests.maestro.errors import assert_refused, targets
-from tests.maestro.rows import analyze, insert_instances
 from tests.maestro.people import colleague
+from tests.maestro.rows import analyze, insert_instances
 from tests.world import GREETING, Tenant, World, bearer, trigger, until
 
 ACCOUNT_WIDE = "/workflow-instances"
@@ -372,71 +370,3 @@ async def test_workflow_list_pages_newest_first(client: httpx.AsyncClient, world
         seen += rows_in(answer)
         await acme.publish({**GREETING, "document": {**GREETING["document"], "name": f"new-{len(seen)}"}})
     assert seen == whole
-
-
-ONE, OTHER, STARTER = uuid4(), uuid4(), uuid4()
-SHAPES = {
-    "all": Filters(),
-    "in progress": Filters(in_progress=True),
-    "ended so": Filters(status=Status.FAULTED),
-    "of a starter": Filters(started_by=STARTER),
-    "of a starter, in progress": Filters(started_by=STARTER, in_progress=True),
-    "of a starter, ended so": Filters(started_by=STARTER, status=Status.COMPLETED),
-    "of a workflow": Filters(workflow_ids=(ONE,)),
-    "of a workflow, in progress": Filters(workflow_ids=(ONE,), in_progress=True),
-    "of a workflow, ended so": Filters(workflow_ids=(ONE,), status=Status.COMPLETED),
-    "of a workflow and starter": Filters(workflow_ids=(ONE,), started_by=STARTER),
-    "of workflows": Filters(workflow_ids=(ONE, OTHER)),
-    "of workflows, in progress": Filters(workflow_ids=(ONE, OTHER), in_progress=True),
-    "of workflows, ended so": Filters(workflow_ids=(ONE, OTHER), status=Status.COMPLETED),
-}
-
-
-@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
-async def test_every_shape_of_list_is_read_along_an_index(world: World, mode: str) -> None:
-    acme, globex = world.acme, world.globex
-    for tenant in (acme, globex):
-        for workflow in ("waiting", "greeting"):
-            await insert_instances(
-                tenant.id, tenant.workflows[workflow], [tenant.admin_id, tenant.member_id], 5000
-            )
-    await analyze()
-    present = {ONE: acme.workflows["waiting"], OTHER: acme.workflows["greeting"], STARTER: acme.member_id}
-    plans = {}
-    for name, shape in SHAPES.items():
-        where, arguments = conditions(acme.id, shape)
-        for after in (False, True):
-            limits = (where, list(arguments))
-            if after:
-                count = len(arguments)
-                limits = (
-                    f"{where} AND (started_at, id) < (${count + 1}, ${count + 2})",
-                    [*arguments, datetime.now(UTC) - timedelta(hours=1, minutes=10), uuid4()],
-                )
-            plans[f"{name}{', next page' if after else ''}"] = await plan(acme, limits, mode, present)
-    wrong = {
-        name: text
-        for name, text in plans.items()
-        if "Index" not in text or "Seq Scan" in text or "Sort" in text
-    }
-    assert not wrong, "\n".join(f"{name}:\n{text}" for name, text in wrong.items())
-
-
-async def plan(tenant: Tenant, limits: tuple[str, list[Any]], mode: str, present: dict[UUID, UUID]) -> str:
-    """Ask how the database would read a page of 50."""
-
-    def literal(value: Any) -> str:
-        if isinstance(value, list):
-            return "'{" + ",".join(str(present[one]) for one in value) + "}'"
-        return f"'{present.get(value, value)}'"
-
-    where, arguments = limits
-    async with rows_of(tenant.id) as connection:
-        await connection.execute(f"SET LOCAL plan_cache_mode = {mode}")
-        await connection.execute(
-            f"PREPARE shape AS SELECT {COLUMNS} FROM instance WHERE {where}"
-            " ORDER BY started_at DESC, id DESC LIMIT 51"
-        )
-        rows = await connection.fetch(f"EXPLAIN EXECUTE shape ({', '.join(map(literal, arguments))})")
-        await connection.execute("DEALLOCATE shape")
-    return "\n".join(row[0] for row in rows)

@@ -186,19 +186,6 @@ async def test_who_is_assigned_twice_sees_it_once(ask: Asking, world: World) -> 
 
 # --- However many there are --------------------------------------------------------------------------------------------
 
-OF_ALL = {
-    "all": Filters(),
-    "open": Filters(status="open"),
-    "completed": Filters(status="completed"),
-    "cancelled": Filters(status="cancelled"),
-    "failed": Filters(status="failed"),
-    "overdue": Filters(status="overdue"),
-    "of a workflow": Filters(workflow_id=uuid4()),
-    "open of a workflow": Filters(workflow_id=uuid4(), status="open"),
-    "oldest first": Filters(sort="opened_at"),
-    "by date": Filters(sort="due_at"),
-    "due": Filters(due_before=datetime(2030, 1, 1, tzinfo=UTC)),
-}
 OF_ONE = {
     "mine": Filters(whose="me"),
     "mine, open": Filters(whose="me", status="open"),
@@ -230,19 +217,6 @@ def statement_of(of: Tenant, shape: Filters, after: datetime | None) -> Statemen
         shape = msgspec.structs.replace(shape, workflow_id=of.workflows["waiting"])
     begin = None if after is None else Position(after, uuid4(), None, b"")
     return listing(caller, "member@acme.example", settled(shape), begin, PAGE)
-
-
-@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
-@pytest.mark.usefixtures("crowd")
-async def test_every_list_of_all_is_read_along_an_index(world: World, mode: str) -> None:
-    wrong = {}
-    for name, shape in OF_ALL.items():
-        for after in (None, datetime.now(UTC) - timedelta(minutes=70)):
-            statement = statement_of(world.acme, shape, after)
-            plan = await explained(world.acme, statement.text, statement.arguments, mode)
-            if "Index" not in plan or "Seq Scan on work_item" in plan or "Sort" in plan:
-                wrong[f"{name}, {after}"] = plan
-    assert not wrong, "\n".join(f"{name}:\n{text}" for name, text in wrong.items())
 
 
 @pytest.mark.usefixtures("crowd")

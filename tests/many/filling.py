@@ -54,7 +54,9 @@ class Crowd(msgspec.Struct, frozen=True):
     webhook: UUID | None = None  # of the account whose every list is long
     runs: int = 3
     place: int = 0
-    until: float = msgspec.field(default_factory=time.time)  # the last instance's start, in seconds since the epoch
+    until: float = msgspec.field(
+        default_factory=time.time
+    )  # the last instance's start, in seconds since the epoch
 
     @property
     def busy(self) -> bool:
@@ -120,7 +122,9 @@ async def fill(opened: Opened, crowds: Sequence[Crowd]) -> None:
     await together(opened, parts, made)
     definitions = [one["definition"] for one in reversed(indexes)]
     await together(opened, definitions, asyncpg.Connection.execute)
-    await together(opened, [f"VACUUM (ANALYZE) {table}" for table in reversed(TABLES)], asyncpg.Connection.execute)
+    await together(
+        opened, [f"VACUUM (ANALYZE) {table}" for table in reversed(TABLES)], asyncpg.Connection.execute
+    )
 
 
 async def together(opened: Opened, tasks: list[Any], done: Callable[[asyncpg.Connection, Any], Any]) -> None:

@@ -29,7 +29,9 @@ class Case(msgspec.Struct, frozen=True):
     def name(self) -> str:
         """What it is called in a report."""
         of = self.path.rpartition("/workflows/")[2] if self.path.endswith("/instances") else ""
-        return " ".join([self.operation, *([of] if of else []), *(f"{name}={value}" for name, value in self.query)])
+        return " ".join(
+            [self.operation, *([of] if of else []), *(f"{name}={value}" for name, value in self.query)]
+        )
 
     def filled_in(self, known: Mapping[str, str]) -> tuple[str, list[tuple[str, str]]]:
         """Write its path and query for an account."""
@@ -41,7 +43,11 @@ class Case(msgspec.Struct, frozen=True):
 VALUES: dict[str, tuple[str, ...]] = {
     "started_by_id": ("{starter}", "{waiting_starter}", "{completing_starter}"),
     "workflow_id": ("{workflow}", "{waiting_workflow}", "{completing_workflow}"),
-    "workflow_definition_id": ("{workflow}", "{completing_workflow}", "{waiting_workflow} {completing_workflow}"),
+    "workflow_definition_id": (
+        "{workflow}",
+        "{completing_workflow}",
+        "{waiting_workflow} {completing_workflow}",
+    ),
     "instance_id": ("{instance}", "{long_instance}"),
     "due_before": ("{end}",),
     "version": ("1.1.0",),
@@ -137,9 +143,7 @@ def paths(path: str) -> list[str]:
 def queries(one: Listed, *, pairs: bool) -> Iterator[Query]:
     """Write a list's queries."""
     yield ()
-    values = {
-        parameter.name: parameter.values for parameter in one.filters if parameter.name not in SUBJECTS
-    }
+    values = {parameter.name: parameter.values for parameter in one.filters if parameter.name not in SUBJECTS}
     for parameter in one.filters:
         yield from (
             SUBJECTS.get(parameter.name) or [given(parameter.name, value) for value in parameter.values]

@@ -125,7 +125,7 @@ def max_rows(nodes: list[dict[str, Any]]) -> int:
 
 def rows_of(node: dict[str, Any]) -> int:
     """The rows that a node gave, over all its turns."""
-    return round(node["Actual Rows"] * loops(node))
+    return int(node["Actual Rows"] * loops(node))
 
 
 def loops(node: dict[str, Any]) -> int:

@@ -450,6 +450,42 @@ def test_a_group_without_a_verb_shows_its_verbs_and_exits_with_1(tmp_path: Path)
         assert b"Usage" in told.stdout + told.stderr
 
 
+def test_account_limits_are_set_shown_and_lifted(shell: Shell, account: UUID) -> None:
+    limits = ("account", "limits", account)
+    given = ("--requests-per-second", "50", "--burst", "100", "--running-instances", "1000")
+    told = shell.json(*limits, *given)
+    expected = {"requests_per_second": 50, "burst": 100, "running_instances": 1000, "stored_bytes": None}
+    assert told.items() >= expected.items()
+    assert shell.json(*limits) == told
+    lifted = shell.json(*limits, "--none", "requests-per-second", "--stored-bytes", "1000000")
+    changed = {"requests_per_second": None, "burst": None, "stored_bytes": 1_000_000}
+    assert lifted.items() >= (expected | changed).items()
+    assert shell.run(*limits).stdout.splitlines() == [
+        "requests-per-second  none",
+        "burst                none",
+        "running-instances    1000 (0 run)",
+        "stored-bytes         1000000 (not measured yet)",
+    ]
+    assert "whole number from 1" in shell.refused(*limits, "--running-instances", "0")
+    assert "not both" in shell.refused(*limits, "--burst", "1", "--none", "burst")
+    assert f"no account {NOBODY}" in shell.refused("account", "limits", NOBODY, "--burst", "1")
+
+
+def test_account_settings_are_changed_and_shown(shell: Shell, account: UUID) -> None:
+    settings = ("account", "settings", account)
+    changed = shell.json(*settings, "--name", "Acme Works", "--instance-retention-days", "90")
+    expected = {"name": "Acme Works", "instance_retention_days": 90, "event_retention_days": None}
+    assert changed == {"account_id": str(account), **expected}
+    kept = shell.json(*settings, "--none", "instance-retention-days", "--event-retention-days", "30")
+    assert kept == changed | {"instance_retention_days": None, "event_retention_days": 30}
+    assert shell.run(*settings).stdout.splitlines() == [
+        "name                      Acme Works",
+        "instance-retention-days   for ever",
+        "event-retention-days      30",
+    ]
+    assert "from 30 to" in shell.refused(*settings, "--event-retention-days", "29")
+
+
 def test_account_suspend_and_resume(shell: Shell, account: UUID) -> None:
     for verb, status in (("suspend", "suspended"), ("resume", "active")):
         assert shell.json("account", verb, account) == {"account_id": str(account), "status": status}

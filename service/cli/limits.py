@@ -107,6 +107,6 @@ def settings_of_account(account_id: UUID, lifted: Named, *, as_json: bool, **giv
     data = {"account_id": str(account_id), **msgspec.to_builtins(found)}
     data.pop("id")
     lines = [
-        f"{option_of(name):<24} {getattr(found, name) or 'for ever'}" for name in Changes.__struct_fields__
+        f"{option_of(name):<25} {getattr(found, name) or 'for ever'}" for name in Changes.__struct_fields__
     ]
     show(data, lines, as_json=as_json)

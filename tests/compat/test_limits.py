@@ -1,0 +1,30 @@
+"""The vendor's SDK on an account whose requests are limited: it waits as it is told, and its caller notices nothing."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.compat.conftest import Company
+from tests.compat.live import Live
+
+pytestmark = [pytest.mark.compat, pytest.mark.timeout(300)]
+
+
+@pytest.fixture
+def limited(live: Live, globex: Company) -> Iterator[Company]:
+    """A company that may make one request a second."""
+    live.tutti("account", "limits", globex.id, "--requests-per-second", "1")
+    time.sleep(2)  # until the service goes by it
+    yield globex
+    live.tutti("account", "limits", globex.id, "--none", "requests-per-second")
+    time.sleep(2)
+
+
+def test_the_sdk_waits_for_as_long_as_it_is_told(limited: Company) -> None:
+    began = time.monotonic()
+    for _ in range(4):
+        assert limited.admin.workflows("getWorkflowsList")["data"]
+    assert 2 < time.monotonic() - began < 20
+    told = limited.http.get(f"{limited.url}/workflows", headers=limited.headers)
+    assert told.headers["RateLimit-Policy"] == '"account";q=1;w=1'

@@ -1,7 +1,6 @@
 """A PostgreSQL server of the tests' own, migrated once, emptied before each test; the application over it."""
 
 import asyncio
-import contextlib
 import os
 import shutil
 import tempfile
@@ -9,7 +8,6 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import httpx
 import pytest
 
@@ -33,25 +31,8 @@ from service.settings import settings  # noqa: E402
 from tenancy.postgres import connected, provide_embedded  # noqa: E402
 from tenancy.schema import migrate  # noqa: E402
 from tests.contract import Contract  # noqa: E402
+from tests.copying import emptied, mender  # noqa: E402
 from tests.world import World  # noqa: E402
-
-EMPTY = """
-TRUNCATE account, app_user, membership, client, oauth_grant, access_token, signing_key, used_assertion, throttle,
-         workflow, workflow_version, instance, timer, signal, taken_event, event, job, task_run,
-         listener, work_item, work_item_assignee, decision, secret, schedule, bulk_action, bulk_target,
-         webhook, webhook_delivery, webhook_attempt, trigger_key, instance_term,
-         account_settings, account_limits, request_bucket CASCADE
-"""
-
-
-async def emptied() -> None:
-    """Empty the database; the worker, which may still be busy with the test before, can stand in the way."""
-    async with connected(settings().database.owner) as connection, asyncio.timeout(30):
-        await connection.execute("SET lock_timeout = '50ms'")
-        while True:
-            with contextlib.suppress(asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError):
-                await connection.execute(EMPTY)
-                return
 
 
 @pytest.fixture(scope="session")
@@ -87,6 +68,7 @@ async def litestar(database: None) -> AsyncIterator[Litestar]:
     if life.done():
         life.result()
     yield application
+    await mender.close()
     stop.set()
     await life
 

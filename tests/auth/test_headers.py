@@ -4,17 +4,14 @@ import httpx
 import pytest
 from litestar import Litestar
 
-from tenancy.postgres import connected
-from tests.conftest import EMPTY
-from tests.tenancy.databases import superuser
+from tests.copying import emptied
 from tests.world import World
 
 
 @pytest.fixture(scope="module")
 async def settled(litestar: Litestar) -> World:
     """Two accounts, made once: these tests change nothing."""
-    async with connected(superuser()) as connection:
-        await connection.execute(EMPTY)
+    await emptied()
     return await World.made(litestar.state["sandbox"])
 
 

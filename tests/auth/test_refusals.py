@@ -27,7 +27,7 @@ from tests.auth.oauth import (
 )
 from tests.auth.routes import PREFIXES, PROOFS, ROUTES, Route
 from tests.auth.rows import everything, forget_failures, run
-from tests.conftest import emptied
+from tests.copying import emptied
 from tests.maestro.routes import PUBLIC, handlers
 from tests.maestro.routes import ROUTES as ACCOUNT_ROUTES
 from tests.world import LIFE, World, bearer

@@ -12,7 +12,7 @@ from litestar import Litestar
 from service.settings import settings
 from tenancy.accounts import add_user
 from tenancy.rows import rows_of
-from tests.conftest import emptied
+from tests.copying import emptied
 from tests.maestro.people import BOTH, Asked, Asking, asking, opened
 from tests.maestro.rows import at_rest, digest
 from tests.world import Tenant, World, bearer, trigger

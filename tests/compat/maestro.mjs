@@ -24,9 +24,10 @@ function refusal(error) {
   };
 }
 
-async function answer({ serverURL, accessToken, group, operation, request }) {
-  // Without retries a failure is told at once; with them the SDK would hide it for half a minute.
-  const client = new IamClient({ serverURL, accessToken, retryConfig: { strategy: "none" } });
+async function answer({ serverURL, accessToken, group, operation, request, retries }) {
+  // Without retries a failure is told at once; with the SDK's own it would be hidden for half a minute.
+  const retryConfig = retries ? undefined : { strategy: "none" };
+  const client = new IamClient({ serverURL, accessToken, retryConfig });
   try {
     return { value: plain(await client.maestro[group][operation](request)) };
   } catch (error) {

@@ -189,6 +189,7 @@ def conditions(search: Search, arguments: list[Any], started_at: str) -> list[st
     where = ["instance.account_id = $1"]
     one = search.workflow_ids[0] if len(search.workflow_ids) == 1 else None
     prefix = search.name_prefix or None
+    starts, ends = bounds(search)
     for condition, value in (
         ("workflow_id = ${}", one),
         ("workflow_id = ANY(${})", search.workflow_ids if len(search.workflow_ids) > 1 else None),
@@ -198,10 +199,10 @@ def conditions(search: Search, arguments: list[Any], started_at: str) -> list[st
         ('name COLLATE "C" < ${}', prefix and behind(prefix)),
         ("strpos(lower(name), lower(${})) > 0", search.name_contains or None),
         (started_at + " >= ${}", search.started.start),
-        (started_at + " < ${}", search.started.end),
+        (started_at + " < ${}", ends),
         ("ended_at >= ${}", search.ended.start),
         ("ended_at < ${}", search.ended.end),
-        ("last_modified_at >= ${}", search.modified.start),
+        ("last_modified_at >= ${}", starts),
         ("last_modified_at < ${}", search.modified.end),
         (f"status = 'faulted' AND ended_at IS NOT NULL AND {FAILED_TASK}", search.failed_task),
     ):
@@ -209,6 +210,17 @@ def conditions(search: Search, arguments: list[Any], started_at: str) -> list[st
             arguments.append(value)
             where.append(condition.format(len(arguments)))
     return where
+
+
+def bounds(search: Search) -> tuple[datetime | None, datetime | None]:
+    """Since when an instance has changed, and before when it has started, by all that is asked of its times.
+
+    An instance starts before it ends, and changes last when it ends or later: so that any range leads into an index.
+    """
+    ranges = (search.started, search.ended, search.modified)
+    starts = [one.start for one in ranges if one.start is not None]
+    ends = [one.end for one in ranges if one.end is not None]
+    return max(starts, default=None), min(ends, default=None)
 
 
 def behind(prefix: str) -> str | None:

@@ -16,6 +16,7 @@ import uvloop
 from tests.benchmarks.engine import measure_engine
 from tests.benchmarks.fairness import measure_fairness
 from tests.benchmarks.following import measure_following
+from tests.benchmarks.lists import measure_lists
 from tests.benchmarks.options import Options, read_options
 from tests.benchmarks.reporting import surroundings
 from tests.benchmarks.requests import measure_requests
@@ -34,6 +35,7 @@ async def measure(postgres: Postgres, options: Options) -> None:
         ("fairness", measure_fairness),
         ("waiting", measure_waiting),
         ("following", measure_following),
+        ("lists", measure_lists),
     ):
         if part in options.parts:
             await measured(postgres, options)

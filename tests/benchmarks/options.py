@@ -4,7 +4,7 @@ import argparse
 
 import msgspec
 
-PARTS = ("instances", "oauth", "engine", "fairness", "waiting", "following")
+PARTS = ("instances", "oauth", "engine", "fairness", "waiting", "following", "lists")
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -16,6 +16,7 @@ class Options(msgspec.Struct, frozen=True):
     seconds: float
     connections: int
     backlog: int
+    accounts: int
 
 
 def read_options() -> Options:
@@ -27,6 +28,7 @@ def read_options() -> Options:
     parser.add_argument("--seconds", type=float, default=3.0, help="length of a round")
     parser.add_argument("--connections", type=int, default=16, help="of instances and oauth")
     parser.add_argument("--backlog", type=int, default=20_000, help="queued instances of the other account")
+    parser.add_argument("--accounts", type=int, default=10, help="of lists, each with as many instances")
     given = vars(parser.parse_args())
     only = given.pop("only")
     return Options(parts=(only,) if only else PARTS, **given)

@@ -13,7 +13,7 @@ from litestar import Litestar
 from service.operations import instance_lists, looking
 from tenancy.postgres import connected
 from tests.conftest import SOCKETS, emptied
-from tests.many.filling import Crowd, fill, known
+from tests.many.filling import WEBHOOK, Crowd, fill, known
 from tests.many.lists import SEARCH, Case, cases
 from tests.many.plans import Read, explained, noted
 from tests.world import GREETING, Tenant, World, bearer
@@ -83,12 +83,6 @@ async def crowd_of(of: Tenant, place: int) -> Crowd:
         webhook=webhook,
         place=place,
     )
-
-
-WEBHOOK = """
-INSERT INTO webhook (id, account_id, url, format, secret, enabled, created_by, modified_by)
-VALUES ($1, $2, 'https://hooks.example/', 'standard', '\\x00', false, $1, $1)
-"""
 
 
 class Asking(msgspec.Struct):

@@ -77,6 +77,10 @@ class Crowd(msgspec.Struct, frozen=True):
         ).decode()
 
 
+WEBHOOK = """
+INSERT INTO webhook (id, account_id, url, format, secret, enabled, created_by, modified_by)
+VALUES ($1, $2, 'https://hooks.example/', 'standard', '\\x00', false, $1, $1)
+"""
 KNOWN = """
 SELECT longest.instance_id AS long_instance, instance.workflow_id AS of_long_instance, (
     SELECT instance_id FROM work_item WHERE account_id = $1 AND instance_id <> longest.instance_id LIMIT 1) AS instance, (

@@ -154,10 +154,11 @@ class Worker:
                 await self._pause(pause)
                 pause = min(2 * pause, LONGEST_BACK_OFF)
 
-    async def _pause(self, seconds: float) -> None:
-        """Wait, or stop waiting when the worker is to stop."""
+    async def _pause(self, seconds: float) -> bool:
+        """Wait, or stop waiting when the worker is to stop; whether it is to go on."""
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), seconds)
+        return not self._stopping.is_set()
 
     # What wakes it
 

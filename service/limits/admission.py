@@ -69,6 +69,7 @@ class Admission:
         self._credential = credential
         self._caller = credential.token_hash, credential.account_id
         self._counted = False
+        self._let_in = False
         self._refused = False
 
     async def enter(self) -> None:
@@ -100,13 +101,15 @@ class Admission:
         """
         if verdict == Unauthenticated.status:
             _callers.forget(self._caller)
-            if self._counted:
+            if self._counted and not self._let_in:
                 self._bucket.put_back()
-            self._counted = False
-        elif verdict != NotFound.status and not self._counted:
+                self._counted = False
+        elif verdict != NotFound.status and not self._let_in:
             _callers.note(self._caller, Standing.LET_IN)
-            self._bucket.charge()
-            self._counted = True
+            self._let_in = True
+            if not self._counted:
+                self._bucket.charge()
+                self._counted = True
 
     def headers(self) -> list[tuple[str, str]]:
         """What the caller is told of the limit (draft-ietf-httpapi-ratelimit-headers, and the vendors' older names).

@@ -29,7 +29,8 @@ UPDATE account_limits SET measured_bytes = $2, measured_at = clock_timestamp(), 
 WHERE account_id = $1
 """
 
-Pause = Callable[[float], Awaitable[None]]
+# Waits for some seconds; False if there is to be no more measuring.
+Pause = Callable[[float], Awaitable[bool]]
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -76,12 +77,15 @@ async def measure_next(pause: Pause) -> bool:
     return bool(claimed)
 
 
-async def measure(account_id: UUID, pause: Pause) -> int:
-    """Measure how many bytes an account stores, and write it down; `pause` waits for some seconds between two steps."""
+async def measure(account_id: UUID, pause: Pause) -> int | None:
+    """Measure how many bytes an account stores, and write it down; None: it was told to stop before it was done."""
     began = time.monotonic()
     total = 0
     for part in PARTS:
-        total += await measured(account_id, part, pause)
+        size = await measured(account_id, part, pause)
+        if size is None:
+            return None
+        total += size
     took = timedelta(seconds=time.monotonic() - began)
     async with rows_of(account_id) as connection:
         await connection.execute(WRITE, account_id, total, max(AGAIN_AFTER, took))
@@ -89,8 +93,8 @@ async def measure(account_id: UUID, pause: Pause) -> int:
     return total
 
 
-async def measured(account_id: UUID, part: Part, pause: Pause) -> int:
-    """Measure an account's rows in one table."""
+async def measured(account_id: UUID, part: Part, pause: Pause) -> int | None:
+    """Measure an account's rows in one table; None: it was told to stop."""
     total, found = 0, AT_ONCE
     behind: tuple[Any, ...] = ()
     while found == AT_ONCE:
@@ -103,5 +107,6 @@ async def measured(account_id: UUID, part: Part, pause: Pause) -> int:
             await current_connection().execute(KEEP, account_id, LEASE)
         found, total = row["found"], total + int(row["size"])
         behind = tuple(row[one] for one in part.key)
-        await pause((time.monotonic() - began) * (1 - SHARE) / SHARE)
+        if not await pause((time.monotonic() - began) * (1 - SHARE) / SHARE):
+            return None
     return total

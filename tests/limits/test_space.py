@@ -48,10 +48,15 @@ def recounted(of: Tenant) -> None:
     space._counts.pop(of.id, None)
 
 
+async def at_once(_: float) -> bool:
+    """Pause for no time at all."""
+    return True
+
+
 async def no_bytes(of: Tenant) -> None:
     """Let an account store nothing more."""
     await limited(of, stored_bytes=1)
-    await measure(of.id, asyncio.sleep)
+    await measure(of.id, at_once)
 
 
 async def test_as_many_instances_run_as_the_limit_says(client: httpx.AsyncClient, world: World) -> None:
@@ -245,20 +250,31 @@ async def test_measuring_counts_large_values_and_no_other_account(
 ) -> None:
     acme = world.acme
     await limited(acme, stored_bytes=10**9)
-    before = await measure(acme.id, asyncio.sleep)
+    before = await measure(acme.id, at_once)
     await trigger(client, world.globex, "greeting", {"who": "x" * 5000})
     await trigger(client, acme, "greeting", {"who": uuid4().hex * 1000})
     monkeypatch.setattr("service.limits.measuring.AT_ONCE", 2)
     paused: list[float] = []
 
-    async def pause(seconds: float) -> None:
+    async def pause(seconds: float) -> bool:
         paused.append(seconds)
+        return True
 
     after = await measure(acme.id, pause)
+    assert before is not None
+    assert after is not None
     assert 300 < after - before < 200_000
     assert len(paused) > len(PARTS)
     await refresh()
     assert (await limits.get(Operator(acme.id))).measured_bytes == after
+
+
+async def test_measuring_stops_when_it_is_told_to(world: World) -> None:
+    async def stop(_: float) -> bool:
+        return False
+
+    await limited(world.acme, stored_bytes=10**9)
+    assert await measure(world.acme.id, stop) is None
 
 
 async def test_a_worker_measures_whom_it_has_to(client: httpx.AsyncClient, world: World) -> None:

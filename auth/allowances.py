@@ -1,8 +1,12 @@
-"""What the operator allows clients on behalf of an account's members, and takes back from whoever has it."""
+"""What clients are allowed on behalf of an account's members, and what is taken back from whoever has it.
+
+The operator's verbs open their transaction; what an account's administrators do too stands beside them, for any actor.
+"""
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -22,6 +26,14 @@ WHOSE = """
 REVOKE = f"UPDATE oauth_grant SET revoked_at = now() WHERE revoked_at IS NULL AND {WHOSE} RETURNING id"
 FORGET = f"DELETE FROM consent WHERE {WHOSE} RETURNING id"
 ALLOWED = "SELECT scopes FROM consent WHERE user_id IS NULL AND narrowed_to = $1 AND client_id = $2"
+TAKE_BACK = "DELETE FROM consent WHERE user_id IS NULL AND narrowed_to = $1 AND client_id = $2 RETURNING id"
+# What somebody allowed the client themselves is not the administrators' to end.
+END_STANDING = """
+UPDATE oauth_grant SET revoked_at = now()
+WHERE narrowed_to = $1 AND client_id = $2 AND revoked_at IS NULL
+  AND NOT EXISTS (SELECT FROM consent WHERE consent.client_id = $2 AND consent.user_id = oauth_grant.user_id)
+RETURNING id
+"""
 # Whose audit tells that grants are gone: the account that they were limited to, the client's, the user's.
 CONCERNED = """
 SELECT $3::uuid AS account_id WHERE $3 IS NOT NULL UNION
@@ -99,27 +111,88 @@ async def allow_for_account(account_id: UUID, client_id: UUID, scopes: Sequence[
     if not scopes:
         raise BadRequest("Name at least one scope that the client is allowed.")
     check_scopes(scopes)
-    async with rows_of(account_id) as connection:
+    async with rows_of(account_id):
         await require_account(account_id)
-        client = await connection.fetchrow("SELECT kind, scopes FROM live_client($1)", client_id)
-        if client is None:
-            raise no_active_client(client_id)
-        if client["kind"] == "machine":
-            raise BadRequest("A machine client acts for itself, never for members: it needs no such grant.")
-        beyond = sorted(set(scopes) - set(client["scopes"] or scopes))
-        if beyond:
-            raise BadRequest(f"The client is not registered for {', '.join(beyond)}.")
-        if "impersonation" not in (client["scopes"] or SCOPES):
-            raise BadRequest(
-                "The client is not registered for impersonation, without which it cannot act for people; "
-                "register one with --scope impersonation."
-            )
-        before = sorted(await connection.fetchval(ALLOWED, account_id, client_id) or ())
-        await remember_for_account(client_id, account_id, list(dict.fromkeys([*scopes, "impersonation"])))
-        standing = sorted(await connection.fetchval(ALLOWED, account_id, client_id))
-        change = {"before": {"scopes": before}, "after": {"scopes": standing}}
-        await record(OfAccount(account_id), "consent.allowed", OPERATOR, client_id=client_id, **change)
-        return standing
+        await require_allowable(client_id, scopes)
+        before = await allowed_for_account(account_id, client_id) or []
+        return await allow(account_id, client_id, scopes, before, OPERATOR)
+
+
+async def replace_for_account(
+    account_id: UUID, client_id: UUID, scopes: Sequence[str], actor: UUID
+) -> list[str]:
+    """Allow a client exactly these scopes, and impersonation, for every member, inside the account's open transaction.
+
+    Where it may do less than before, what it was granted on the strength of that ends at once. Return what stands.
+
+    Raises:
+        BadRequest: as for `allow_for_account`.
+    """
+    if not scopes:
+        raise BadRequest("Name at least one scope that the client is allowed.")
+    check_scopes(scopes)
+    await require_allowable(client_id, scopes)
+    connection = current_connection()
+    before = await allowed_for_account(account_id, client_id) or []
+    await connection.execute(TAKE_BACK, account_id, client_id)
+    standing = await allow(account_id, client_id, scopes, before, actor)
+    if set(before) - set(standing):
+        await connection.execute(END_STANDING, account_id, client_id)
+    return standing
+
+
+async def take_back_for_account(account_id: UUID, client_id: UUID, actor: UUID) -> bool:
+    """End what a client is allowed for every member, inside the account's open transaction; say whether there was anything.
+
+    Its tokens for members who have not allowed it themselves end at once.
+    """
+    connection = current_connection()
+    consents = len(await connection.fetch(TAKE_BACK, account_id, client_id))
+    if not consents:
+        return False
+    grants = len(await connection.fetch(END_STANDING, account_id, client_id))
+    told: dict[str, Any] = {
+        "grants": grants,
+        "consents": consents,
+        "user_id": None,
+        "client_id": client_id,
+    }
+    await record(OfAccount(account_id), "consent.revoked", actor, **told)
+    return True
+
+
+async def allow(
+    account_id: UUID, client_id: UUID, scopes: Sequence[str], before: list[str], actor: UUID
+) -> list[str]:
+    """Add to what a client is allowed for every member, and tell of it; return what stands."""
+    await remember_for_account(client_id, account_id, list(dict.fromkeys([*scopes, "impersonation"])))
+    standing = await allowed_for_account(account_id, client_id) or []
+    change = {"before": {"scopes": before}, "after": {"scopes": standing}}
+    await record(OfAccount(account_id), "consent.allowed", actor, client_id=client_id, **change)
+    return standing
+
+
+async def allowed_for_account(account_id: UUID, client_id: UUID) -> list[str] | None:
+    """Return what a client is allowed for every member of an account, inside an open transaction; None if nothing is."""
+    scopes = await current_connection().fetchval(ALLOWED, account_id, client_id)
+    return None if scopes is None else sorted(scopes)
+
+
+async def require_allowable(client_id: UUID, scopes: Sequence[str]) -> None:
+    """Refuse a client that cannot be allowed these scopes for every member (see `allow_for_account`)."""
+    client = await current_connection().fetchrow("SELECT kind, scopes FROM live_client($1)", client_id)
+    if client is None:
+        raise no_active_client(client_id)
+    if client["kind"] == "machine":
+        raise BadRequest("A machine client acts for itself, never for members: it needs no such grant.")
+    beyond = sorted(set(scopes) - set(client["scopes"] or scopes))
+    if beyond:
+        raise BadRequest(f"The client is not registered for {', '.join(beyond)}.")
+    if "impersonation" not in (client["scopes"] or SCOPES):
+        raise BadRequest(
+            "The client is not registered for impersonation, without which it cannot act for people; "
+            "register one with the scope impersonation."
+        )
 
 
 async def list_consents(

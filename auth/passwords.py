@@ -44,6 +44,21 @@ def hash_password(password: str) -> str:
     return hashed(normalised(password))
 
 
+async def chosen(password: str) -> str:
+    """Hash a new password as `hash_password` does, that somebody chose in a browser: in its turn, beside other requests.
+
+    Raises:
+        BadRequest: as for `hash_password`.
+        TooManyAttempts: so many wait for their turn that the queue takes no more.
+    """
+    if len(password) < SHORTEST:
+        raise wrong_length()
+    normal = normalised(password)
+    if HASHING.statistics().tasks_waiting >= MOST_WAITING:
+        raise TooManyAttempts(1)
+    return await run_sync(hashed, normal, limiter=HASHING)
+
+
 async def check(email: str, password: str) -> UUID | None:
     """Return the id of the active user with this e-mail address and password; None if there is none.
 

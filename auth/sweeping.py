@@ -33,6 +33,7 @@ WITH ended AS MATERIALIZED (SELECT id FROM {table} WHERE {ended} LIMIT $1 FOR UP
      gone AS (DELETE FROM {table} USING ended WHERE {table}.id = ended.id RETURNING 1)
 SELECT count(*) FROM gone
 """
+INVITATIONS = "SELECT sweep_invitations($1)"  # of every account
 # A grant goes a day after the last that was issued for it: its codes and tokens, used ones too, go along. Most old grants
 # are alive, so the statement says how far it looked, and the next begins there.
 DELETE_GRANTS = """
@@ -70,13 +71,15 @@ async def sweeping(every: float = 600) -> None:
 
 async def sweep() -> dict[str, int]:
     """Delete what has ended; return how many rows of each table. Any number of processes may do so at once."""
-    swept = {table: await swept_from(table, ended) for table, ended in ENDED.items()}
+    statements = {table: DELETE.format(table=table, ended=ended) for table, ended in ENDED.items()}
+    statements["invitation"] = INVITATIONS
+    swept = {table: await swept_by(statement) for table, statement in statements.items()}
     return swept | {"oauth_grant": await swept_grants()}
 
 
-async def swept_from(table: str, ended: str) -> int:
-    """Delete the rows of one table that have ended; return how many."""
-    statement, total, gone = DELETE.format(table=table, ended=ended), 0, BATCH
+async def swept_by(statement: str) -> int:
+    """Delete the rows that a statement finds ended, which says how many at a time; return how many."""
+    total, gone = 0, BATCH
     while gone == BATCH:
         ((gone,),) = await read(statement, BATCH)
         total += gone

@@ -117,6 +117,23 @@ class LoginSession(Table):
     expires_at = Timestamptz(default=None, null=False)
 
 
+class Invitation(Table):
+    """That somebody with an e-mail address is asked to join an account; gone when they answer, or it is taken back."""
+
+    id = UUID(primary_key=True)
+    account_id = ForeignKey(Account, null=False, default=None, on_delete=OnDelete.cascade)
+    email = Text(help_text="in lower case")
+    name = Text(null=True, default=None, help_text="what they are called, as their inviter thinks")
+    role = Text(help_text="admin, manager, sender or viewer")
+    secret_hash = Bytea(default=None, null=False, secret=True, help_text="SHA-256 of 256 random bits")
+    invited_by = UUID(default=None, null=False)
+    created_at = Timestamptz(default=TimestamptzNow())
+    expires_at = Timestamptz(default=None, null=False)
+
+    invitation_account_id = Unique([account_id, id])
+    invitation_account_email = Unique([account_id, email])
+
+
 class AuthorizationRequest(Table):
     """A request for authorization that waits for its person to log in and consent; bound to one browser."""
 

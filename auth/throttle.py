@@ -10,7 +10,7 @@
 | logins begun: address                    | 10 minutes  | 600     | refused until the window ends                   |
 | a client's proof: client and address     | 1 minute    | 30      | further failures are refused                    |
 | a client's proof: address                | 1 minute    | 300     | further failures are refused                    |
-| an instance's URL: address               | 1 minute    | 60      | further failures are refused                    |
+| an instance's, invitation's URL: address | 1 minute    | 60      | further failures are refused                    |
 
 Nobody is locked out by a stranger elsewhere: what refuses is bound to an address or a device, and a device that the user
 has logged in with before does not count with its address. A login that succeeds clears its first row, and no other: an
@@ -242,7 +242,7 @@ async def token_failure(client_id: str, address: str) -> None:
 
 
 async def url_failure(address: str) -> None:
-    """Count an instance's URL that is none; call it after the failure, outside a transaction.
+    """Count an instance's or invitation's URL that is none; call it after the failure, outside a transaction.
 
     Raises:
         TooManyAttempts: too many failed; answer this instead of what was wrong.

@@ -17,6 +17,8 @@ Conflict
 ├── WorkflowConflict      publish, pause, resume, archive, replace in a state that does not allow it
 ├── InstanceConflict      cancel or signal on an instance that has ended
 ├── BulkActionConflict    one bulk action too many, or one that has ended
+├── MemberConflict        the last active admin, one invitation too many, somebody who is a member or invited already
+├── IntegrationConflict   one integration too many
 ├── WorkItemConflict      an answer to a work item that is not open any more
 └── WebhookConflict       one endpoint too many, one that is disabled, no key to keep its secret by
 """
@@ -128,6 +130,14 @@ class BulkActionConflict(Conflict):
 
 class WorkItemConflict(Conflict):
     """The work item is not open any more."""
+
+
+class MemberConflict(Conflict):
+    """The present state of the account's members does not allow it."""
+
+
+class IntegrationConflict(Conflict):
+    """The account's integrations do not allow it."""
 
 
 class WebhookConflict(Conflict):

@@ -4,7 +4,7 @@ A user is named by e-mail address or id. What is suspended or removed is refused
 """
 
 import unicodedata
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID, uuid4
 
 import msgspec
@@ -30,6 +30,9 @@ MEMBER = """
 INSERT INTO membership (id, account_id, user_id, role, status) VALUES ($1, $2, $3, $4, 'active')
 ON CONFLICT (account_id, user_id) DO UPDATE SET role = excluded.role, status = 'active'
 WHERE membership.status = 'removed' RETURNING id
+"""
+DISMISS = """
+UPDATE membership SET status = 'removed' WHERE account_id = $1 AND user_id = $2 AND status = 'active' RETURNING id
 """
 MEMBERS = """
 SELECT app_user.id AS user_id, app_user.email, app_user.name, membership.role,
@@ -93,16 +96,21 @@ async def add_user(email: str, name: str, password_hash: str | None, account_id:
         if not await Account.exists().where(Account.id == account_id).run():
             raise no_account(account_id)
         user_id: UUID = await connection.fetchval(USER, uuid4(), email, name, password_hash)
-        if await connection.fetchval(MEMBER, uuid4(), account_id, user_id, role) is None:
+        if not await enrolled(account_id, user_id, role, OPERATOR):
             raise Conflict(f"{email} is a member of account {account_id} already.")
-        await record(
-            OfAccount(account_id),
-            "member.added",
-            OPERATOR,
-            user_id=user_id,
-            after={"role": role, "status": "active"},
-        )
     return user_id
+
+
+async def enrolled(account_id: UUID, user_id: UUID, role: str, actor: UUID, **told: Any) -> bool:
+    """Make a user a member of an account, inside its open transaction; say whether they were none.
+
+    `told` is what the event tells besides.
+    """
+    if await current_connection().fetchval(MEMBER, uuid4(), account_id, user_id, role) is None:
+        return False
+    after = {"role": role, "status": "active"}
+    await record(OfAccount(account_id), "member.added", actor, user_id=user_id, after=after, **told)
+    return True
 
 
 async def remove_member(who: str, account_id: UUID) -> UUID:
@@ -111,28 +119,23 @@ async def remove_member(who: str, account_id: UUID) -> UUID:
     Raises:
         NotFound: no such user, or no member of the account.
     """
-    async with rows_of(account_id) as connection:
+    async with rows_of(account_id):
         user_id = await existing_user(who)
-        removed = await connection.fetchval(
-            "UPDATE membership SET status = 'removed' WHERE account_id = $1 AND user_id = $2 AND status = 'active'"
-            " RETURNING id",
-            account_id,
-            user_id,
-        )
-        if removed is None:
+        if not await dismissed(account_id, user_id, OPERATOR):
             raise NotFound(
                 f"{who} is not a member of account {account_id}; "
                 f"to make them one: tutti user create EMAIL --name NAME --account {account_id}"
             )
-        await record(
-            OfAccount(account_id),
-            "member.removed",
-            OPERATOR,
-            user_id=user_id,
-            before={"status": "active"},
-            after={"status": "removed"},
-        )
     return user_id
+
+
+async def dismissed(account_id: UUID, user_id: UUID, actor: UUID) -> bool:
+    """End a user's membership of an account, inside its open transaction; say whether they were a member."""
+    if await current_connection().fetchval(DISMISS, account_id, user_id) is None:
+        return False
+    change = {"before": {"status": "active"}, "after": {"status": "removed"}}
+    await record(OfAccount(account_id), "member.removed", actor, user_id=user_id, **change)
+    return True
 
 
 async def list_members(account_id: UUID) -> list[Member]:

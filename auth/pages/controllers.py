@@ -22,7 +22,7 @@ from auth.authorization import UNKNOWN_CLIENT, Approval, RequestRefused, Returne
 from auth.bearer import new_secret
 from auth.forms import form, form_of
 from auth.issuer import Issuer, issuer_of
-from auth.pages import waiting
+from auth.pages import invitations, waiting
 from auth.pages.rendering import page, redirect
 from auth.pages.waiting import LOST, Pending, Standing
 from auth.registered import live_client
@@ -433,6 +433,7 @@ HANDLERS = [
     consent,
     logout_page,
     log_out,
+    *invitations.HANDLERS,
 ]
 
 

@@ -22,6 +22,8 @@ from service.maestro.errors import credential
 from service.maestro.following import AccountFollowingController, InstanceFollowingController
 from service.maestro.history import HistoryController
 from service.maestro.idempotency import repeat_of, triggered
+from service.maestro.integrations import IntegrationController
+from service.maestro.members import InvitationController, MemberController
 from service.maestro.requests import (
     JSON,
     LARGEST_PAGE,
@@ -431,4 +433,7 @@ CONTROLLERS = [
     InstanceFollowingController,
     AccountFollowingController,
     SettingsController,
+    MemberController,
+    InvitationController,
+    IntegrationController,
 ]

@@ -25,6 +25,9 @@ from service.maestro import (
     event_types,
     examples,
     history_models,
+    integration_models,
+    member_examples,
+    member_models,
     models,
     webhook_examples,
     webhook_models,
@@ -79,6 +82,11 @@ CONFLICTING = {
     "rotateWebhookSecret",
     "pingWebhook",
     "redeliverWebhookDelivery",
+    "changeMember",
+    "removeMember",
+    "createInvitation",
+    "createIntegration",
+    "addIntegrationKey",
     "TriggerWorkflow",  # a setting makes 409 of a trigger on a paused workflow
 }
 # Answers that take their time, and those of them that are streams of events.
@@ -110,6 +118,7 @@ REQUESTS = (
     examples.REQUESTS
     | account_examples.REQUESTS
     | action_examples.REQUESTS
+    | member_examples.REQUESTS
     | webhook_examples.REQUESTS
     | work_item_examples.REQUESTS
 )
@@ -117,6 +126,7 @@ RESPONSES = (
     examples.RESPONSES
     | account_examples.RESPONSES
     | action_examples.RESPONSES
+    | member_examples.RESPONSES
     | webhook_examples.RESPONSES
     | work_item_examples.RESPONSES
 )
@@ -143,6 +153,8 @@ TAGS = {
     "Bulk Actions": "Cancelling or restarting every instance that a filter finds, in the background.",
     "Work Items": "What instances ask of people (`call: approval`, `call: form`): list, read, claim, decide, hand on.",
     "Account": "What the account's administrators have set, and what the operator has limited it to.",
+    "Members": "Who belongs to the account and as what, and who is invited to.",
+    "Integrations": "The account's OAuth clients (integration keys), and what it allows them for all of its members.",
     "Audit": "Who changed what, when, on which request: list, export as JSON lines.",
     "Events": "Events of the account, for every instance that listens and every schedule that waits for them.",
     "Webhooks": "Endpoints of the account's own that are told of its events, and the log of what was sent to them.",
@@ -177,6 +189,10 @@ PATH_PARAMETERS = {
     "workItemId": "The work item's id.",
     "webhookId": "The webhook's id.",
     "deliveryId": "The delivery's id.",
+    "userId": "The user's id.",
+    "invitationId": "The invitation's id.",
+    "clientId": "The integration's id, which is its `client_id`.",
+    "keyId": "The public key's id: the first 32 digits of its fingerprint, as a UUID.",
 }
 HEADERS = {
     "RequestId": REQUEST_ID,
@@ -399,6 +415,8 @@ def schemas() -> dict[str, Any]:
                     history_models,
                     audit_models,
                     webhook_models,
+                    member_models,
+                    integration_models,
                     work_item_models,
                     errors,
                 )

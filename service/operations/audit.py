@@ -36,7 +36,7 @@ READ = f"""{COLUMNS}, coalesce(
 
 # Kinds of things that belong to the account itself: their events are found without looking at all instances'.
 OF_NO_INSTANCE = {
-    *("account", "bulk_action", "client", "consent", "event", "member"),
+    *("account", "bulk_action", "client", "consent", "event", "invitation", "member"),
     *("schedule", "secret", "token", "webhook", "workflow"),
 }
 

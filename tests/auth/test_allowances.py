@@ -57,7 +57,7 @@ async def test_allow_for_account_refuses_what_no_client_can_be_allowed(world: Wo
         (narrow, [], "at least one"),
         (narrow, ["nonsense"], "nonsense"),
         (narrow, ["signature", "aow_manage"], "not registered for aow_manage"),
-        (narrow, ["signature"], "not registered for impersonation.* --scope impersonation"),
+        (narrow, ["signature"], "not registered for impersonation.* scope impersonation"),
         (robot.client_id, ["signature"], "machine client"),
     ):
         with pytest.raises(BadRequest, match=told):

@@ -18,7 +18,7 @@ from auth.sweeping import BATCH, BEGINNING, DELETE, DELETE_GRANTS, ENDED, sweep
 from tests.world import World, bearer
 
 SECOND, HOUR, DAY = timedelta(seconds=1), timedelta(hours=1), timedelta(days=1)
-NOTHING = dict.fromkeys([*ENDED, "oauth_grant"], 0)
+NOTHING = dict.fromkeys([*ENDED, "invitation", "oauth_grant"], 0)
 OF_GRANT = "INSERT INTO {0} (id, {1}, grant_id, expires_at) VALUES ($1, $2, $3, now() + $4::interval)"
 INSERT = {
     "authorization_request": "INSERT INTO authorization_request (id, session_hash, client_id, expires_at)"
@@ -31,6 +31,8 @@ INSERT = {
     " SELECT $1, $2, now() + $4::interval WHERE $3::uuid IS NOT NULL",
     "used_assertion": "INSERT INTO used_assertion (id, digest, expires_at)"
     " SELECT $1, $2, now() + $4::interval WHERE $3::uuid IS NOT NULL",
+    "invitation": "INSERT INTO invitation (id, account_id, email, role, secret_hash, invited_by, expires_at)"
+    " VALUES ($1, $3, gen_random_uuid()::text, 'viewer', $2, $1, now() + $4::interval)",
     "access_token": OF_GRANT.format("access_token", "token_hash"),
     "refresh_token": OF_GRANT.format("refresh_token", "token_hash"),
     "authorization_code": OF_GRANT.format("authorization_code", "code_hash"),
@@ -67,7 +69,7 @@ async def owners(world: World) -> Mapping[str, UUID]:
         )
     )
     users = dict.fromkeys(INSERT, world.acme.member_id)
-    return users | {"authorization_request": client_id}
+    return users | {"authorization_request": client_id, "invitation": world.acme.id}
 
 
 @pytest.mark.parametrize(
@@ -75,6 +77,7 @@ async def owners(world: World) -> Mapping[str, UUID]:
     [
         ("authorization_request", 60 * SECOND, -SECOND),
         ("login_session", 60 * SECOND, -SECOND),
+        ("invitation", 60 * SECOND, -SECOND),
         ("throttle", -23 * HOUR, -25 * HOUR),
         ("used_assertion", -50 * 60 * SECOND, -61 * 60 * SECOND),
         ("known_device", -364 * DAY, -367 * DAY),

@@ -9,9 +9,12 @@ import msgspec
 import pytest
 from litestar import Litestar
 
+from auth.allowances import allow_for_account
+from service.operations.integrations import key_id_of
 from service.settings import settings
 from tenancy.accounts import add_user
 from tenancy.rows import rows_of
+from tests.auth.oauth import KEY, registered
 from tests.copying import emptied
 from tests.maestro.people import BOTH, Asked, Asking, asking, opened
 from tests.maestro.rows import at_rest, digest
@@ -30,11 +33,19 @@ SIGNING: dict[str, Any] = {
 }
 
 
+class People(msgspec.Struct, frozen=True):
+    """An invitation of an account, an integration with a key and a consent, and the key's id."""
+
+    invitation: str
+    client: str
+    key: str
+
+
 class Scene(msgspec.Struct):
     """A world in which nothing moves.
 
     Each account has two instances that wait, two that are complete, two that wait for approvals of administrators, two
-    bulk actions that have ended, and a disabled webhook.
+    bulk actions that have ended, a disabled webhook, two invitations, and an integration that members need not be asked about.
     """
 
     world: World
@@ -42,6 +53,7 @@ class Scene(msgspec.Struct):
     asked: dict[str, str]
     told: dict[str, tuple[str, str]]
     done: dict[str, str]
+    people: dict[str, People]
     stored: dict[str, Any] = {}
 
     def ids(self, tenant: str) -> dict[str, str]:
@@ -55,6 +67,10 @@ class Scene(msgspec.Struct):
             "bulkActionId": self.done[tenant],
             "webhookId": self.told[tenant][0],
             "deliveryId": self.told[tenant][1],
+            "userId": str(of.member_id),
+            "invitationId": self.people[tenant].invitation,
+            "clientId": self.people[tenant].client,
+            "keyId": self.people[tenant].key,
         }
 
     async def rows(self) -> dict[str, Any]:
@@ -83,6 +99,21 @@ async def webhook_of(tenant: Tenant) -> tuple[str, str]:
         return str(row["webhook_id"]), str(row["id"])
 
 
+async def people_of(client: httpx.AsyncClient, tenant: Tenant) -> People:
+    """Invite two people, and register an integration that may act for all members."""
+    made = [
+        await client.post(
+            f"{tenant.url}/invitations",
+            json={"email": f"{name}@new.example", "role": "sender"},
+            headers=bearer(tenant.admin),
+        )
+        for name in ("first", "last")
+    ]
+    app = await registered(tenant.id)
+    await allow_for_account(tenant.id, app.id, ["signature"])
+    return People(made[0].json()["id"], str(app.id), str(key_id_of(KEY.as_pem(private=False).decode())))
+
+
 async def bulk_action_of(client: httpx.AsyncClient, tenant: Tenant) -> str:
     """Have a bulk action done that has nothing to do; return its id."""
     url = f"{tenant.url}/workflow-instances/actions/cancel?started_by_id={uuid4()}"
@@ -97,7 +128,7 @@ async def scene(litestar: Litestar, application: Any) -> Scene:
     await emptied()
     world = await World.made(litestar.state["sandbox"])
     transport = httpx.ASGITransport(app=application)
-    waiting, asked, done = {}, {}, {}
+    waiting, asked, done, people = {}, {}, {}, {}
     async with httpx.AsyncClient(transport=transport, base_url="http://tutti.test") as client:
         for name, tenant in (("acme", world.acme), ("globex", world.globex)):
             await add_user(f"second@{name}.example", "Second", None, tenant.id, "admin")  # two have to sign
@@ -111,8 +142,9 @@ async def scene(litestar: Litestar, application: Any) -> Scene:
             listed = await client.get(f"{tenant.url}/work-items", headers=bearer(tenant.admin))
             asked[name] = listed.json()["data"][0]["id"]
             done[name], _ = [await bulk_action_of(client, tenant) for _ in range(2)]
+            people[name] = await people_of(client, tenant)
     told = {name: await webhook_of(getattr(world, name)) for name in ("acme", "globex")}
-    made = Scene(world, waiting, asked, told, done)
+    made = Scene(world, waiting, asked, told, done, people)
     made.stored = await made.rows()
     return made
 

@@ -10,8 +10,13 @@ from litestar.routes import HTTPRoute
 
 from service.app import create_litestar
 
-# The page of an instance asks for the secret in its own address: see tests/console.
-PUBLIC = {"/healthz", "/readyz", "/v1/accounts/{accountId:str}/instances/{instanceId:str}/execution"}
+# The pages of an instance and of an invitation ask for the secret in their own address: see tests/console and tests/auth.
+PUBLIC = {
+    "/healthz",
+    "/readyz",
+    "/v1/accounts/{accountId:str}/instances/{instanceId:str}/execution",
+    "/v1/accounts/{accountId:str}/invitations/{invitationId:str}/answer",
+}
 DOCUMENT: dict[str, Any] = {
     "document": {"dsl": "1.0.3", "namespace": "tests", "name": "new", "version": "1.0.0"},
     "do": [{"one": {"set": {"done": True}}}],
@@ -39,6 +44,12 @@ BODIES: dict[str, bytes] = {
     "createWebhook": b'{"url": "https://hooks.example/", "description": "test"}',
     "changeWebhook": b'{"description": "test"}',
     "reassignWorkItem": b'{"assignees": {"users": [], "roles": ["admin", "member"]}}',
+    "changeMember": b'{"role": "viewer"}',
+    "createInvitation": b'{"email": "new@acme.example", "role": "sender", "name": "test"}',
+    "createIntegration": b'{"kind": "public", "name": "test", "redirect_uris": ["https://app.example/callback"]}',
+    "changeIntegration": b'{"name": "test"}',
+    "addIntegrationKey": b'{"public_key": "test"}',
+    "allowIntegration": b'{"scopes": ["signature"]}',
     "completeWorkItem": b'{"outcome": "approve", "comment": "test", "fields": {}}',
 }
 

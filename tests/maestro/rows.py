@@ -12,6 +12,7 @@ TABLES = (
     "account",
     "membership",
     "client",
+    "invitation",
     "workflow",
     "workflow_version",
     "instance",

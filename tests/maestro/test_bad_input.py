@@ -26,9 +26,18 @@ PAGED = [
     if "ctoken" in route.query and not {"instanceId", "workItemId", "webhookId"} & set(route.ids)
 ]
 INSTANCE_LISTS = [route for route in LISTS if "started_by_id" in route.query]
-FILTERS = {"getAudit": {"actor_kind": "operator"}}
+FILTERS: dict[str, dict[str, str]] = {
+    "getAudit": {"actor_kind": "operator"},
+    "getInvitations": {},  # has none
+    "getIntegrations": {},
+}
 REPEATABLE = {"searchWorkflowInstances": {"status", "workflow_id"}}
-STATUSES = {"getBulkActions": "completed", "GetWorkflowsList": "active", "getWorkItems": "open"}
+STATUSES = {
+    "getBulkActions": "completed",
+    "GetWorkflowsList": "active",
+    "getWorkItems": "open",
+    "getMembers": "active",
+}
 DEEP = 100_000
 
 NO_JSON = {
@@ -76,6 +85,12 @@ PLACES = {
     "restartWorkflowInstances": b'{"confirm_count": 7, "from_task": VALUE}',
     "createWebhook": b'{"url": "https://hooks.example/", "description": VALUE}',
     "changeWebhook": b'{"description": VALUE}',
+    "changeMember": b'{"role": VALUE}',
+    "createInvitation": b'{"email": "new@acme.example", "role": "sender", "name": VALUE}',
+    "createIntegration": b'{"kind": "public", "name": VALUE, "redirect_uris": ["https://app.example/callback"]}',
+    "changeIntegration": b'{"redirect_uris": [VALUE]}',
+    "addIntegrationKey": b'{"public_key": VALUE}',
+    "allowIntegration": b'{"scopes": [VALUE]}',
     "createWorkflow": b'{"document": {"dsl": "1.0.3", "namespace": "a", "name": "b", "version": "1.0.0",'
     b' "metadata": {"a": VALUE}}, "do": [{"a": {"set": {"b": 1}}}]}',
     "replaceWorkflow": b'{"document": {"dsl": "1.0.3", "namespace": "tests", "name": "waiting", "version": "2.0.0"},'
@@ -87,7 +102,8 @@ FINE: dict[str, tuple[str, ...]] = {
         ("cancelWorkflowInstance", "restartWorkflowInstance"), ("nothing", "null", "an empty object")
     ),
     **dict.fromkeys(
-        ("cancelWorkflowInstances", "restartWorkflowInstances", "changeWebhook"), ("an empty object",)
+        ("cancelWorkflowInstances", "restartWorkflowInstances", "changeWebhook", "changeIntegration"),
+        ("an empty object",),
     ),
 }
 NO_YAML = {
@@ -390,7 +406,7 @@ async def test_page_token_of_another_list_filter_or_account_is_refused(
         found = response.json()
         tokens[place] = found.get("ctoken") or found["response_metadata"].get("page_token_next")
     taken = {name: token for name, token in tokens.items() if token != tokens["its own"]}
-    assert len(taken) >= 2
+    assert len(taken) >= (2 if states else 1)
     for token in taken.values():
         assert targets(await call(client, scene, route, f"{url_of(scene, route)}?ctoken={token}")) == {
             "ctoken": "PAGE_TOKEN_INVALID"

@@ -32,7 +32,13 @@ OPERATE = {
     *("cancelWorkflowInstances", "restartWorkflowInstances"),
     *("getBulkActions", "getBulkAction", "cancelBulkAction"),
 }
-TAGS: dict[str, Right] = {"Audit": Right.OVERSEE, "Webhooks": Right.OVERSEE, "Account": Right.ADMINISTER}
+TAGS: dict[str, Right] = {
+    "Audit": Right.OVERSEE,
+    "Webhooks": Right.OVERSEE,
+    "Account": Right.ADMINISTER,
+    "Members": Right.ADMINISTER,
+    "Integrations": Right.ADMINISTER,
+}
 
 
 def right_of(route: Route) -> Right:

@@ -56,6 +56,9 @@ INSERT INTO webhook_delivery (id, account_id, webhook_id, type, at, data, status
 SELECT gen_random_uuid(), current_account(), id, 'webhook.ping', now(), '{}', 'delivered', true, 1, 0, now() FROM webhook;
 INSERT INTO webhook_attempt (account_id, delivery_id, number, at, duration_ms, status_code)
 SELECT current_account(), id, 1, now(), 7, 204 FROM webhook_delivery;
+INSERT INTO invitation (id, account_id, email, role, secret_hash, invited_by, created_at, expires_at)
+SELECT gen_random_uuid(), current_account(), 'new@example.org', 'sender', '', user_id, now(), now() + interval '1 day'
+FROM membership LIMIT 1;
 INSERT INTO account_settings (account_id, sweep_at) VALUES (current_account(), now() + interval '1 day');
 INSERT INTO account_limits (account_id, measure_at) VALUES (current_account(), now());
 INSERT INTO request_bucket VALUES (current_account(), 1, now());

@@ -29,6 +29,7 @@ CLAIMED = {
     "webhook_delivery",
     "account_settings",
     "account_limits",
+    "invitation",
 }  # the owner's functions take their rows for the workers, whosever they are
 COUNTED = {
     "event",

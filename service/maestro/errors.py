@@ -16,6 +16,7 @@ from litestar import Litestar, Request, Response
 from litestar.enums import MediaType
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.types import Receive, Scope, Send
+from msgspec import inspect
 
 from auth.bearer import Credential, token_hash
 from auth.roles import Right
@@ -28,6 +29,7 @@ from service.maestro.models import Identifier, Timestamp, identifier, timestamp
 from service.settings import settings
 from tenancy.errors import BadRequest, Conflict, FieldError, Forbidden, Refusal, TooLarge, Unauthenticated
 
+STEPS = re.compile(r"[^.\[\]]+|\[[^\]]*\]")  # of the place of a value in a body
 logger = logging.getLogger("tutti.maestro")
 
 PROBLEM_JSON = "application/problem+json"
@@ -163,17 +165,35 @@ def field_error(request: Request[Any, Any, Any], found: dict[str, Any]) -> Field
     if wrong.rule == MISSING:
         return FieldError("FIELD_REQUIRED", "is required", wrong.place or key)
     if wrong.rule == NOT_ALLOWED:
-        return FieldError("FIELD_INVALID", f"must be one of: {', '.join(choices(request, str(key)))}", key)
+        allowed = choices(request, str(key), in_body=found.get("source") == "body")
+        return FieldError("FIELD_INVALID", f"must be one of: {', '.join(allowed)}", key)
     return FieldError("FIELD_INVALID", wrong.rule, (wrong.place if wrong.rule == UNKNOWN else "") or key)
 
 
-def choices(request: Request[Any, Any, Any], name: str) -> list[str]:
-    """List the values that a parameter of the route may have."""
-    kind = msgspec.inspect.type_info(request.route_handler.parsed_fn_signature.parameters[name].annotation)
-    kinds = kind.types if isinstance(kind, msgspec.inspect.UnionType) else (kind,)
-    return [
-        str(value) for one in kinds if isinstance(one, msgspec.inspect.LiteralType) for value in one.values
-    ]
+def choices(request: Request[Any, Any, Any], name: str, *, in_body: bool = False) -> list[str]:
+    """List the values that a parameter of the route may have, or a member of its body: `parcels[1].size` and the like."""
+    parameter = request.route_handler.parsed_fn_signature.parameters["data" if in_body else name]
+    kinds = alternatives(inspect.type_info(parameter.annotation))
+    for step in STEPS.findall(name) if in_body else ():
+        kinds = [inner for kind in kinds for inner in inside(kind, step)]
+    return [str(value) for kind in kinds if isinstance(kind, inspect.LiteralType) for value in kind.values]
+
+
+def alternatives(kind: inspect.Type) -> list[inspect.Type]:
+    """Name the types of a union one by one; any other is alone."""
+    if isinstance(kind, inspect.Metadata):
+        return alternatives(kind.type)
+    return list(kind.types) if isinstance(kind, inspect.UnionType) else [kind]
+
+
+def inside(kind: inspect.Type, step: str) -> list[inspect.Type]:
+    """Say of which types a member of an object or an array is; of none where it has no such member."""
+    match kind:
+        case inspect.StructType(fields=fields):
+            return [inner for one in fields if one.encode_name == step for inner in alternatives(one.type)]
+        case inspect.ListType(item_type=inner) | inspect.DictType(value_type=inner):
+            return alternatives(inner)
+    return []
 
 
 def answer(

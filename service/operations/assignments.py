@@ -66,7 +66,13 @@ async def claim(credential: Credential, work_item_id: UUID) -> Shown:
             raise WorkItemConflict(reason)
         if item.claimed_by is None:
             item = await _hold(item, person.id, person.name, datetime.now(UTC))
-            await _tell(item, "claimed", caller, before={"claimed_by": None}, after={"claimed_by": person.id})
+            await _tell(
+                item,
+                "work_item.claimed",
+                caller,
+                before={"claimed_by": None},
+                after={"claimed_by": person.id},
+            )
         return Shown(item, await decisions_on(item))
 
 
@@ -86,7 +92,7 @@ async def release(credential: Credential, work_item_id: UUID) -> Shown:
             raise WorkItemConflict("Nobody has claimed this work item.")
         before = {"claimed_by": item.claimed_by}
         item = await _hold(item, None, None, None)
-        await _tell(item, "released", caller, before=before, after={"claimed_by": None})
+        await _tell(item, "work_item.released", caller, before=before, after={"claimed_by": None})
         return Shown(item, await decisions_on(item))
 
 
@@ -112,7 +118,7 @@ async def reassign(credential: Credential, work_item_id: UUID, assignees: Assign
         await current_connection().execute(
             ASSIGN, item.account_id, item.id, list(wanted.users), list(wanted.roles)
         )
-        await _tell(item, "reassigned", caller, before=before, after=after)
+        await _tell(item, "work_item.reassigned", caller, before=before, after=after)
         changed = {"users": wanted.users, "roles": wanted.roles, **dict.fromkeys(CLAIM)}
         item = msgspec.structs.replace(item, **changed)
         return Shown(item, await decisions_on(item))
@@ -137,9 +143,9 @@ async def _hold(item: WorkItem, by: UUID | None, name: str | None, at: datetime 
     return msgspec.structs.replace(item, claimed_by=by, claimed_by_name=name, claimed_at=at)
 
 
-async def _tell(item: WorkItem, what: str, caller: Caller, **change: dict[str, Any]) -> None:
+async def _tell(item: WorkItem, kind: str, caller: Caller, **change: dict[str, Any]) -> None:
     subject = Subject(item.account_id, item.workflow_id, item.instance_id)
-    await record(subject, f"work_item.{what}", caller.id, work_item_id=item.id, **change)
+    await record(subject, kind, caller.id, work_item_id=item.id, **change)
 
 
 async def _known(account_id: UUID, assignees: Assignees) -> Assignees:

@@ -18,7 +18,7 @@ from tests.limits.limiting import codes, limited, statuses
 from tests.maestro.errors import assert_refused
 from tests.maestro.routes import ROUTES
 from tests.maestro.streams import revoke
-from tests.world import Tenant, World, bearer
+from tests.world import Tenant, World, bearer, trigger
 
 TOLD = ("RateLimit-Policy", "RateLimit", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
 
@@ -151,6 +151,17 @@ async def test_every_route_of_an_account_counts_and_is_refused(
             route.method, url, content=route.body, headers=bearer(token) | route.headers
         )
         assert answer.status_code == 429, f"{route.name}: {answer.text}"
+
+
+async def test_a_wait_counts_once_however_long_it_takes(client: httpx.AsyncClient, world: World) -> None:
+    waiting = await trigger(client, world.acme, "waiting", {})
+    await limited(world.acme, requests_per_second=1, burst=100)
+    first = await client.get(waiting, headers=bearer(world.acme.admin))
+    waited = await client.get(f"{waiting}/wait?timeout=1", headers=bearer(world.acme.admin))
+    assert first.headers["X-RateLimit-Remaining"] == "99"
+    assert (
+        98 <= int(waited.headers["X-RateLimit-Remaining"]) <= 99
+    )  # one more, and one that came in meanwhile
 
 
 async def test_a_limit_that_is_lifted_is_gone_within_moments(client: httpx.AsyncClient, world: World) -> None:

@@ -286,6 +286,26 @@ async def test_events_go_when_they_are_old_and_the_settings_say_so(world: World)
     assert await removals(world.acme, "account.events-removed") == [{"events": 2}]
 
 
+async def test_old_events_are_found_along_an_index(world: World, owner: asyncpg.Connection) -> None:
+    scans = "SELECT seq_scan, idx_scan FROM pg_stat_xact_user_tables WHERE relname = 'event'"
+    for days, count in ((1, 3000), (50, 20)):
+        young = TOLD.replace(
+            "VALUES (current_account(), $1, now() - $2::interval)",
+            "SELECT current_account(), $1, now() - $2::interval FROM generate_series(1, $3)",
+        )
+        await asked(world.acme, young, "test.many", timedelta(days=days), count)
+    await owner.execute("ANALYZE event")
+    await kept_for(world.acme, events=30)
+    async with rows_of(world.acme.id) as connection:
+        before = await connection.fetchrow(scans)
+        assert await connection.fetchval("SELECT forget_events(15)") == 15
+        after = await connection.fetchrow(scans)
+    assert before is not None
+    assert after is not None
+    assert after["seq_scan"] == before["seq_scan"]
+    assert after["idx_scan"] > before["idx_scan"]
+
+
 async def test_nobody_deletes_events_that_are_younger(world: World) -> None:
     await asked(world.acme, TOLD, "test.young", timedelta(days=29))
     with pytest.raises(asyncpg.CheckViolationError):

@@ -18,7 +18,7 @@ run: install ## demo data and the service on 127.0.0.1:8000 (PORT=… for anothe
 	$(BIN)/tutti demo && exec $(BIN)/tutti serve --port $(PORT)
 
 test: install ## every test but the vendor's SDK's, on a PostgreSQL of their own (ARGS='-k name' narrows them)
-	@$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	@$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: install ## ruff: style and formatting
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

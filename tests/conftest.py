@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,29 @@ from tenancy.schema import migrate  # noqa: E402
 from tests.contract import Contract  # noqa: E402
 from tests.copying import emptied, mender  # noqa: E402
 from tests.world import World  # noqa: E402
+
+# A file is one process's work, so what takes longest begins first: else it is done alone, when all others have ended.
+LONGEST = (
+    "test_cli.py",
+    "maestro/test_bad_input.py",
+    "chaos/test_kills.py",
+    "engine/test_hostile.py",
+    "auth/test_concurrency.py",
+    "auth/test_fuzz.py",
+    "engine/test_worker.py",
+    "maestro/test_list_costs.py",
+    "tenancy/test_embedded.py",
+    "maestro/test_contention.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, and go on with those that have the most tests."""
+    first = [Path(__file__).parent / name for name in LONGEST]
+    count = Counter(item.path for item in items)
+    items.sort(
+        key=lambda item: (first.index(item.path) if item.path in first else len(first), -count[item.path])
+    )
 
 
 @pytest.fixture(scope="session")

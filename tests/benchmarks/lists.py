@@ -106,12 +106,13 @@ class Bench:
             version=version,
             starters=(uuid4(), uuid4(), person, *(uuid4() for _ in range(STARTERS))),
             person=person,
+            admin=person,
             email=ADMINISTRATOR,
             role="admin",
             webhook=webhook,
         )
         others = [
-            msgspec.structs.replace(busy, account_id=uuid4(), webhook=None, runs=1, place=place)
+            msgspec.structs.replace(busy, account_id=uuid4(), webhook=None, place=place)
             for place in range(1, options.accounts)
         ]
         began = time.monotonic()

@@ -23,7 +23,7 @@ SET maintenance_work_mem = '1GB'; SET max_parallel_maintenance_workers = 1;
 """
 TABLES = (
     *("instance", "instance_term", "task_run", "event", "work_item", "work_item_assignee"),
-    *("bulk_action", "webhook_delivery", "workflow"),
+    *("bulk_action", "webhook_delivery", "workflow", "app_user", "membership", "client", "invitation"),
 )
 # Those that no constraint needs.
 INDEXES = """
@@ -49,10 +49,10 @@ class Crowd(msgspec.Struct, frozen=True):
     version: UUID
     starters: tuple[UUID, ...]
     person: UUID
+    admin: UUID
     email: str
     role: str
-    webhook: UUID | None = None  # of the account whose every list is long
-    runs: int = 3
+    webhook: UUID | None = None  # of an account that has all that an account can have many of
     place: int = 0
     until: float = msgspec.field(
         default_factory=time.time
@@ -149,6 +149,7 @@ async def session(opened: Opened) -> AsyncIterator[asyncpg.Connection]:
     """Open a connection that makes rows as fast as it goes."""
     async with opened() as connection:
         await connection.execute(SESSION)
+        await connection.execute(FUNCTIONS)
         yield connection
 
 
@@ -156,7 +157,5 @@ async def made(connection: asyncpg.Connection, part: tuple[Crowd, int, int]) -> 
     """Make the rows of some numbers of an account."""
     crowd, first, last = part
     async with connection.transaction():
-        if not await connection.fetchval("SELECT to_regprocedure('pg_temp.status_of(bigint)')"):
-            await connection.execute(FUNCTIONS)
         for statement in OF_EVERY_ACCOUNT + (OF_THE_BUSY_ONE if crowd.busy else ()):
             await connection.execute(statement, crowd.account_id, first, last, crowd.arguments())

@@ -48,6 +48,7 @@ VALUES: dict[str, tuple[str, ...]] = {
         "{completing_workflow}",
         "{waiting_workflow} {completing_workflow}",
     ),
+    "role": ("admin", "viewer"),
     "instance_id": ("{instance}", "{long_instance}"),
     "due_before": ("{end}",),
     "version": ("1.1.0",),

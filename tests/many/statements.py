@@ -63,14 +63,14 @@ SELECT instance_id, $1, workflow_id, (crowd ->> 'version')::uuid, '1.' || roll %
 TERM = f"""
 INSERT INTO instance_term (account_id, term, started_at, instance_id)
 SELECT $1, term, moment, pg_temp.identifier(crowd, 1, n)
-{NUMBERS}, LATERAL (SELECT pg_temp.moment(crowd, n) AS moment, pg_temp.rolled(n, 4) AS roll OFFSET 0) AS its,
+{NUMBERS}, LATERAL (SELECT pg_temp.moment(crowd, n) AS moment, pg_temp.rolled(n, 4) AS roll, crowd ? 'webhook' AS whole OFFSET 0) AS its,
 LATERAL (VALUES
-    (tag_term('team:' || n % 8)),
-    (CASE WHEN roll = 0 THEN tag_term('vip') END),
-    (input_term('customer', to_jsonb(n % 5000))),
-    (input_term('region', to_jsonb((ARRAY['eu', 'us', 'apac'])[1 + roll % 3]))),
-    (input_term('gift', to_jsonb(roll < 10)))) AS of (term)
-WHERE term IS NOT NULL
+    (true, tag_term('team:' || n % 8)),
+    (true, input_term('customer', to_jsonb(n % 5000))),
+    (whole, CASE WHEN roll = 0 THEN tag_term('vip') END),
+    (whole, input_term('region', to_jsonb((ARRAY['eu', 'us', 'apac'])[1 + roll % 3]))),
+    (whole, input_term('gift', to_jsonb(roll < 10)))) AS of (kept, term)
+WHERE kept AND term IS NOT NULL
 """
 
 TASK_RUN = f"""
@@ -82,7 +82,7 @@ SELECT $1, instance_id, number, name, 'set', '/do/' || number || '/' || name,
     moment + number * interval '1 second', ended_at
 {OF_INSTANCE}, LATERAL (VALUES (0, 'prepare'), (1, 'charge'), (2, 'close')) AS task (number, name),
 LATERAL (SELECT status = 'faulted' AND number = 1 + roll % 2 AS failed OFFSET 0) AS outcome
-WHERE number < (crowd ->> 'runs')::integer AND NOT (status = 'faulted' AND number > 1 + roll % 2)
+WHERE NOT (status = 'faulted' AND number > 1 + roll % 2)
 """
 
 EVENT = f"""
@@ -93,7 +93,7 @@ SELECT $1, workflow_id, instance_id, told.type, told.at, told.actor, told.kind,
     ('instance.started', moment, starter, CASE WHEN n % 10 = 1 THEN 'client' ELSE 'user' END, NULL::jsonb, NULL::jsonb),
     ('instance.' || status, ended_at, NULL, 'engine', '{{"status": "running"}}', jsonb_build_object('status', status))
 ) AS told (type, at, actor, kind, before, after)
-WHERE told.at IS NOT NULL
+WHERE told.at IS NOT NULL AND (crowd ? 'webhook' OR told.type = 'instance.started')
 """
 
 # One of twenty numbers stands for something that happens to the account itself.
@@ -176,7 +176,36 @@ SELECT pg_temp.identifier(crowd, 6, n), $1, 'many', 'number-' || n, 'Number ' ||
 {NUMBERS} WHERE n % 50 = 0
 """
 
+PERSON = f"""
+INSERT INTO app_user (id, email, name, status)
+SELECT pg_temp.identifier(crowd, 7, n), 'person-' || n || '@many' || (crowd ->> 'place') || '.example', 'Person ' || n,
+    CASE WHEN n % 60 = 0 THEN 'suspended' ELSE 'active' END
+{NUMBERS} WHERE n % 20 = 0 AND $1::uuid IS NOT NULL
+"""
+MEMBERSHIP = f"""
+INSERT INTO membership (id, account_id, user_id, role, status, created_at)
+SELECT pg_temp.identifier(crowd, 8, n), $1, pg_temp.identifier(crowd, 7, n),
+    (ARRAY['admin', 'manager', 'sender', 'viewer'])[1 + n / 20 % 4], CASE WHEN n % 100 = 0 THEN 'removed' ELSE 'active' END,
+    pg_temp.moment(crowd, n)
+{NUMBERS} WHERE n % 20 = 0
+"""
+# An account has at most a hundred of these.
+FEW = "WHERE n % 20 = 0 AND n <= 1500"
+CLIENT = f"""
+INSERT INTO client (id, account_id, name, kind, created_at)
+SELECT pg_temp.identifier(crowd, 9, n), $1, 'Robot ' || n, 'machine', pg_temp.moment(crowd, n) {NUMBERS} {FEW}
+"""
+INVITATION = f"""
+INSERT INTO invitation (id, account_id, email, role, secret_hash, invited_by, created_at, expires_at)
+SELECT pg_temp.identifier(crowd, 10, n), $1, 'guest-' || n || '@many.example', 'viewer', sha256(n::text::bytea),
+    (crowd ->> 'admin')::uuid, pg_temp.moment(crowd, n), now() + interval '30 days' {NUMBERS} {FEW}
+"""
+
 # What every account has; of instances, how many there are is what counts for the table.
-OF_EVERY_ACCOUNT = (INSTANCE, TERM, TASK_RUN, EVENT, WORK_ITEM, ASSIGNEE)
-# What one account has besides, so that each of its lists is long.
-OF_THE_BUSY_ONE = (ACCOUNT_EVENT, WORK_ITEM_EVENT, LONG_HISTORY, BULK_ACTION, DELIVERY, WORKFLOW)
+OF_EVERY_ACCOUNT = (INSTANCE, TERM, EVENT)
+# What an account has besides whose lists are read.
+OF_THE_BUSY_ONE = (
+    *(TASK_RUN, WORK_ITEM, ASSIGNEE),
+    *(ACCOUNT_EVENT, WORK_ITEM_EVENT, LONG_HISTORY, BULK_ACTION, DELIVERY, WORKFLOW),
+    *(PERSON, MEMBERSHIP, CLIENT, INVITATION),
+)

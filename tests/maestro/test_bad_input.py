@@ -85,6 +85,7 @@ PLACES = {
     "restartWorkflowInstances": b'{"confirm_count": 7, "from_task": VALUE}',
     "createWebhook": b'{"url": "https://hooks.example/", "description": VALUE}',
     "changeWebhook": b'{"description": VALUE}',
+    "changeAccountSettings": b'{"name": VALUE}',
     "changeMember": b'{"role": VALUE}',
     "createInvitation": b'{"email": "new@acme.example", "role": "sender", "name": VALUE}',
     "createIntegration": b'{"kind": "public", "name": VALUE, "redirect_uris": ["https://app.example/callback"]}',
@@ -102,7 +103,13 @@ FINE: dict[str, tuple[str, ...]] = {
         ("cancelWorkflowInstance", "restartWorkflowInstance"), ("nothing", "null", "an empty object")
     ),
     **dict.fromkeys(
-        ("cancelWorkflowInstances", "restartWorkflowInstances", "changeWebhook", "changeIntegration"),
+        (
+            "cancelWorkflowInstances",
+            "restartWorkflowInstances",
+            "changeWebhook",
+            "changeIntegration",
+            "changeAccountSettings",
+        ),
         ("an empty object",),
     ),
 }

@@ -15,19 +15,15 @@ FORWARDS = """
 -- was the last to begin. That is none that anybody has read past, as no reader goes past a transaction that is open, and this
 -- one is; and no endpoint that is there already takes it for one of the time before.
 CREATE OR REPLACE FUNCTION attribute_event() RETURNS trigger LANGUAGE plpgsql AS $$
-DECLARE
-    latest xid8;
 BEGIN
     IF NEW.at = now() THEN
         NEW.at := clock_timestamp();
     END IF;
-    IF NEW.instance_id IS NOT NULL THEN
-        SELECT written_in INTO latest FROM event
-        WHERE event.account_id = NEW.account_id AND event.instance_id = NEW.instance_id
-        ORDER BY written_in DESC, id DESC LIMIT 1;
-        IF latest > NEW.written_in THEN
-            NEW.written_in := (pg_snapshot_xmax(pg_current_snapshot())::text::bigint - 1)::text::xid8;
-        END IF;
+    IF NEW.instance_id IS NOT NULL AND EXISTS (
+        SELECT FROM event WHERE event.account_id = NEW.account_id AND event.instance_id = NEW.instance_id
+                            AND event.written_in > NEW.written_in
+    ) THEN
+        NEW.written_in := (pg_snapshot_xmax(pg_current_snapshot())::text::bigint - 1)::text::xid8;
     END IF;
     IF NEW.actor IS NULL THEN
         NEW.actor_kind := 'engine';

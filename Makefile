@@ -33,7 +33,7 @@ openapi: install ## openapi/*.json is what the code says, and valid
 	@$(BIN)/tutti openapi --check
 
 compat: install ## vendors' SDKs and OpenID clients against a live server (needs Node.js 20 or newer)
-	@$(BIN)/pytest -m compat tests/compat $(ARGS)
+	@$(BIN)/pytest -n 2 --dist loadfile -m compat tests/compat $(ARGS)
 
 bench: install ## requests and instances per second, latencies, fairness, memory, as ratios (ARGS="--only engine")
 	@$(BIN)/python -m tests.benchmarks $(ARGS)

@@ -1,5 +1,6 @@
 """The page behind an invitation's URL: who may join as whom, what is shown and what browsers may do with it, what it ends by."""
 
+import asyncio
 import re
 from typing import Any
 from urllib.parse import urlsplit
@@ -163,6 +164,21 @@ async def test_declining_ends_the_invitation_and_nothing_else(
     assert ENDED in reason_of(await client.get(url), 404)
     (event,) = await stored(world.acme, "SELECT * FROM event WHERE type = 'invitation.declined'")
     assert (event["actor"], event["actor_kind"]) == (None, "engine")
+
+
+async def test_an_invitation_that_is_answered_twice_at_once_is_answered_once(
+    client: httpx.AsyncClient, world: World
+) -> None:
+    await set_password(str(world.globex.admin_id), HASH)
+    joining = {"answer": "user", "password": PASSWORD}
+    for email, fields in ((NEW, JOINING), ("admin@globex.example", joining)):
+        url = await invited(client, world.acme, email)
+        answers = await asyncio.gather(
+            *(answered(client, url, **fields) for _ in range(3)), answered(client, url, answer="decline")
+        )
+        assert sorted(answer.status_code for answer in answers) == [200, 404, 404, 404]
+        joined = email in await members(world.acme)
+        assert joined is ("You have joined" in "".join(answer.text for answer in answers))
 
 
 @pytest.mark.parametrize(

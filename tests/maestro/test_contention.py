@@ -23,9 +23,9 @@ SECONDS = 30  # for an answer; one that takes longer is none
 CLAIMS = {"claim": 30, "release": 25, "reassign": 5}
 MIXES = {
     "answers": Mix(
-        {"signal": 70, "sign": 50, "check": 15, "restart": 5, **CLAIMS},
+        {"signal": 55, "sign": 40, "check": 40, "restart": 5, **CLAIMS},
         late=("check", "restart"),
-        done=("signal", "sign", "check", "claim", "release", "reassign"),
+        done=("signal", "sign", "claim", "release", "reassign"),
         minimum=4,
         events=20,
     ),
@@ -40,14 +40,14 @@ MIXES = {
         minimum=6,
     ),
     "restarts": Mix(
-        {"signal": 50, "sign": 20, "check": 10, "suspend": 40, "resume": 40, "restart": 40},
+        {"signal": 50, "sign": 20, "check": 10, "suspend": 60, "resume": 20, "restart": 40},
         late=("restart",),
         done=("signal", "sign", "suspend", "resume", "restart"),
     ),
     "rejections": Mix(
         {"signal": 60, "sign": 40, "reject": 20, "check": 20, **CLAIMS},
         late=("reject", "check"),
-        done=("signal", "sign", "reject", "check", "claim"),
+        done=("signal", "sign", "reject", "claim"),
         events=5,
     ),
     "everything": Mix(

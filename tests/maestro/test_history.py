@@ -11,8 +11,8 @@ from service.operations.instance_lists import MOST_BYTES
 from service.operations.instances import GET
 from tenancy.postgres import connected
 from tests.maestro.errors import targets
-from tests.tenancy.databases import superuser
 from tests.maestro.people import colleague
+from tests.tenancy.databases import superuser
 from tests.world import Tenant, World, bearer, trigger, until
 
 LOOPING: dict[str, Any] = {

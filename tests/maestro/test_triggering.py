@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from tests.maestro.errors import assert_refused, targets
-from tests.maestro.rows import insert_instances
 from tests.maestro.people import colleague
+from tests.maestro.rows import insert_instances
 from tests.world import GREETING, Tenant, World, bearer, trigger, until
 
 

@@ -24,7 +24,7 @@ import contextlib
 import hashlib
 from asyncio import sleep
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Any
 from uuid import UUID, uuid4
@@ -35,7 +35,7 @@ from litestar.connection import ASGIConnection
 
 from auth.bearer import hash_of, new_secret
 from auth.passwords import login_name
-from tenancy.errors import TooManyAttempts
+from tenancy.errors import Refusal, TooManyAttempts
 from tenancy.rows import read, transaction
 
 LOGIN_WINDOW = (
@@ -249,6 +249,22 @@ async def url_failure(address: str) -> None:
     """
     key = key_of("instance URL from", network_of(address))
     refuse_beyond({key: MOST_OF_URLS}, await read(COUNT_ONE, URL_WINDOW, key))
+
+
+@contextlib.asynccontextmanager
+async def url_failures_counted(
+    connection: ASGIConnection[Any, Any, Any, Any], failure: type[Refusal]
+) -> AsyncIterator[None]:
+    """Count the address that a request comes from where the block raises `failure`: secrets are not to be guessed.
+
+    Raises:
+        TooManyAttempts: instead of `failure`, if there were too many.
+    """
+    try:
+        yield
+    except failure:
+        await url_failure(address_of(connection))
+        raise
 
 
 def refuse_beyond(limits: Mapping[bytes, int], failures: Sequence[asyncpg.Record], coming: int = 0) -> None:

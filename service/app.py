@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from typing import Any
 
 from litestar import Litestar, Request, Response, Router, get
@@ -13,6 +13,7 @@ from litestar.types import ASGIApp
 from auth import endpoints as oauth
 from auth.pages.controllers import pages_router
 from auth.sweeping import sweeping
+from service.background import beside
 from service.console.controllers import console_router
 from service.engine.bell import telling_others
 from service.engine.egress import Egress
@@ -70,18 +71,6 @@ async def working(sandbox: Sandbox) -> AsyncIterator[Courier]:
         Courier(outward).running() as courier,
     ):
         yield courier
-
-
-@contextlib.asynccontextmanager
-async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Do something that never ends for as long as the block runs."""
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 def maestro_router() -> Router:

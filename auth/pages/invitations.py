@@ -4,10 +4,9 @@ The secret in the address lets one see and decline. Who joins as a user gives th
 browser; so a form that another site sends could do no more than whoever has the address. Everything works without scripts.
 """
 
-import contextlib
 import http
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -19,7 +18,7 @@ from auth.forms import form, form_of
 from auth.invitations import AlreadyUser, InvitationEnded, InvitationUrl, View
 from auth.issuer import issuer_of
 from auth.pages.rendering import page
-from auth.throttle import LoginAttempt, address_of
+from auth.throttle import LoginAttempt, address_of, url_failures_counted
 from tenancy.accounts import checked_name
 from tenancy.errors import BadRequest
 
@@ -38,7 +37,7 @@ TWO_PASSWORDS = "The two passwords differ. Type the same one twice."
 @get(PATH, include_in_schema=False, opt=ANYONE)
 async def show_invitation(request: Request[Any, Any, Any]) -> Response[str]:
     """Show who is invited to what, and ask for an answer."""
-    async with failures_counted(request):
+    async with url_failures_counted(request, InvitationEnded):
         return question(await invitations.view(url_of(request), sessions.key_of(request)))
 
 
@@ -47,7 +46,7 @@ async def answer_invitation(request: Request[Any, Any, Any]) -> Response[str]:
     """Take the answer, and show what came of it."""
     if sessions.is_from_elsewhere(request):
         raise BadRequest(ELSEWHERE)
-    async with failures_counted(request):
+    async with url_failures_counted(request, InvitationEnded):
         url = url_of(request)
         seen = await invitations.view(url, sessions.key_of(request))
     fields = await form_of(request)
@@ -120,20 +119,6 @@ def url_of(request: Request[Any, Any, Any]) -> InvitationUrl:
     except (ValueError, BadRequest):
         raise InvitationEnded from None
     return InvitationUrl(account, invitation, secret)
-
-
-@contextlib.asynccontextmanager
-async def failures_counted(request: Request[Any, Any, Any]) -> AsyncIterator[None]:
-    """Count an address that is no open invitation's: secrets are not to be guessed.
-
-    Raises:
-        TooManyAttempts: instead of `InvitationEnded`, if there were too many.
-    """
-    try:
-        yield
-    except InvitationEnded:
-        await throttle.url_failure(address_of(request))
-        raise
 
 
 def question(

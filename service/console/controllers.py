@@ -5,10 +5,9 @@ sends, so whoever could forge one could as well open the address. Looking change
 address and followed by a GET. Everything works without scripts.
 """
 
-import contextlib
 import http
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 from uuid import UUID
@@ -17,9 +16,8 @@ import msgspec
 from litestar import Request, Response, Router, get, post
 from litestar.exceptions import HTTPException
 
-from auth import throttle
 from auth.forms import form, form_of
-from auth.throttle import address_of
+from auth.throttle import url_failures_counted
 from service.console.fields import Input, inputs_of, typed
 from service.console.rendering import page, redirect
 from service.errors import AnswerRefused, WorkItemConflict
@@ -85,7 +83,7 @@ class Asked(msgspec.Struct, frozen=True):
 async def show_instance(request: Request[Any, Any, Any]) -> Response[str]:
     """Show where the instance is, and what it asks."""
     parameters, url = parts_of(request)
-    async with failures_counted(request):
+    async with url_failures_counted(request, NotFound):
         seen = await participants.view(url)
     questions = [asked(one) for one in seen.questions]
     return shown_view(seen, questions, here(request), answered="answered" in parameters)
@@ -95,7 +93,7 @@ async def show_instance(request: Request[Any, Any, Any]) -> Response[str]:
 async def answer_question(request: Request[Any, Any, Any]) -> Response[str]:
     """Take an answer, and show the page anew."""
     _, url = parts_of(request)
-    async with failures_counted(request):
+    async with url_failures_counted(request, NotFound):
         seen = await participants.view(url)
     if seen.ended:
         return shown_view(seen, [], here(request))
@@ -201,20 +199,6 @@ def shown_view(
 def message(reason: str, status: int, back: str | None = None) -> Response[str]:
     """Show why something did not work, and the way back to the page if there is one."""
     return page("message", status=status, reason=reason, back=back)
-
-
-@contextlib.asynccontextmanager
-async def failures_counted(request: Request[Any, Any, Any]) -> AsyncIterator[None]:
-    """Count an address that is none of ours: secrets are not to be guessed.
-
-    Raises:
-        TooManyAttempts: instead of `NotFound`, if there were too many.
-    """
-    try:
-        yield
-    except NotFound:
-        await throttle.url_failure(address_of(request))
-        raise
 
 
 def unknown(_: Request[Any, Any, Any], __: NotFound) -> Response[str]:

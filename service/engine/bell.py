@@ -12,6 +12,7 @@ from typing import Literal
 
 import asyncpg
 
+from service.background import beside
 from tenancy.errors import SetupRefused
 from tenancy.rows import after_commit, read
 
@@ -67,10 +68,5 @@ async def telling_others() -> AsyncIterator[None]:
             await asyncio.sleep(APART)
 
     with hearing(hear):
-        telling = asyncio.create_task(tell())
-        try:
+        async with beside(tell()):
             yield
-        finally:
-            telling.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await telling

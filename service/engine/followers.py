@@ -16,6 +16,7 @@ from uuid import UUID
 
 import asyncpg
 
+from service.background import beside
 from service.engine.events import FOLLOWED, Cursor, cursor_of
 from service.engine.states import Status
 from service.errors import TooManyFollowers, TooManyFollowersOfAccount
@@ -101,13 +102,10 @@ class Followers:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Look for everybody for as long as the block runs; at its end everybody is told to stop."""
-        polling = asyncio.create_task(self._polling(), context=contextvars.Context())
         try:
-            yield
+            async with beside(self._polling(), context=contextvars.Context()):
+                yield
         finally:
-            polling.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await polling
             self.close()
 
     def close(self) -> None:

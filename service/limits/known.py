@@ -12,6 +12,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
+from service.background import beside
 from tenancy.errors import SetupRefused
 from tenancy.rows import read
 
@@ -84,10 +85,5 @@ async def refreshing() -> AsyncIterator[None]:
             logger.warning("limits could not be read: %s; trying again", type(error).__name__)
 
     await attempt()
-    task = asyncio.create_task(again())
-    try:
+    async with beside(again()):
         yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task

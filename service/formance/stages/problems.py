@@ -1,0 +1,26 @@
+"""What is wrong with the stages of a workflow, each problem with its place."""
+
+import msgspec
+
+PROBLEM_LIMIT = 20  # nobody reads more in one message
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """One thing that is wrong: in which stage (None: outside of them), at which field of it, and what it has to be."""
+
+    stage: int | None
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        place = [] if self.stage is None else [f"stage {self.stage}"]
+        return f"{': '.join([*place, self.field] if self.field else place)}: {self.message}".lstrip(": ")
+
+
+class StagesRefused(Exception):  # noqa: N818 - named after the situation
+    """The stages cannot be run as they stand; the text names every problem with its stage and field."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        """Keep the problems."""
+        super().__init__("; ".join(map(str, problems[:PROBLEM_LIMIT])))
+        self.problems = problems

@@ -1,0 +1,54 @@
+"""The stages that move nothing: `noop`, `delay` and `wait_event`."""
+
+from typing import Any
+
+from service.formance.stages import times
+from service.formance.stages.values import Fields, Jq, failure, written
+
+ONE_LENGTH = "A delay needs exactly one of duration, until."
+TWO_LENGTHS = f'if has("duration") == has("until") then {failure(ONE_LENGTH)} else . end'
+PRESENT = "with_entries(select(.value != null))"
+
+
+def resolve(stage: dict[str, Any], check: str = "") -> dict[str, Any]:
+    """The first task of every stage: its fields with the variables filled in, which the others find in `$context.stage`.
+
+    A field that came to nothing is left out, then `check` looks at the whole.
+    """
+    task: dict[str, Any] = {"set": written(stage) or "${ {} }"}
+    if any(isinstance(value, Jq) for value in stage.values()):
+        task["output"] = {"as": " | ".join(filter(None, (PRESENT, check)))}
+    return {"resolve": {**task, "export": {"as": "{stage: .}"}}}
+
+
+def noop(_: Fields) -> list[dict[str, Any]]:
+    """Nothing at all."""
+    return [resolve({})]
+
+
+def delay(fields: Fields) -> list[dict[str, Any]]:
+    """A length of time, or until an instant; what is past is over at once."""
+    given = {"duration": fields.length("duration"), "until": fields.instant("until")}
+    computed = any(isinstance(value, Jq) for value in given.values())
+    known = [name for name, value in given.items() if isinstance(value, str)]
+    if len(known) > 1 or not (known or computed or fields.problems):
+        fields.refuse("", ONE_LENGTH)
+    return [resolve(given, TWO_LENGTHS), {"wait": {"wait": _length(given)}}]
+
+
+def _length(given: dict[str, Any]) -> dict[str, int] | str:
+    """How long the timer runs."""
+    if isinstance(given["duration"], str) and given["until"] is None:
+        return {"milliseconds": max(times.milliseconds(given["duration"]) or 0, 0)}
+    instant = f"(.until | {times.INSTANT_JQ}) - $task.startedAt.epoch.milliseconds"
+    length = f"if .duration then .duration | {times.LENGTH_JQ} else {instant} end"
+    if isinstance(given["until"], str) and given["duration"] is None:
+        length = f"{times.epoch_milliseconds(given['until'])} - $task.startedAt.epoch.milliseconds"
+    return f"${{ {length} | if . > 0 then ceil else 0 end | {{milliseconds: .}} }}"
+
+
+def wait_event(fields: Fields) -> list[dict[str, Any]]:
+    """An event by its name, letter by letter; for as long as it takes."""
+    given = {"event": fields.text("event", required=True)}
+    wanted = {"one": {"with": {"type": "${ . == $context.stage.event }"}}}
+    return [resolve(given), {"wait": {"listen": {"to": wanted}}}]

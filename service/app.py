@@ -20,6 +20,8 @@ from service.engine.egress import Egress
 from service.engine.followers import Followers
 from service.engine.worker import Worker
 from service.exchange import with_exchange
+from service.formance import errors as formance
+from service.formance.controllers import formance_routers
 from service.language.sandbox import Sandbox
 from service.limits.known import refreshing
 from service.maestro import actions, events
@@ -91,8 +93,14 @@ def maestro_router() -> Router:
 
 def unrouted(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     """Answer an unknown route or method, which belongs to no router, in the words of where it was looked for."""
-    of_oauth = request.scope["path"].startswith(("/oauth/", "/api/auth/", "/.well-known/"))
-    return oauth.misunderstood(request, error) if of_oauth else misunderstood(request, error)
+    path = request.scope["path"]
+    if path.startswith(("/oauth/", "/api/auth/", "/.well-known/")):
+        return oauth.misunderstood(request, error)
+    return (
+        formance.misunderstood(request, error)
+        if formance.is_formance(path)
+        else misunderstood(request, error)
+    )
 
 
 def create_litestar(*, worker: bool) -> Litestar:
@@ -114,7 +122,10 @@ def create_litestar(*, worker: bool) -> Litestar:
                 yield
 
     return Litestar(
-        [healthz, readyz, oauth.oauth_router(), pages_router(), console_router(), maestro_router()],
+        [
+            *(healthz, readyz, oauth.oauth_router(), pages_router(), console_router(), maestro_router()),
+            *formance_routers(),
+        ],
         lifespan=[running],
         openapi_config=None,
         state=State({"issuer": settings().issuer}),

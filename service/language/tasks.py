@@ -57,6 +57,11 @@ Made = TypeVar("Made")
 WorkReader = Callable[["TaskReader", Mapping[str, Any], str], Work | None]
 
 
+def kinds_of(task: Mapping[str, Any]) -> list[str]:
+    """The kinds that a task as written is of: one, where it is right."""
+    return [kind for kind in _KINDS if kind in task and not (kind == "do" and "for" in task)]
+
+
 class TaskReader(FieldReader):
     """Reads task lists.
 
@@ -200,7 +205,7 @@ class TaskReader(FieldReader):
         if not isinstance(value, dict):
             self.refuse("wrong_type", "A task is an object.", pointer)
             return None
-        kinds = [kind for kind in _KINDS if kind in value and not (kind == "do" and "for" in value)]
+        kinds = kinds_of(value)
         if not kinds:
             self.refuse("missing_field", f"A task needs exactly one of {listed(_KINDS)}.", pointer)
         if len(kinds) > 1:

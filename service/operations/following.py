@@ -1,6 +1,7 @@
 """How clients learn at once of what happens: by waiting for an instance, or by following events."""
 
 import asyncio
+import contextlib
 import random
 import re
 import time
@@ -18,7 +19,7 @@ from service.engine.followers import Follower, Followers
 from service.engine.states import Status
 from service.operations import instances
 from service.operations.pages import Row
-from tenancy.errors import BadRequest, FieldError, NotFound
+from tenancy.errors import BadRequest, FieldError, NotFound, Refusal
 from tenancy.rows import read
 
 Until = Literal["terminal", "waiting"]
@@ -102,6 +103,21 @@ async def wait(
         except TimeoutError:
             pass
     return await instances.get(credential, workflow_id, instance_id)
+
+
+async def wait_out(
+    credential: Credential, followers: Followers, ids: tuple[UUID, UUID], seconds: float, each: float
+) -> None:
+    """Return when an instance has ended, or so many seconds are over; every `each` of them the credential is looked at again.
+
+    `ids` are those of its workflow and its own. Whoever may not wait any more, or finds too many who do, returns at once.
+    """
+    until = time.monotonic() + seconds
+    with contextlib.suppress(Refusal):
+        while (left := until - time.monotonic()) > 0:
+            row = await wait(credential, followers, *ids, "terminal", min(left, each))
+            if row["status"] in TERMINAL:
+                return
 
 
 class Following:

@@ -27,14 +27,22 @@ FIRST_ROWS = 51  # read at once before it is known how large they are: the page 
 LEAST_ROW = 1024  # bytes of an instance without inputs and output
 
 NEWEST = "started_at DESC, id DESC"
+OLDEST = "started_at, id"
+# What is asked of an instance beside what an index knows: that nobody has archived its workflow.
+LIVING = """EXISTS (SELECT FROM workflow WHERE workflow.account_id = instance.account_id
+                    AND workflow.id = instance.workflow_id AND workflow.status <> 'archived')"""
 Key = tuple[datetime, UUID]
 
 
 class Filters(msgspec.Struct, frozen=True):
-    """What a list is narrowed to; `in_progress` True means not ended, `status` an end that instances came to."""
+    """What a list is narrowed to; `in_progress` True means not ended, `status` an end that instances came to.
+
+    `living` True means of workflows that are not archived.
+    """
 
     workflow_ids: tuple[UUID, ...] = ()
     in_progress: bool = False
+    living: bool = False
     status: Status | None = None
     started_by: UUID | None = None
 
@@ -67,7 +75,7 @@ async def get_list(
         if counted:
             total = begin.total if begin is not None else await count(caller.account_id, filters)
         after = None if begin is None else (begin.at, begin.id)
-        rows, place = await newest(caller.account_id, filters, after, size)
+        rows, place = await listed(caller.account_id, filters, after, size)
         if (
             not rows
             and of_workflow is not None
@@ -86,7 +94,11 @@ def conditions(account_id: UUID, filters: Filters) -> tuple[str, list[Any]]:
 
 def narrowing(filters: Filters, before: int) -> tuple[list[str], list[Any]]:
     """Write filters as conditions and their arguments, which so many others stand before."""
-    where, arguments = ["ended_at IS NULL"] if filters.in_progress else [], list[Any]()
+    where, arguments = list[str](), list[Any]()
+    if filters.in_progress:
+        where.append("ended_at IS NULL")
+    if filters.living:
+        where.append(LIVING)
     for condition, value in (
         ("workflow_id = ${}", filters.workflow_ids[0] if len(filters.workflow_ids) == 1 else None),
         ("workflow_id = ANY(${})", list(filters.workflow_ids) if len(filters.workflow_ids) > 1 else None),
@@ -99,17 +111,20 @@ def narrowing(filters: Filters, before: int) -> tuple[list[str], list[Any]]:
     return where, arguments
 
 
-def look(account_id: UUID, filters: Filters, after: Key | None = None) -> Look:
+def look(account_id: UUID, filters: Filters, after: Key | None = None, *, newest_first: bool = True) -> Look:
     """Say which instances are looked at for a list.
 
     A starter's are found by the starter, and asked for the rest, as people start few; those of several workflows are merged.
+    Whether a workflow lives is asked of what has been found.
     """
     of_starter = filters.started_by is not None
-    rest = msgspec.structs.replace(filters, started_by=None) if of_starter else Filters()
+    rest = msgspec.structs.replace(filters, started_by=None) if of_starter else Filters(living=filters.living)
     several = (
         list(dict.fromkeys(filters.workflow_ids)) if len(filters.workflow_ids) > 1 and not of_starter else []
     )
-    indexed = Filters(started_by=filters.started_by) if of_starter else filters
+    indexed = msgspec.structs.replace(
+        Filters(started_by=filters.started_by) if of_starter else filters, living=False
+    )
     where, arguments = conditions(
         account_id, msgspec.structs.replace(indexed, workflow_ids=()) if several else indexed
     )
@@ -120,20 +135,22 @@ def look(account_id: UUID, filters: Filters, after: Key | None = None) -> Look:
         where += " AND workflow_id = each.workflow"
     if after is not None:
         arguments += after
-        where += f" AND (started_at, id) < (${len(arguments) - 1}, ${len(arguments)})"
+        compared = "<" if newest_first else ">"
+        where += f" AND (started_at, id) {compared} (${len(arguments) - 1}, ${len(arguments)})"
     kept, more = narrowing(rest, len(arguments))
-    return Look("instance", NEWEST, where, arguments, " AND ".join(kept), more, each)
+    order = NEWEST if newest_first else OLDEST
+    return Look("instance", order, where, arguments, " AND ".join(kept), more, each)
 
 
-async def newest(
-    account_id: UUID, filters: Filters, after: Key | None, size: int
+async def listed(
+    account_id: UUID, filters: Filters, after: Key | None, size: int, *, newest_first: bool = True
 ) -> tuple[list[asyncpg.Record], Key | None]:
     """Read the next rows of a list, and where it goes on; fewer than `size` where they are large, or seldom kept."""
     stopped: asyncpg.Record | None = None
 
     async def fetch(after: Key | None, take: int) -> list[asyncpg.Record]:
         nonlocal stopped
-        looking = look(account_id, filters, after)
+        looking = look(account_id, filters, after, newest_first=newest_first)
         found = await looking.read(COLUMNS, take)
         stopped = await looking.stopped_at("started_at, id") if len(found) < take else None
         return found
@@ -143,8 +160,17 @@ async def newest(
     return rows, None if last is None else (last["started_at"], last["id"])
 
 
+def weight_of(row: Row) -> int:
+    """Say about how many bytes a row makes in an answer."""
+    return LEAST_ROW + sum(len(row[column] or "") for column in ("trigger_inputs", "output", "fault"))
+
+
 async def filled(
-    fetch: Callable[[Any, int], Awaitable[list[asyncpg.Record]]], key: str, after: Any, size: int
+    fetch: Callable[[Any, int], Awaitable[list[asyncpg.Record]]],
+    key: str,
+    after: Any,
+    size: int,
+    weigh: Callable[[Row], int] = weight_of,
 ) -> tuple[list[asyncpg.Record], bool]:
     """Read the next rows of a list by a column and the ids, and whether there are more.
 
@@ -157,18 +183,13 @@ async def filled(
         take = min(wanted, max(1, (MOST_BYTES - weight) * len(rows) // weight) if rows else FIRST_ROWS)
         found = await fetch(after, take)
         for row in found:
-            weight += weight_of(row)
+            weight += weigh(row)
             if len(rows) == size or (rows and weight > MOST_BYTES):
                 return rows, True
             rows.append(row)
         if len(found) < take:
             return rows, False
         after = (rows[-1][key], rows[-1]["id"])
-
-
-def weight_of(row: Row) -> int:
-    """Say about how many bytes a row makes in an answer."""
-    return LEAST_ROW + sum(len(row[column] or "") for column in ("trigger_inputs", "output", "fault"))
 
 
 async def count(account_id: UUID, filters: Filters) -> int:

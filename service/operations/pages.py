@@ -5,6 +5,7 @@ A page is found by its last row's key, never by counting rows, so page 20,000 co
 
 import base64
 import hashlib
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Protocol, TypeVar
 from uuid import UUID
@@ -102,3 +103,42 @@ class Page(msgspec.Struct, frozen=True):
     next: str | None
     size: int
     total: int | None = None
+
+
+class Edge(msgspec.Struct, frozen=True):
+    """The first or last row of a page by its key, and whether the list goes on from it towards its beginning."""
+
+    at: datetime
+    id: UUID
+    backwards: bool = False
+
+
+class Window(msgspec.Struct, frozen=True):
+    """One page of a list that is walked both ways: its rows, and from where the pages before and behind it are read."""
+
+    rows: list[Any]
+    previous: Edge | None
+    next: Edge | None
+
+
+async def window(
+    read: Callable[[Edge | None], Awaitable[tuple[list[Any], tuple[datetime, UUID] | None]]],
+    key: str,
+    edge: Edge | None,
+) -> Window:
+    """Read the page at an edge, the first one without.
+
+    `read` gives rows away from the edge and the key of where it goes on, if it does; `key` is the column of their times.
+    """
+    rows, more = await read(edge)
+    if edge is None or not edge.backwards:
+        begins = rows[0] if edge is not None and rows else None
+        return Window(
+            rows,
+            None if begins is None else Edge(begins[key], begins["id"], backwards=True),
+            None if more is None else Edge(*more),
+        )
+    if more is None:  # less than a page stands before the edge, so this is where the list begins
+        return await window(read, key, None)
+    behind = Edge(rows[0][key], rows[0]["id"]) if rows else msgspec.structs.replace(edge, backwards=False)
+    return Window(rows[::-1], Edge(*more, backwards=True), behind)

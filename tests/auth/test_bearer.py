@@ -204,7 +204,7 @@ async def test_functions_with_the_owners_rights_are_few_and_fix_where_they_look(
         "accounts_with_webhooks",
     }
     engine |= {"changed_limits", "claim_measurement", "claim_retention", "forget_events"}
-    across_accounts |= {"sweep_invitations"}
+    across_accounts |= {"sweep_invitations", "token_reach"}
     assert set(functions) == {"enter_account"} | engine | across_accounts
     for name, settings in functions.items():
         assert "search_path=public, pg_temp" in settings, name

@@ -101,7 +101,10 @@ def tag_of(handler: HTTPRouteHandler) -> str:
 
 
 def account_routes() -> list[Route]:
-    """Return every route that is neither public nor the OAuth server's, which says what proof it asks for."""
+    """Return every route of the Maestro dialect that is not public.
+
+    The OAuth server's say what proof they ask for, those of another dialect which that is.
+    """
     return [
         Route(
             handler.operation_id if isinstance(handler.operation_id, str) else path,
@@ -113,7 +116,7 @@ def account_routes() -> list[Route]:
             handler.opt.get("lasting", False),
         )
         for path, handler in handlers()
-        if not handler.opt.get("public") and "proof" not in handler.opt
+        if not handler.opt.get("public") and "proof" not in handler.opt and "dialect" not in handler.opt
     ]
 
 

@@ -1,0 +1,109 @@
+"""What an instance has done, in Formance's words: its stages, and the activities of one of them.
+
+The first task of a stage fills its variables in (see `stages`): what came of that is the stage as the history tells it, and a
+stage that did not get so far is not told. An activity is a task that bears its name.
+"""
+
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from service.engine.states import Status
+from service.formance.models import (
+    CANCELED,
+    WorkflowInstanceHistory,
+    WorkflowInstanceHistoryStage,
+    stage_number,
+)
+from service.maestro.models import timestamp
+from service.operations.pages import Row
+
+# Pointers of the stages of an instance, with the task in which each fills its variables in; and of all tasks of a stage.
+STAGES = "^/do/[0-9]+/[^/]+(/do/0/resolve)?$"
+OF_STAGE = "^/do/{}/"
+RESOLVE = "/do/0/resolve"
+
+ACTIVITIES = frozenset(
+    (
+        *("GetAccount", "AddAccountMetadata", "CreateTransaction", "GetPayment", "CreateTransferInitiation"),
+        *("GetWallet", "ListWallets", "CreditWallet", "DebitWallet", "ConfirmHold", "VoidHold"),
+    )
+)
+
+
+def stages(runs: list[Row]) -> list[WorkflowInstanceHistory]:
+    """Tell the stages that were worked on, from the runs at `STAGES`."""
+    resolved = {
+        stage_number(run["pointer"]): run
+        for run in runs
+        if run["pointer"].endswith(RESOLVE) and ended_well(run)
+    }
+    told = []
+    for run in runs:
+        number = stage_number(run["pointer"])
+        if run["pointer"].endswith(RESOLVE):
+            continue
+        if number in resolved:
+            told.append(stage(run, run["name"].rpartition("-")[0], value_of(resolved[number], "output")))
+        elif run["kind"] != "do":
+            told.append(stage(run, run["kind"], {}))
+    return told
+
+
+def stage(run: Row, kind: str, fields: dict[str, Any]) -> WorkflowInstanceHistory:
+    """Tell one stage."""
+    told = WorkflowInstanceHistory(
+        name="Run" + "".join(word.title() for word in kind.split("_")),
+        input=fields,
+        terminated=run["ended_at"] is not None,
+        started_at=timestamp(run["started_at"]),
+        error=error_of(run),
+    )
+    if run["ended_at"] is not None:
+        told.terminated_at = timestamp(run["ended_at"])
+    return told
+
+
+def activities(runs: list[Row]) -> list[WorkflowInstanceHistoryStage]:
+    """Tell the activities of a stage, from the runs at `OF_STAGE`."""
+    return [activity(run) for run in runs if run["name"] in ACTIVITIES]
+
+
+def activity(run: Row) -> WorkflowInstanceHistoryStage:
+    """Tell one activity."""
+    name = run["name"]
+    told = WorkflowInstanceHistoryStage(
+        name=name,
+        input={name: value_of(run, "input")},
+        terminated=run["ended_at"] is not None,
+        started_at=timestamp(run["started_at"]),
+        attempt=run["attempt"],
+        error=error_of(run),
+    )
+    if run["ended_at"] is not None:
+        told.terminated_at = timestamp(run["ended_at"])
+    if ended_well(run) and run["output"] not in (None, "null"):
+        told.output = {name: value_of(run, "output")}
+    return told
+
+
+def ended_well(run: Row) -> bool:
+    """Whether a task has done what it was for."""
+    return bool(run["status"] == Status.COMPLETED)
+
+
+def value_of(run: Row, which: str) -> dict[str, Any]:
+    """Read a task's input or output; of one that was too large to be kept nothing is told."""
+    value = msgspec.json.decode(run[which] or "null")
+    return value if isinstance(value, dict) else {}
+
+
+def error_of(run: Row) -> str | msgspec.UnsetType:
+    """Say in a sentence why a task has failed, if it has."""
+    if run["status"] == Status.CANCELLED:
+        return CANCELED
+    if run["status"] != Status.FAULTED:
+        return UNSET
+    error = value_of(run, "error")
+    return str(error.get("detail") or error.get("title") or "failed")

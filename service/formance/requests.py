@@ -1,0 +1,232 @@
+"""What every route of the dialect does with a request before its operation: whose account it is on, and what it holds.
+
+The routes read queries and bodies themselves, as the vendor's server does: parameters that it does not know are ignored,
+and so is the type of a body, but for YAML. Whoever is not let in is told that first.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, TypeVar
+from uuid import UUID
+
+import msgspec
+from litestar import Request
+from litestar.exceptions import HTTPException
+
+from auth.bearer import Credential, token_hash
+from auth.reach import Reach, reach_of
+from auth.roles import Right
+from service.exchange import header
+from service.formance import cursors, stages
+from service.formance.cursors import LARGEST_PAGE, PAGE_SIZE, Asked, InstanceFilters, wrong
+from service.language.document import DocumentRefused
+from service.language.texts import parse_json, parse_yaml
+from service.limits.admission import admit, claimed
+from service.limits.known import somebody_is_limited
+from service.maestro.models import identifier
+from tenancy.errors import BadRequest, FieldError, Forbidden, NotFound, Refusal
+
+READ, WRITE = "orchestration:read", "orchestration:write"
+READING = ("GET", "HEAD")
+CREDENTIAL = "formance.credential"  # where a request's state holds it
+YAML = "text/vnd.yaml"
+LARGEST_NUMBER = 2**32 - 1  # of a page's size, as the vendor reads it
+
+LONGEST_NUMBER = 9  # digits of a stage's
+
+Request_ = Request[Any, Any, Any]
+Done = TypeVar("Done")
+
+
+async def only_on_one_account(request: Request_) -> None:
+    """Find the account that a request is on: the one in its path, else the only one of its token.
+
+    Raises:
+        Unauthenticated: no token, or one that does not hold.
+        BadRequest: the path names an account by no id, or none, and the token is good for several.
+        LimitReached: the account makes too many requests.
+    """
+    authorization = header(request.scope, b"authorization")
+    token = token_hash(authorization)
+    reach = await reach_of(token)
+    scopes = (needed_scope(request.method, reach),)
+    try:
+        account_id = account_of(request, reach)
+    except BadRequest:  # what is known of the token may be a minute old
+        with contextlib.suppress(NotFound, Forbidden):
+            async with Credential(token, UUID(int=0), scopes).rows(Right.READ):
+                pass
+        raise
+    state = request.scope["state"]
+    if somebody_is_limited():
+        await admit(state, authorization, account_id)
+    state[CREDENTIAL] = claimed(state, token, account_id, scopes)
+
+
+def needed_scope(method: str, reach: Reach) -> str:
+    """Name the scope that the token has to have: either will do for reading."""
+    return WRITE if method not in READING or (WRITE in reach.scopes and READ not in reach.scopes) else READ
+
+
+def account_of(request: Request_, reach: Reach) -> UUID:
+    """Say on which account a request is; a token that is good for none is refused by whatever it is used on.
+
+    Raises:
+        BadRequest: nobody can tell.
+    """
+    named = request.path_params.get("accountId")
+    if named is not None:
+        account_id = identifier(named)
+        if account_id is None:
+            raise BadRequest(
+                "Malformed id.", errors=(FieldError("FIELD_INVALID", "is not a UUID", "accountId"),)
+            )
+        return account_id
+    if len(reach.accounts) > 1:
+        raise BadRequest(
+            "The token is good for several accounts: name the one that you mean, as in "
+            "/accounts/{accountId}/api/orchestration."
+        )
+    return reach.accounts[0] if reach.accounts else UUID(int=0)
+
+
+def credential(request: Request_) -> Credential:
+    """Return the caller's claim, which the operation checks."""
+    found: Credential = request.scope["state"][CREDENTIAL]
+    return found
+
+
+@contextlib.asynccontextmanager
+async def proving(request: Request_) -> AsyncIterator[None]:
+    """Tell what is wrong with a request to callers who may know it; anyone else is told what they are refused for."""
+    try:
+        yield
+    except (Refusal, HTTPException):
+        async with credential(request).rows(Right.READ):
+            pass
+        raise
+
+
+async def id_of(request: Request_, name: str, otherwise: Refusal | None = None) -> UUID:
+    """Read an id in the path: one that is no UUID is nobody's.
+
+    Raises:
+        NotFound, or `otherwise`: it is none.
+    """
+    async with proving(request):
+        found = identifier(request.path_params[name])
+        if found is None:
+            raise otherwise or NotFound
+    return found
+
+
+def flag(request: Request_, name: str) -> bool:
+    """Read a switch in the query, as the vendor does: `1` and `true` in any case, and everything else is no."""
+    return str(request.query_params.get(name, "")).lower() in ("1", "true")
+
+
+def page_size(request: Request_) -> int:
+    """Read how many entries a page may have: 15 where nothing is said, 1,000 at the most.
+
+    Raises:
+        BadRequest: it is no number.
+    """
+    text = request.query_params.get("pageSize") or "0"
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(LARGEST_NUMBER))):
+        raise wrong("pageSize", "must be a whole number")
+    if int(text) > LARGEST_NUMBER:
+        raise wrong("pageSize", f"must be at most {LARGEST_NUMBER}")
+    return min(int(text), LARGEST_PAGE) or PAGE_SIZE
+
+
+def instance_filters(request: Request_) -> InstanceFilters:
+    """Read what a list of instances is narrowed to; what is no id is the id of no workflow."""
+    text = request.query_params.get("workflowID")
+    return InstanceFilters(
+        (identifier(text) or UUID(int=0)) if text else None, running=flag(request, "running")
+    )
+
+
+async def page(request: Request_, filters: InstanceFilters | None) -> Asked:
+    """Read which page is asked for; a cursor knows it all.
+
+    Raises:
+        BadRequest: the cursor or the size is none.
+    """
+    async with proving(request):
+        text = request.query_params.get("cursor")
+        if text:
+            return cursors.read(text, of_instances=filters is not None)
+        return Asked(page_size(request), None, filters)
+
+
+def stage_number(request: Request_) -> int:
+    """Read the number of a stage in the path.
+
+    Raises:
+        NotFound: it is none.
+    """
+    text = request.path_params["number"]
+    if not (text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER):
+        raise NotFound
+    return int(text)
+
+
+async def definition(request: Request_) -> dict[str, Any]:
+    """Read a workflow's config, as JSON or as YAML, and make the definition that runs it.
+
+    Raises:
+        BadRequest: the body is neither, or holds what cannot be run.
+    """
+    body = await request.body()
+    try:
+        if header(request.scope, b"content-type") == YAML:
+            return stages.compiled(await asyncio.to_thread(parse_yaml, body))
+        return stages.compiled(parse_json(body))
+    except stages.StagesRefused as error:
+        raise BadRequest(str(error)) from None
+    except DocumentRefused as error:
+        told = tuple(FieldError(one.code, one.message, one.pointer or None) for one in error.problems)
+        raise BadRequest("The body cannot be read.", errors=told) from None
+
+
+async def variables(request: Request_) -> dict[str, Any]:
+    """Read the variables that a workflow is run with; no body stands for none.
+
+    Raises:
+        BadRequest: it is no object of strings.
+    """
+    body = await request.body()
+    return decoded(body, dict[str, str]) or {} if body.strip() else {}
+
+
+def decoded(body: bytes, kind: type[Done]) -> Done:
+    """Decode a body.
+
+    Raises:
+        BadRequest: it is not of this kind.
+    """
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRequest(f"The body cannot be read: {error}".replace("\x00", "")) from None
+
+
+async def while_connected(request: Request_, doing: Coroutine[Any, Any, Done]) -> Done | None:
+    """Do something for as long as the caller is there to hear of it; None if they have gone before."""
+    work = asyncio.ensure_future(doing)
+    watching = asyncio.ensure_future(disconnected(request))
+    try:
+        await asyncio.wait({work, watching}, return_when=asyncio.FIRST_COMPLETED)
+        return work.result() if work.done() else None
+    finally:
+        for task in (work, watching):
+            task.cancel()
+        await asyncio.gather(work, watching, return_exceptions=True)
+
+
+async def disconnected(request: Request_) -> None:
+    """Return when the caller has gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -120,7 +120,7 @@ async def world(litestar: Litestar) -> World:
 @pytest.fixture
 async def client(application: Any) -> AsyncIterator[httpx.AsyncClient]:
     """An HTTP client whose every exchange is held against the OpenAPI documents."""
-    checks = [Contract.of(name).check for name in ("maestro.json", "oauth.json")]
+    checks = [Contract.of(name).check for name in ("maestro.json", "oauth.json", "formance.json")]
     transport = httpx.ASGITransport(app=application, raise_app_exceptions=False)
     async with httpx.AsyncClient(
         transport=transport, base_url="http://tutti.test", event_hooks={"response": checks}

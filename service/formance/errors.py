@@ -70,17 +70,22 @@ def as_told(refusal: Refusal) -> Refusal:
 def answer(
     request: Request[Any, Any, Any], refusal: Refusal, headers: dict[str, str] | None = None
 ) -> Response[Error]:
+    """Write a refusal with the headers that tell what to do about it."""
+    return Response(
+        answer_of(refusal),
+        status_code=refusal.status,
+        headers=(headers or {}) | challenge(request, refusal) | patience(refusal),
+    )
+
+
+def answer_of(refusal: Refusal) -> Error:
     """Write a refusal as the vendor's error body; what is wrong with one thing stands in the message itself."""
     lines = [said(one) for one in refusal.errors]
     message = refusal.detail if len(lines) != 1 else f"{refusal.detail.rstrip('.; ')}: {lines[0]}"
     body = Error(error_code=code_of(refusal), error_message=message)
     if len(lines) > 1:
         body.details = "\n".join(lines)
-    return Response(
-        body,
-        status_code=refusal.status,
-        headers=(headers or {}) | challenge(request, refusal) | patience(refusal),
-    )
+    return body
 
 
 def said(error: FieldError) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from service.openapi.formance import formance_document
 from service.openapi.maestro import maestro_document
 from service.openapi.oauth import oauth_document
 from tenancy.errors import SetupRefused
@@ -19,7 +20,11 @@ FOLDER = Path(__file__).resolve().parents[2] / "openapi"
 
 def documents() -> dict[str, Callable[[], dict[str, Any]]]:
     """Name every document and what makes it."""
-    return {"maestro.json": maestro_document, "oauth.json": oauth_document}
+    return {
+        "maestro.json": maestro_document,
+        "oauth.json": oauth_document,
+        "formance.json": formance_document,
+    }
 
 
 def write_documents() -> list[str]:

@@ -1,10 +1,11 @@
 """Makes a definition of the language out of a Formance workflow: a task for each stage, a few for each activity."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from uuid import uuid4
 
-from service.formance.stages import waiting
+from service.formance.stages import sending, updating, waiting
+from service.formance.stages.activities import functions
 from service.formance.stages.problems import Problem, StagesRefused
 from service.formance.stages.values import Fields, variables_in
 
@@ -18,6 +19,8 @@ KINDS: Mapping[str, Compile] = {
     "noop": waiting.noop,
     "delay": waiting.delay,
     "wait_event": waiting.wait_event,
+    "send": sending.send,
+    "update": updating.update,
 }
 
 
@@ -43,7 +46,13 @@ def compiled(config: Any) -> dict[str, Any]:
         **({"title": name[:TITLE_LIMIT]} if name else {}),
         "metadata": {"formance": {"stages": stages} if name is None else {"name": name, "stages": stages}},
     }
-    return {"document": header, "input": {"schema": {"document": _schema(stages)}}, "do": tasks}
+    used = functions(_calls(tasks))
+    return {
+        "document": header,
+        "input": {"schema": {"document": _schema(stages)}},
+        **({"use": used} if used else {}),
+        "do": tasks,
+    }
 
 
 def _parts(config: Any, problems: list[Problem]) -> tuple[str | None, list[Any]]:
@@ -87,6 +96,15 @@ def _stage(index: int, stage: Any, problems: list[Problem]) -> dict[str, Any]:
     tasks = KINDS[kind](Fields(found, index, {} if value is None else value, kind))
     problems += found
     return {f"{kind}-{index}": {"do": tasks}}
+
+
+def _calls(value: Any) -> Iterator[str]:
+    """The name of every function that tasks call."""
+    if isinstance(value, dict) and isinstance(value.get("call"), str):
+        yield value["call"]
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _calls(inner)
 
 
 def _schema(stages: list[Any]) -> dict[str, Any]:

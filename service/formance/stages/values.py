@@ -7,7 +7,7 @@ for nothing. Their values are put together as jq strings and never read as anyth
 import json
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 
@@ -78,7 +78,7 @@ def is_computed(value: Any) -> bool:
     return isinstance(value, Jq)
 
 
-def is_whole(value: Any) -> bool:
+def is_whole(value: Any) -> TypeGuard[int | float]:
     """Whether a value of JSON is a whole number, however it is written."""
     return (
         value.is_integer()
@@ -183,7 +183,7 @@ class Fields:
     # Other types, which may be written as texts with variables
 
     def whole(self, name: str) -> str | Jq | None:
-        """An amount: its digits, as many as it has."""
+        """An amount, which is needed: its digits, as many as it has."""
         value = self.given.get(name)
         rule = f"a whole number, zero or more, of at most {DIGITS} digits"
         if is_whole(value) and 0 <= value < 10**DIGITS:
@@ -194,9 +194,11 @@ class Fields:
         found = self.filled(name, value or "")
         if isinstance(found, Jq):
             test = rf'test("\\A[0-9]{{1,{DIGITS}}}\\z") then sub("\\A0+(?=[0-9])"; "")'
-            return Jq(f'{found.text} | if . == "" then null elif {test} else {misfit(rule)} end')
-        if found and not re.fullmatch(rf"[0-9]{{1,{DIGITS}}}", found):
-            self.refuse(name, f"has to be {rule}.")
+            return Jq(
+                f'{found.text} | if . == "" then {failure(MISSING)} elif {test} else {misfit(rule)} end'
+            )
+        if found is not None and not re.fullmatch(rf"[0-9]{{1,{DIGITS}}}", found):
+            self.refuse(name, f"has to be {rule}." if found else MISSING)
         return (found.lstrip("0") or "0") if found else None
 
     def flag(self, name: str) -> bool | Jq:

@@ -3,11 +3,14 @@
 from typing import Any
 
 from service.formance.stages import times
-from service.formance.stages.values import Fields, Jq, failure, written
+from service.formance.stages.values import Fields, failure, is_computed, written
 
 ONE_LENGTH = "A delay needs exactly one of duration, until."
 TWO_LENGTHS = f'if has("duration") == has("until") then {failure(ONE_LENGTH)} else . end'
-PRESENT = "with_entries(select(.value != null))"
+# Without what came to nothing, at every depth.
+PRESENT = """
+def present: if type == "object" then with_entries(select(.value != null) | .value |= present) else . end; present
+""".strip()
 
 
 def resolve(stage: dict[str, Any], check: str = "") -> dict[str, Any]:
@@ -16,7 +19,7 @@ def resolve(stage: dict[str, Any], check: str = "") -> dict[str, Any]:
     A field that came to nothing is left out, then `check` looks at the whole.
     """
     task: dict[str, Any] = {"set": written(stage) or "${ {} }"}
-    if any(isinstance(value, Jq) for value in stage.values()):
+    if is_computed(stage):
         task["output"] = {"as": " | ".join(filter(None, (PRESENT, check)))}
     return {"resolve": {**task, "export": {"as": "{stage: .}"}}}
 
@@ -29,9 +32,8 @@ def noop(_: Fields) -> list[dict[str, Any]]:
 def delay(fields: Fields) -> list[dict[str, Any]]:
     """A length of time, or until an instant; what is past is over at once."""
     given = {"duration": fields.length("duration"), "until": fields.instant("until")}
-    computed = any(isinstance(value, Jq) for value in given.values())
     known = [name for name, value in given.items() if isinstance(value, str)]
-    if len(known) > 1 or not (known or computed or fields.problems):
+    if len(known) > 1 or not (known or is_computed(given) or fields.problems):
         fields.refuse("", ONE_LENGTH)
     return [resolve(given, TWO_LENGTHS), {"wait": {"wait": _length(given)}}]
 

@@ -64,6 +64,7 @@ class Route(msgspec.Struct, frozen=True):
     query: tuple[str, ...]
     tag: str
     lasting: bool = False  # a good request is answered when something happens, if ever
+    model: str | None = None  # of the body, in dialects whose routes read any type of it
 
     @property
     def ids(self) -> list[str]:
@@ -95,28 +96,38 @@ def handlers(*, every: bool = False) -> Iterator[tuple[str, HTTPRouteHandler]]:
                 yield route.path, handler
 
 
+def name_of(path: str, handler: HTTPRouteHandler) -> str:
+    """Say what a route's operation is called, which may depend on where it is."""
+    if callable(handler.operation_id):
+        return handler.operation_id(handler, next(iter(handler.http_methods)), [*path.split("/")])
+    return handler.operation_id or path
+
+
 def tag_of(handler: HTTPRouteHandler) -> str:
     """Under which heading a route stands in the OpenAPI document, where its controller says one."""
     return next(iter((handler.owner and handler.owner.tags) or ()), "")
 
 
-def account_routes() -> list[Route]:
-    """Return every route of the Maestro dialect that is not public.
+def account_routes(dialect: str | None = None) -> list[Route]:
+    """Return every route of a dialect that is not public: of Maestro's, which does not say so, unless told otherwise.
 
-    The OAuth server's say what proof they ask for, those of another dialect which that is.
+    The OAuth server's say what proof they ask for.
     """
     return [
         Route(
-            handler.operation_id if isinstance(handler.operation_id, str) else path,
+            name_of(path, handler),
             next(iter(handler.http_methods)),
             path,
             handler.opt.get("media_type"),
             tuple(handler.opt.get("query", ())),
             tag_of(handler),
             handler.opt.get("lasting", False),
+            handler.opt.get("body"),
         )
         for path, handler in handlers()
-        if not handler.opt.get("public") and "proof" not in handler.opt and "dialect" not in handler.opt
+        if not handler.opt.get("public")
+        and "proof" not in handler.opt
+        and handler.opt.get("dialect") == dialect
     ]
 
 

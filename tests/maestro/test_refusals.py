@@ -8,11 +8,9 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from auth.bearer import hash_of
 from auth.clients import issue_token
 from auth.scopes import MAESTRO
-from service.settings import settings
-from tenancy.postgres import connected
+from tests.callers import UNPROVEN, unproven
 from tests.maestro.conftest import Scene
 from tests.maestro.routes import PUBLIC, ROUTES, Route, handlers
 from tests.world import LIFE, Tenant, bearer
@@ -32,15 +30,7 @@ async def callers(scene: Scene) -> dict[str, dict[str, str]]:
     async def token(*scopes: str) -> str:
         return await issue_token(acme.id, ("user", acme.admin_id), scopes, LIFE)
 
-    found = {
-        "nobody": {},
-        "another scheme": {"Authorization": "Basic YTpi"},
-        "a scheme without token": {"Authorization": "Bearer"},
-        "a blank token": {"Authorization": "Bearer  "},
-        "two tokens": {"Authorization": f"Bearer {acme.admin} {acme.admin}"},
-        "a token without scheme": {"Authorization": acme.admin},
-        "a very long token": bearer("a" * 5000),
-        "an unknown token": bearer("unknown"),
+    found = await unproven(acme, MAESTRO) | {
         "another account's member": bearer(scene.world.globex.admin),
         "another account's machine": bearer(scene.world.globex.machine),
     }
@@ -48,38 +38,12 @@ async def callers(scene: Scene) -> dict[str, dict[str, str]]:
         others = [one for one in MAESTRO if one != scope]
         found[f"no {scope}"] = bearer(await token(*others))
     found["no scope"] = bearer(await token())
-    statements = {
-        "an expired token": "UPDATE access_token SET expires_at = now() WHERE token_hash = $1",
-        "a revoked token": "UPDATE access_token SET revoked_at = now() WHERE token_hash = $1",
-        "a revoked grant": "UPDATE oauth_grant SET revoked_at = now() FROM access_token"
-        " WHERE oauth_grant.id = grant_id AND token_hash = $1",
-    }
-    async with connected(settings().database.owner) as connection:
-        for name, statement in statements.items():
-            once_good = await token(*MAESTRO)
-            await connection.execute(statement, hash_of(once_good))
-            found[name] = bearer(once_good)
     scene.stored = await scene.rows()  # the account's events tell of the tokens
     return found
 
 
 CALLERS = {
-    **dict.fromkeys(
-        (
-            "nobody",
-            "another scheme",
-            "a scheme without token",
-            "a blank token",
-            "two tokens",
-            "a token without scheme",
-            "a very long token",
-            "an unknown token",
-            "an expired token",
-            "a revoked token",
-            "a revoked grant",
-        ),
-        401,
-    ),
+    **dict.fromkeys(UNPROVEN, 401),
     **dict.fromkeys((*(f"no {scope}" for scope in MAESTRO), "no scope"), 403),
     **dict.fromkeys(("another account's member", "another account's machine"), 404),
 }

@@ -6,7 +6,18 @@ import asyncpg
 import rich_click as click
 from rich.text import Text
 
-from service.cli import accounts, audit, clients, demo, keys, limits, secrets, serving, workflows
+from service.cli import (
+    accounts,
+    audit,
+    clients,
+    demo,
+    formance,
+    keys,
+    limits,
+    secrets,
+    serving,
+    workflows,
+)
 from service.cli.serving import application, application_without_worker
 from service.cli.terminal import tell
 from service.language.sandbox import SandboxUnavailableError
@@ -36,7 +47,7 @@ def tutti() -> None:
 for verb in (
     *(serving.migrate, serving.serve, serving.worker),
     *(accounts.account, accounts.user, clients.client, clients.grant, clients.token, keys.keys),
-    *(secrets.secret, audit.audit, workflows.workflow, workflows.openapi, demo.demo),
+    *(secrets.secret, formance.formance, audit.audit, workflows.workflow, workflows.openapi, demo.demo),
 ):
     tutti.add_command(verb)
 for verb in (limits.limits_of_account, limits.settings_of_account):

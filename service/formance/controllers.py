@@ -15,7 +15,7 @@ from litestar.types import Method
 
 from auth.roles import Right
 from service.errors import InstanceConflict, WorkflowConflict
-from service.formance import cursors, history, models, requests
+from service.formance import activity_history, cursors, history, models, requests
 from service.formance.cursors import Asked, InstanceFilters
 from service.formance.errors import EXCEPTION_HANDLERS
 from service.formance.requests import Request_, credential, id_of, only_on_one_account, proving
@@ -153,10 +153,11 @@ class InstanceController(Controller):
         access, instance_id = credential(request), await id_of(request, "instanceID")
         async with proving(request):
             number = requests.stage_number(request)
-        runs = await outlines.runs(access, instance_id, history.OF_STAGE.format(number))
+        runs = await outlines.runs_of_stage(access, instance_id, number)
         if not runs:
             raise NotFound
-        return models.WorkflowInstanceHistoryStageResponse(history.activities(runs))
+        told = activity_history.activities(runs, second=requests.is_second(request))
+        return models.WorkflowInstanceHistoryStageResponse(told)
 
 
 class FirstController(Controller):

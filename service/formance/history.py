@@ -1,7 +1,7 @@
-"""What an instance has done, in Formance's words: its stages, and the activities of one of them.
+"""What an instance has done, in Formance's words: its stages. Their activities are told by `activity_history`.
 
 The first task of a stage fills its variables in (see `stages`): what came of that is the stage as the history tells it, and a
-stage that did not get so far is not told. An activity is a task that bears its name.
+stage that did not get so far is not told.
 """
 
 from typing import Any
@@ -10,26 +10,15 @@ import msgspec
 from msgspec import UNSET
 
 from service.engine.states import Status
-from service.formance.models import (
-    CANCELED,
-    WorkflowInstanceHistory,
-    WorkflowInstanceHistoryStage,
-    stage_number,
-)
+from service.formance.activity_history import exact
+from service.formance.models import CANCELED, WorkflowInstanceHistory, stage_number
 from service.maestro.models import timestamp
 from service.operations.pages import Row
 
-# Pointers of the stages of an instance, with the task in which each fills its variables in; and of all tasks of a stage.
+# Pointers of the stages of an instance, with the task in which each fills its variables in.
 STAGES = "^/do/[0-9]+/[^/]+(/do/0/resolve)?$"
-OF_STAGE = "^/do/{}/"
 RESOLVE = "/do/0/resolve"
-
-ACTIVITIES = frozenset(
-    (
-        *("GetAccount", "AddAccountMetadata", "CreateTransaction", "GetPayment", "CreateTransferInitiation"),
-        *("GetWallet", "ListWallets", "CreditWallet", "DebitWallet", "ConfirmHold", "VoidHold"),
-    )
-)
+AMOUNT = ("amount.amount",)  # where a stage has a text that may be too large a number
 
 
 def stages(runs: list[Row]) -> list[WorkflowInstanceHistory]:
@@ -55,36 +44,13 @@ def stage(run: Row, kind: str, fields: dict[str, Any]) -> WorkflowInstanceHistor
     """Tell one stage."""
     told = WorkflowInstanceHistory(
         name="Run" + "".join(word.title() for word in kind.split("_")),
-        input=fields,
+        input=exact(fields, AMOUNT),
         terminated=run["ended_at"] is not None,
         started_at=timestamp(run["started_at"]),
         error=error_of(run),
     )
     if run["ended_at"] is not None:
         told.terminated_at = timestamp(run["ended_at"])
-    return told
-
-
-def activities(runs: list[Row]) -> list[WorkflowInstanceHistoryStage]:
-    """Tell the activities of a stage, from the runs at `OF_STAGE`."""
-    return [activity(run) for run in runs if run["name"] in ACTIVITIES]
-
-
-def activity(run: Row) -> WorkflowInstanceHistoryStage:
-    """Tell one activity."""
-    name = run["name"]
-    told = WorkflowInstanceHistoryStage(
-        name=name,
-        input={name: value_of(run, "input")},
-        terminated=run["ended_at"] is not None,
-        started_at=timestamp(run["started_at"]),
-        attempt=run["attempt"],
-        error=error_of(run),
-    )
-    if run["ended_at"] is not None:
-        told.terminated_at = timestamp(run["ended_at"])
-    if ended_well(run) and run["output"] not in (None, "null"):
-        told.output = {name: value_of(run, "output")}
     return told
 
 

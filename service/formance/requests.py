@@ -161,6 +161,11 @@ async def page(request: Request_, filters: InstanceFilters | None) -> Asked:
         return Asked(page_size(request), None, filters)
 
 
+def is_second(request: Request_) -> bool:
+    """Whether the request is made by version 2 of the API."""
+    return "/api/orchestration/v2/" in request.url.path
+
+
 def stage_number(request: Request_) -> int:
     """Read the number of a stage in the path.
 

@@ -85,6 +85,23 @@ LEFT JOIN LATERAL (
     ) AS every WHERE pointer ~ $5 ORDER BY number LIMIT {MOST_RUNS_TOLD}
 ) AS run ON true
 """
+# Of the runs from the one of a stage until the next stage's, those of the stage itself and of functions that were called.
+RUNS_OF_STAGE = f"""
+SELECT caller.verdict, {VISIBLE}, one.id AS instance_id, run.*
+FROM enter_account($1, $2, $3) AS caller
+LEFT JOIN instance AS one ON one.account_id = caller.account_id AND one.id = $4
+LEFT JOIN LATERAL (
+    SELECT * FROM (
+        SELECT number, name, kind, pointer, iteration, attempt, status, input, output, error, cut, started_at, ended_at,
+               max(number) FILTER (WHERE pointer ~ '{TOP_LEVEL}') OVER (ORDER BY number) AS stage_run,
+               max(number) FILTER (WHERE pointer ~ $5) OVER () AS wanted
+        FROM (SELECT * FROM task_run WHERE task_run.account_id = one.account_id AND task_run.instance_id = one.id
+              ORDER BY number LIMIT {MOST_RUNS}) AS first
+    ) AS every
+    WHERE stage_run = wanted AND (number = wanted OR starts_with(pointer, '/use/functions/'))
+    ORDER BY number LIMIT {MOST_RUNS_TOLD}
+) AS run ON true
+"""
 WORKFLOW_COLUMNS = f"""
 {SHOWN}, (SELECT document FROM workflow_version AS version WHERE version.account_id = workflow.account_id
           AND version.id = coalesce(workflow.active_version_id, workflow.latest_version_id)) AS document
@@ -161,6 +178,21 @@ async def runs(credential: Credential, instance_id: UUID, pointers: str) -> list
         Forbidden: another started it, and the caller is a sender.
     """
     rows = await read(RUNS, *credential.proof(Right.READ), instance_id, pointers)
+    credential.refuse(rows[0]["verdict"], Right.READ)
+    refuse_unseen(rows[0], "instance_id")
+    return [row for row in rows if row["number"] is not None]
+
+
+async def runs_of_stage(credential: Credential, instance_id: UUID, number: int) -> list[Row]:
+    """Return the run of a top-level task, the last one of it, and those of the functions that it called, at most 400.
+
+    Nothing for one that was not begun.
+
+    Raises:
+        NotFound: no such instance.
+        Forbidden: another started it, and the caller is a sender.
+    """
+    rows = await read(RUNS_OF_STAGE, *credential.proof(Right.READ), instance_id, f"^/do/{number}/[^/]+$")
     credential.refuse(rows[0]["verdict"], Right.READ)
     refuse_unseen(rows[0], "instance_id")
     return [row for row in rows if row["number"] is not None]

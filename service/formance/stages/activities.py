@@ -16,9 +16,11 @@ import msgspec
 from service.formance.stages.values import literal
 
 SECRET = "formance"  # noqa: S105 - the name of the account's secret
+FIRST_PAUSE = 1  # seconds; each one after it is twice as long
 RETRIES = 9  # after the first attempt, one second to four and a quarter minutes apart: eight and a half minutes in all
 FINAL = ("VALIDATION", "CONFLICT", "NO_SCRIPT", "COMPILATION_FAILED")
 
+UNSET_TITLE = "A secret is missing"  # the title that a call's error has then
 UNCONFIGURED = (
     "The account is connected to no Formance stack; an operator connects it with: tutti formance configure"
 )
@@ -92,7 +94,7 @@ _AGAIN = (
     f"and ({_SAID} | .errorCode | IN({literal(FINAL)}[]) | not)"
 )
 _DETAIL = (
-    f'$error | if .title == "A secret is missing" then "{UNCONFIGURED}" '
+    f"$error | if .title == {literal(UNSET_TITLE)} then {literal(UNCONFIGURED)} "
     f'else ({_SAID} | .errorMessage | strings | select(. != "")) // .detail // .title end'
 )
 
@@ -113,7 +115,7 @@ def _function(name: str, activity: Activity) -> dict[str, Any]:
     }
     again = {
         "when": _AGAIN,
-        "delay": "PT1S",
+        "delay": {"seconds": FIRST_PAUSE},
         "backoff": {"exponential": {}},
         "limit": {"attempt": {"count": RETRIES}},
     }

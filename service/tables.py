@@ -506,3 +506,37 @@ class AccountLimits(Table):
     measured_bytes = BigInt(null=True, default=None, help_text="what was stored when it was last measured")
     measured_at = Timestamptz(null=True, default=None)
     measure_at = Timestamptz(default=TimestamptzNow(), help_text="before which nobody measures it")
+
+
+class EventTrigger(Table):
+    """What starts an instance of a workflow whenever an event of a kind comes. A deleted one stays for its occurrences."""
+
+    id = UUID(primary_key=True)
+    account_id = UUID(default=None, null=False)
+    workflow_id = UUID(default=None, null=False)
+    name = Text(null=True, default=None)
+    event = Text(help_text="the type of the events it takes")
+    version = Text(null=True, default=None, help_text="of the events; none for any")
+    filter = Text(null=True, default=None, help_text="an expression of expr-lang over `event`")
+    vars = JSON(default="{}", help_text="the expression of each variable that the workflow gets")
+    created_at = Timestamptz(default=TimestamptzNow())
+    created_by = UUID(default=None, null=False)
+    created_by_name = Text(help_text="in whose name instances are started")
+    deleted_at = Timestamptz(null=True, default=None)
+
+    event_trigger_account_id = Unique([account_id, id])
+
+
+class TriggerOccurrence(Table):
+    """That a trigger has met an event: the instance that it started, or why it started none."""
+
+    id = UUID(primary_key=True)
+    account_id = UUID(default=None, null=False)
+    trigger_id = UUID(default=None, null=False)
+    event_key = Text(help_text="what the event is recognised by when it comes again")
+    event = JSON(default="{}", help_text="the whole envelope")
+    at = Timestamptz(default=TimestamptzNow())
+    instance_id = UUID(null=True, default=None)
+    error = Text(null=True, default=None)
+
+    trigger_occurrence_event = Unique([account_id, trigger_id, event_key])

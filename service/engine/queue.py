@@ -31,6 +31,7 @@ Reason = Literal[
     "call",  # perform: the HTTP call of `wait`
     "begin",  # perform: start the workflow of `wait`
     "publish",  # perform: deliver the event in the payload to the account's listeners, and start `wait` deep what it starts
+    "bus_event",  # perform: have the account's triggers meet the event in the payload, and start `wait` deep what they start
     "due",  # perform: the date of the work item of `wait` has passed
     "cancel",  # perform: end the instance, as nobody awaits it any more
 ]

@@ -35,6 +35,10 @@ BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 TOO_DEEP = f"Workflows start one another by their events at most {DEEPEST} deep; the event started nothing."
 
+WANTED = """
+SELECT EXISTS (SELECT FROM schedule WHERE {wanting})
+    OR EXISTS (SELECT FROM event_trigger WHERE account_id = $1 AND event = $2 AND deleted_at IS NULL)
+"""
 WANTING = "account_id = $1 AND kind = 'on' AND NOT paused AND (types IS NULL OR $2 = ANY (types))"
 
 # An event is looked at without a lock, so what came of it holds only for schedules that are still as they were.
@@ -100,10 +104,8 @@ def listened(result: Advance, before: list[str] | None) -> Listened:
 
 
 async def wanted(account_id: UUID, event_type: str) -> bool:
-    """Whether any schedule of the account takes events of a type."""
-    found: bool = await current_connection().fetchval(
-        f"SELECT EXISTS (SELECT FROM schedule WHERE {WANTING})", account_id, event_type
-    )
+    """Whether any schedule or trigger of the account takes events of a type."""
+    found: bool = await current_connection().fetchval(WANTED.format(wanting=WANTING), account_id, event_type)
     return found
 
 

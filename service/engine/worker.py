@@ -21,9 +21,9 @@ from weakref import WeakValueDictionary
 import asyncpg
 import msgspec
 
-from service.engine import bulk, inbox, retention, schedules, trigger_keys
+from service.engine import bulk, event_triggers, inbox, retention, schedules, trigger_keys
 from service.engine.bell import CHANNEL, Lane, hearing, ring
-from service.engine.effects import call_http, child, publish, work_item
+from service.engine.effects import bus_event, call_http, child, publish, work_item
 from service.engine.egress import Egress
 from service.engine.events import Subject
 from service.engine.flow import Raised
@@ -204,10 +204,11 @@ class Worker:
             await self._pause(TIMERS_EVERY)
 
     async def _sweeping(self) -> None:
-        """Let events go that nobody has taken for a week, and keys of triggers after their day."""
+        """Let go what has had its time: events after a week, keys of triggers after a day, event triggers' failures."""
         while not self._stopping.is_set():
             await inbox.sweep()
             await trigger_keys.sweep()
+            await event_triggers.sweep()
             await self._pause(SWEEP_EVERY)
 
     async def _bulk(self) -> None:
@@ -360,6 +361,8 @@ class Worker:
                 # Events of an account wait for the same rows, each with a connection that the others need.
                 async with self._one_at_a_time(job.account_id):
                     await publish.perform(self._sandbox, job)
+            case "bus_event":
+                await bus_event.perform(self._sandbox, job)
             case "cancel":
                 await child.cancel(job)
             case _:

@@ -65,6 +65,7 @@ PARTS = (
     Part("work_item", ("id",), ("uuid",), ("description", "data", "form", "output")),
     Part("signal", ("instance_id", "event_key"), ("uuid", "text"), ("event",)),
     Part("event", ("at", "id"), ("timestamptz", "bigint"), ("data", "before", "after")),
+    Part("trigger_occurrence", ("trigger_id", "event_key"), ("uuid", "text"), ("event", "error")),
     Part("webhook_delivery", ("id",), ("uuid",), ("data",)),
 )
 

@@ -19,6 +19,7 @@ OF_WORKFLOWS = {
         "what belongs to it, often empty"
     ),
     "schedule.set, schedule.refused": "`schedule_id`; `reason`",
+    "event_trigger.created, event_trigger.deleted, event_trigger.failed": "`trigger_id`; `reason`",
 }
 OF_ACCOUNTS = {
     "event.published": "`type` of the event",

@@ -28,7 +28,7 @@ class Published(msgspec.Struct, frozen=True):
 
 
 async def publish(access: Access, event: dict[str, Any]) -> Published:
-    """Send an event to whatever of the account listens for it now: instances, and schedules that start some.
+    """Send an event to whatever of the account listens for it now: instances, and schedules and triggers that start some.
 
     It is not kept: who listens later does not get it.
 

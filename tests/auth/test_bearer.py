@@ -203,6 +203,7 @@ async def test_functions_with_the_owners_rights_are_few_and_fix_where_they_look(
         "sweep_webhook_deliveries",
         "accounts_with_webhooks",
     }
+    engine |= {"sweep_event_triggers"}
     engine |= {"changed_limits", "claim_measurement", "claim_retention", "forget_events"}
     across_accounts |= {"sweep_invitations", "token_reach"}
     assert set(functions) == {"enter_account"} | engine | across_accounts

@@ -61,6 +61,10 @@ SELECT gen_random_uuid(), current_account(), 'new@example.org', 'sender', '', us
 FROM membership LIMIT 1;
 INSERT INTO account_settings (account_id, sweep_at) VALUES (current_account(), now() + interval '1 day');
 INSERT INTO account_limits (account_id, measure_at) VALUES (current_account(), now());
+INSERT INTO event_trigger (id, account_id, workflow_id, event, vars, created_at, created_by, created_by_name)
+SELECT gen_random_uuid(), current_account(), id, 'SAVED_PAYMENT', '{}', now(), id, 'Ada' FROM workflow LIMIT 1;
+INSERT INTO trigger_occurrence (id, account_id, trigger_id, event_key, event, at, error)
+SELECT gen_random_uuid(), current_account(), id, 'key', '{}', now(), 'The workflow is paused.' FROM event_trigger;
 INSERT INTO request_bucket VALUES (current_account(), 1, now());
 """
 

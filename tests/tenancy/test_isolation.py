@@ -27,6 +27,8 @@ CLAIMED = {
     "trigger_key",
     "bulk_action",
     "webhook_delivery",
+    "event_trigger",
+    "trigger_occurrence",
     "account_settings",
     "account_limits",
     "invitation",
@@ -105,6 +107,9 @@ async def test_links_between_tables_of_accounts_carry_the_account(owner: asyncpg
         "webhook_attempt_delivery",
         "trigger_key_workflow",
         "bulk_target_bulk_action",
+        "event_trigger_workflow",
+        "trigger_occurrence_trigger",
+        "trigger_occurrence_instance",
     }
     assert [link["name"] for link in links if "account_id" not in link["columns"]] == []
 

@@ -1,4 +1,7 @@
-"""Delivers events of an account to whatever listens for them: instances, and schedules that start some (contract 10.6)."""
+"""Delivers events of an account to whatever listens for them: instances, and schedules and triggers that start some.
+
+(Contract 10.6.)
+"""
 
 from datetime import timedelta
 from typing import Any, Literal
@@ -6,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 
-from service.engine import inbox, listeners, subscriptions
+from service.engine import event_triggers, inbox, listeners, subscriptions
 from service.engine.queue import Job, finish, put_back
 from service.language.questions import Answering
 from service.language.values import flaw
@@ -17,7 +20,7 @@ TRIES = 10  # times that somebody else may be faster with a schedule before the 
 
 
 async def perform(answering: Answering, job: Job) -> None:
-    """Deliver the event in a job's payload: page by page to instances, then to schedules.
+    """Deliver the event in a job's payload: page by page to instances, then to schedules, and hand it over to triggers.
 
     The job says how far it is, and is locked when it goes on: nobody gets the event twice, however often it runs.
     """
@@ -67,6 +70,7 @@ async def schedules_served(answering: Answering, job: Job, event: dict[str, Any]
             return True
         stored = await subscriptions.store(job.account_id, offers, job.wait)
         if stored:
+            await event_triggers.hand_over(job.account_id, event_triggers.told_of(event), job.wait)
             await finish([job.id])
         return stored
 

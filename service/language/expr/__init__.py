@@ -8,7 +8,7 @@ number is an `int` however it was written, so `%` takes 4.0; a division by zero 
 `toJSON` breaks no lines; unknown names are refused before anything is run.
 """
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -35,8 +35,9 @@ class Expr(msgspec.Struct, frozen=True):
     patterns: tuple[str, ...]
 
 
+@lru_cache(maxsize=1000)
 def read(text: str) -> Expr:
-    """Read an expression over `event`.
+    """Read an expression over `event`; the latest thousand are kept, as a millisecond for each is long.
 
     Raises:
         ExprRefused: it is none, or has something that is not supported.

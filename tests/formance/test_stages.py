@@ -168,7 +168,8 @@ def test_an_event_is_awaited_by_its_name_letter_by_letter(name: str) -> None:
         if stage["event"] == NASTY:
             continue  # it holds a variable itself
         instance, reached = started({"wait_event": stage}, name=name)
-        assert reached.effects == (Listen(1, (None,)),)
+        plain = name == "go" and stage["event"] == name
+        assert reached.effects == (Listen(1, (name if plain else None,)),)
         for other in ("GO", "a.b", "a", "", f"{name} "):
             assert instance.send(type=other).status is Status.WAITING
         assert instance.send(type=name).status is Status.COMPLETED

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
@@ -101,6 +102,31 @@ async def test_money_is_moved_and_each_step_told(acme: Calling, books: Stack) ->
     newer = Calling(acme.http, acme.headers, f"{HERE}/v2")
     (written,) = (await told(newer, instance, 1))[1]["output"]["CreateTransaction"]["data"]
     assert (written["txid"], written["postings"][0]["amount"]) == (0, HUGE)
+
+
+async def test_every_way_to_send_is_a_definition_that_the_service_takes(acme: Calling) -> None:
+    sources = {"account": {"id": "${a}"}, "wallet": {"id": "${a}", "name": "${b}"}, "payment": {"id": "${a}"}}
+    destinations = {"account": {"id": "${a}"}, "wallet": {"name": "${a}"}, "payment": {"psp": "${a}"}}
+    amount = {"amount": "${a}", "asset": "${b}"}
+    stages: list[dict[str, Any]] = [
+        send(
+            {source: sources[source]},
+            {destination: destinations[destination]},
+            amount=amount,
+            timestamp="${a}",
+        )
+        for source, destination in itertools.product(sources, destinations)
+        if (source, destination) != ("payment", "payment")
+    ]
+    updated: dict[str, Any] = {"update": {"account": {"id": "${a}", "metadata": {"b": "${b}"}}}}
+    waited = [
+        {"delay": {"duration": "${a}", "until": "${b}"}},
+        {"wait_event": {"event": "${a}"}},
+        {"noop": {}},
+    ]
+    workflow_id = await acme.made(*stages, updated, *waited)
+    stored = (await acme("GET", f"/workflows/{workflow_id}", 200))["data"]
+    assert stored["config"]["stages"] == [*stages, updated, *waited]
 
 
 async def test_an_activity_that_waits_for_another_attempt_says_why_and_when(

@@ -4,14 +4,20 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from uuid import uuid4
 
+import msgspec
+
 from service.formance.stages import sending, updating, waiting
 from service.formance.stages.activities import functions
 from service.formance.stages.problems import Problem, StagesRefused
 from service.formance.stages.values import Fields, variables_in
+from service.language.texts import TEXT_LIMIT
 
 STAGE_LIMIT = 100
 TITLE_LIMIT = 255  # characters
 NAMESPACE = "formance"
+TOO_LARGE = (
+    f"make more than {TEXT_LIMIT // 1024} KiB of tasks; make two workflows of them, or shorten their texts."
+)
 
 Compile = Callable[[Fields], list[dict[str, Any]]]
 
@@ -47,12 +53,15 @@ def compiled(config: Any) -> dict[str, Any]:
         "metadata": {"formance": {"stages": stages} if name is None else {"name": name, "stages": stages}},
     }
     used = functions(_calls(tasks))
-    return {
+    document = {
         "document": header,
         "input": {"schema": {"document": _schema(stages)}},
         **({"use": used} if used else {}),
         "do": tasks,
     }
+    if len(msgspec.json.encode(document)) > TEXT_LIMIT:
+        raise StagesRefused([Problem(None, "stages", TOO_LARGE)])
+    return document
 
 
 def _parts(config: Any, problems: list[Problem]) -> tuple[str | None, list[Any]]:

@@ -1,10 +1,12 @@
 """The stages that move nothing: `noop`, `delay` and `wait_event`."""
 
+import re
 from typing import Any
 
 from service.formance.stages import times
 from service.formance.stages.values import Fields, failure, is_computed, written
 
+PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. /:-]*")  # neither an expression nor a pattern of the language
 ONE_LENGTH = "A delay needs exactly one of duration, until."
 TWO_LENGTHS = f'if has("duration") == has("until") then {failure(ONE_LENGTH)} else . end'
 # Without what came to nothing, at every depth.
@@ -50,7 +52,11 @@ def _length(given: dict[str, Any]) -> dict[str, int] | str:
 
 
 def wait_event(fields: Fields) -> list[dict[str, Any]]:
-    """An event by its name, letter by letter; for as long as it takes."""
+    """An event by its name, letter by letter; for as long as it takes.
+
+    A plain name stands in the definition itself: who listens for it is then found by it.
+    """
     given = {"event": fields.text("event", required=True)}
-    wanted = {"one": {"with": {"type": "${ . == $context.stage.event }"}}}
+    plain = isinstance(given["event"], str) and PLAIN.fullmatch(given["event"])
+    wanted = {"one": {"with": {"type": given["event"] if plain else "${ . == $context.stage.event }"}}}
     return [resolve(given), {"wait": {"listen": {"to": wanted}}}]

@@ -119,7 +119,7 @@ async def test_every_way_to_send_is_a_definition_that_the_service_takes(acme: Ca
         if (source, destination) != ("payment", "payment")
     ]
     updated: dict[str, Any] = {"update": {"account": {"id": "${a}", "metadata": {"b": "${b}"}}}}
-    waited = [
+    waited: list[dict[str, Any]] = [
         {"delay": {"duration": "${a}", "until": "${b}"}},
         {"wait_event": {"event": "${a}"}},
         {"noop": {}},

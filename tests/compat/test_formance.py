@@ -1,0 +1,232 @@
+"""Formance's Python SDK drives workflows, instances and events on a live service, by both versions of the API."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from formance_sdk_python._hooks.clientcredentials import ClientCredentialsHook
+from formance_sdk_python.models import orchestration
+
+from tests.compat.apps import App, register
+from tests.compat.formance import Flows, flows, strict
+from tests.compat.live import Live
+
+pytestmark = [pytest.mark.compat, pytest.mark.timeout(300)]
+
+SCOPES = ("orchestration:read", "orchestration:write")
+WAITING = {"wait_event": {"event": "go"}}
+LONG = {"delay": {"duration": "1h"}}
+ERRORS = {"v1": orchestration.Error, "v2": orchestration.V2Error}
+
+
+@pytest.fixture(scope="module")
+def robots(live: Live) -> tuple[App, App]:
+    """Machine clients of two accounts, made by the command line."""
+    accounts = [live.tutti("account", "create", name)["account_id"] for name in ("Bank", "Other Bank")]
+    ours, theirs = [register(live, account, "machine", scopes=SCOPES) for account in accounts]
+    live.wait()
+    return ours, theirs
+
+
+@pytest.fixture(params=["v1", "v2"])
+def bank(robots: tuple[App, App], request: pytest.FixtureRequest) -> Iterator[Flows]:
+    """Our account by each version in turn; every answer is one that the TypeScript SDK would take."""
+    yield from driven(robots[0], request.param)
+
+
+@pytest.fixture
+def other(robots: tuple[App, App], bank: Flows) -> Iterator[Flows]:
+    """The other account, by the same version."""
+    yield from driven(robots[1], bank.version)
+
+
+def driven(app: App, version: str) -> Iterator[Flows]:
+    """Hand out the SDK, which keeps tokens for the whole process: those are forgotten."""
+    ClientCredentialsHook._sessions.clear()
+    answers: list[httpx.Response] = []
+    with httpx.Client(event_hooks={"response": [strict, answers.append]}) as http:
+        yield flows(app, version, http, answers)
+    ClientCredentialsHook._sessions.clear()
+
+
+def refused(bank: Flows, operation: str, request: Any) -> tuple[int, str]:
+    """Make a call that has to be refused by the SDK's typed error; return its status and code."""
+    with pytest.raises(ERRORS[bank.version]) as caught:
+        bank.call(operation, request)
+    error: Any = caught.value
+    assert error.data.error_message
+    return error.status_code, error.data.error_code.value
+
+
+def ended(bank: Flows, instance_id: str) -> Any:
+    """Read an instance until it has ended."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        told = bank.call("get_instance", {"instance_id": instance_id}).data
+        if told.terminated:
+            return told
+        time.sleep(0.05)
+    pytest.fail(f"{instance_id} does not end")
+
+
+def test_server_info(bank: Flows) -> None:
+    assert bank.call("get_server_info").version
+
+
+def test_workflow_from_its_making_to_its_deletion(bank: Flows) -> None:
+    made = bank.call("create_workflow", {"name": "demo", "stages": [WAITING, LONG]}).data
+    assert (made.config.name, made.config.stages) == ("demo", [WAITING, LONG])
+    assert made.created_at.tzinfo is not None
+    assert bank.call("get_workflow", {"flow_id": made.id}).data == made
+    assert made.id in {one.id for one in bank.listed("list_workflows")}
+    for _ in range(2):
+        assert bank.call("delete_workflow", {"flow_id": made.id}) == 204
+    assert made.id not in {one.id for one in bank.listed("list_workflows")}
+    assert bank.call("get_workflow", {"flow_id": made.id}).data.id == made.id
+    assert refused(bank, "run_workflow", {"workflow_id": made.id}) == (404, "NOT_FOUND")
+
+
+def test_wait_within_the_sdks_timeout(bank: Flows) -> None:
+    told = bank.run(bank.made({"noop": {}}, {"delay": {"duration": "1s"}}), wait=True)
+    assert told.terminated
+    assert told.error is None
+    assert [one.stage for one in told.status] == [0, 1]
+    assert (told.terminated_at - told.created_at).total_seconds() >= 1
+    assert told.workflow.config.stages[1] == {"delay": {"duration": "1s"}}
+
+
+def test_wait_beyond_the_sdks_timeout_leaves_the_instance_running(bank: Flows) -> None:
+    workflow_id = bank.made({"delay": {"duration": "7s"}})
+    began = time.monotonic()
+    with pytest.raises(httpx.ReadTimeout):
+        bank.run(workflow_id, wait=True)
+    assert 4 < time.monotonic() - began < 7
+    (instance,) = bank.listed("list_instances", workflow_id=workflow_id)
+    assert not instance.terminated
+    assert ended(bank, instance.id).error is None
+
+
+def test_wait_beyond_it_with_a_longer_one(bank: Flows) -> None:
+    request = {"workflow_id": bank.made({"delay": {"duration": "6s"}}), "wait": True}
+    assert bank.call("run_workflow", request, timeout_ms=30_000).data.terminated
+
+
+def test_wait_on_one_that_fails_tells_its_error(bank: Flows) -> None:
+    told = bank.run(bank.made({"delay": {"duration": "${length}"}}), wait=True, length="three days")
+    assert told.terminated
+    assert told.error == told.status[0].error != ""
+
+
+def test_run_and_instance_and_history(bank: Flows) -> None:
+    workflow_id = bank.made(
+        {"noop": {}}, {"delay": {"duration": "${n}ms"}}, {"wait_event": {"event": "go ${who}"}}
+    )
+    began = bank.run(workflow_id, n="20", who="Ada")
+    assert (began.workflow_id, began.terminated) == (workflow_id, False)
+    time.sleep(1)
+    told = bank.call("get_instance", {"instance_id": began.id}).data
+    assert [(one.stage, one.instance_id, one.terminated_at is None) for one in told.status] == [
+        (0, began.id, False),
+        (1, began.id, False),
+        (2, began.id, True),
+    ]
+    history = bank.call("get_instance_history", {"instance_id": began.id}).data
+    assert [one.name for one in history] == ["RunNoop", "RunDelay", "RunWaitEvent"]
+    assert history[1].input.duration == "20ms"
+    assert history[2].input.event == "go Ada"
+    assert [one.terminated for one in history] == [True, True, False]
+    for number in range(3):
+        request = {"instance_id": began.id, "number": number}
+        assert bank.call("get_instance_stage_history", request).data == []
+    for name in ("go", "go Grace"):
+        bank.call("send_event", {"instance_id": began.id, "request_body": {"name": name}})
+    assert not bank.call("get_instance", {"instance_id": began.id}).data.terminated
+    assert bank.call("send_event", {"instance_id": began.id, "request_body": {"name": "go Ada"}}) == 204
+    assert ended(bank, began.id).error is None
+
+
+@pytest.mark.parametrize("stage", [LONG, WAITING], ids=["delay", "wait_event"])
+def test_abort_ends_what_waits(bank: Flows, stage: dict[str, Any]) -> None:
+    began = bank.run(bank.made({"noop": {}}, stage, {"noop": {}}))
+    for _ in range(2):
+        assert bank.call("cancel_event", {"instance_id": began.id}) == 204
+    told = bank.call("get_instance", {"instance_id": began.id}).data
+    assert (told.terminated, told.error) == (True, "canceled")
+    assert told.status[-1].error == "canceled"
+    assert bank.call("get_instance_history", {"instance_id": began.id}).data[-1].error == "canceled"
+    request = {"instance_id": began.id, "request_body": {"name": "go"}}
+    assert refused(bank, "send_event", request) == (400, "VALIDATION")
+
+
+def test_lists_to_their_end(bank: Flows) -> None:
+    workflow_id = bank.made(WAITING)
+    began = [bank.run(workflow_id).id for _ in range(5)]
+    bank.call("cancel_event", {"instance_id": began[2]})
+    listed = bank.listed("list_instances", workflow_id=workflow_id)
+    assert [one.id for one in listed] == began[::-1]
+    assert {one.workflow.id for one in listed} == {workflow_id}
+    running = bank.listed("list_instances", workflow_id=workflow_id, running=True)
+    assert {one.id for one in running} == {*began} - {began[2]}
+    assert len({one.id for one in bank.listed("list_workflows")}) == len(bank.listed("list_workflows")) >= 1
+    bank.call("delete_workflow", {"flow_id": workflow_id})
+    assert bank.listed("list_instances", workflow_id=workflow_id) == []
+
+
+UNKNOWN = [
+    ("get_workflow", {"flow_id": "ID"}),
+    ("delete_workflow", {"flow_id": "ID"}),
+    ("run_workflow", {"workflow_id": "ID"}),
+    ("get_instance", {"instance_id": "ID"}),
+    ("send_event", {"instance_id": "ID", "request_body": {"name": "go"}}),
+    ("cancel_event", {"instance_id": "ID"}),
+    ("get_instance_history", {"instance_id": "ID"}),
+    ("get_instance_stage_history", {"instance_id": "ID", "number": 0}),
+]
+
+
+@pytest.mark.parametrize(("operation", "request_"), UNKNOWN, ids=[name for name, _ in UNKNOWN])
+def test_what_is_unknown_or_anothers_is_not_found(
+    bank: Flows, other: Flows, operation: str, request_: dict[str, Any]
+) -> None:
+    theirs = other.made(WAITING)
+    found = {"flow_id": theirs, "workflow_id": theirs, "instance_id": other.run(theirs).id}
+    name = next(iter(request_))
+    for wanted in (str(uuid4()), found[name]):
+        assert refused(bank, operation, request_ | {name: wanted}) == (404, "NOT_FOUND")
+
+
+@pytest.mark.parametrize(
+    ("operation", "request_"),
+    [
+        ("create_workflow", {"stages": [{"dance": {}}]}),
+        ("create_workflow", {"stages": [{}]}),
+        ("create_workflow", {"stages": [{"delay": {"duration": "3d"}}]}),
+        ("create_workflow", {"stages": [{"wait_event": {}}]}),
+        ("delete_workflow", {"flow_id": "nonsense"}),
+        ("send_event", {"instance_id": "RUNNING", "request_body": {"name": ""}}),
+        ("send_event", {"instance_id": "RUNNING"}),
+    ],
+    ids=["kind", "no kind", "days", "no event", "id", "no name", "no body"],
+)
+def test_what_is_wrong_is_refused(bank: Flows, operation: str, request_: dict[str, Any]) -> None:
+    if request_.get("instance_id") == "RUNNING":
+        request_ = request_ | {"instance_id": bank.run(bank.made(WAITING)).id}
+    assert refused(bank, operation, request_) == (400, "VALIDATION")
+
+
+def test_bad_cursor_is_refused(bank: Flows) -> None:
+    if bank.version == "v2":
+        for operation in ("list_workflows", "list_instances"):
+            assert refused(bank, operation, {"cursor": "bogus"}) == (400, "VALIDATION")
+
+
+def test_revoked_token_is_the_typed_error_and_the_next_call_fetches_another(bank: Flows) -> None:
+    bank.listed("list_workflows")
+    for sessions in ClientCredentialsHook._sessions.values():
+        for session in sessions.values():
+            session.token = "unknown"
+    assert refused(bank, "get_workflow", {"flow_id": str(uuid4())}) == (401, "VALIDATION")
+    assert bank.listed("list_workflows") is not None

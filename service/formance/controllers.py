@@ -4,21 +4,25 @@ One handler serves both versions of the API, with the account in its path and wi
 """
 
 import contextlib
-from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Any
 
 import msgspec
 from litestar import Controller, Router, delete, get, post, put
-from litestar.types import Method
 
 from auth.roles import Right
 from service.errors import InstanceConflict, WorkflowConflict
 from service.formance import activity_history, cursors, history, models, requests
 from service.formance.cursors import Asked, InstanceFilters
 from service.formance.errors import EXCEPTION_HANDLERS
+from service.formance.naming import named
 from service.formance.requests import Request_, credential, id_of, only_on_one_account, proving
+from service.formance.trigger_controllers import (
+    BusEventController,
+    FirstTriggerController,
+    SecondTriggerController,
+    TriggerController,
+)
 from service.maestro.following import followers_of
 from service.maestro.models import timestamp
 from service.maestro.requests import sandbox_of
@@ -30,18 +34,6 @@ from tenancy.errors import BadRequest, NotFound
 
 LONGEST_WAIT = 600.0  # seconds
 WAIT_SLICE = 30.0  # after which the caller's credential is looked at again
-
-NamesOperation = Callable[[Any, Method, list[Any]], str]
-
-
-def named(name: str) -> NamesOperation:
-    """Name an operation as the vendor does: v2's begin with `v2`; ours with the account in the path say so at the end."""
-
-    def operation_id(_: Any, __: Method, path: list[Any]) -> str:
-        whole = f"v2{name[0].upper()}{name[1:]}" if "v2" in path else name
-        return f"{whole}OfAccount" if "accounts" in path else whole
-
-    return operation_id
 
 
 class InfoController(Controller):
@@ -233,19 +225,29 @@ async def instances_listed(request: Request_, asked: Asked) -> Window:
     )
 
 
-SHARED = [InfoController, WorkflowController, InstanceController]
+SHARED = [InfoController, WorkflowController, InstanceController, TriggerController]
+FIRST = [FirstController, FirstTriggerController]
+SECOND = [SecondController, SecondTriggerController]
 
 
 def formance_routers() -> list[Router]:
-    """Put the dialect's routes together: v1 and v2, with the account in the path and without it."""
+    """Put the dialect's routes together: v1 and v2, with the account in the path and without it, and the bus."""
     return [
-        Router(
-            path=f"{account}/api/orchestration{part}",
-            route_handlers=[*SHARED, lists],
-            before_request=only_on_one_account,
-            exception_handlers=EXCEPTION_HANDLERS,
-            opt={"dialect": "formance"},
-        )
-        for account in ("", "/accounts/{accountId:str}")
-        for part, lists in (("", FirstController), ("/v2", SecondController))
+        *(
+            router(f"{account}/api/orchestration{part}", [*SHARED, *lists], "formance")
+            for account in ("", "/accounts/{accountId:str}")
+            for part, lists in (("", FIRST), ("/v2", SECOND))
+        ),
+        router("/v1/accounts/{accountId:str}", [BusEventController], "bus"),
     ]
+
+
+def router(path: str, controllers: list[type[Controller]], dialect: str) -> Router:
+    """Put routes together with the dialect's way of letting in and refusing."""
+    return Router(
+        path=path,
+        route_handlers=controllers,
+        before_request=only_on_one_account,
+        exception_handlers=EXCEPTION_HANDLERS,
+        opt={"dialect": dialect},
+    )

@@ -15,7 +15,7 @@ from msgspec import UNSET
 from service.operations.pages import Edge, Window, in_calendar
 from tenancy.errors import BadRequest, FieldError
 
-LONGEST_CURSOR = 512
+LONGEST_CURSOR = 2048
 PAGE_SIZE = 15
 LARGEST_PAGE = 1000
 
@@ -27,28 +27,40 @@ class InstanceFilters(msgspec.Struct, frozen=True, rename="pascal", omit_default
     running: bool = False
 
 
+LONGEST_NAME = 255
+
+Name = Annotated[str, msgspec.Meta(max_length=LONGEST_NAME)]
+
+
 class Cursor(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """Where a list goes on; one of instances has filters, even if they filter nothing."""
+    """Where a list goes on; one of instances has filters, even if they filter nothing, one of triggers perhaps a name."""
 
     page_size: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_PAGE)]
     at: Annotated[datetime, msgspec.Meta(tz=True)]
     id: UUID
     backwards: bool = False
     filters: InstanceFilters | None = None
+    name: Name | None = None
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """The page that is asked for: how large, from where on, of which instances."""
+    """The page that is asked for: how large, from where on, of which instances, or of triggers with which name."""
 
     size: int
     edge: Edge | None
     filters: InstanceFilters | None
+    name: str | None = None
 
 
 def written(edge: Edge, asked: Asked) -> str:
     """Write from where a list goes on as an opaque text."""
     cursor = Cursor(
-        page_size=asked.size, at=edge.at, id=edge.id, backwards=edge.backwards, filters=asked.filters
+        page_size=asked.size,
+        at=edge.at,
+        id=edge.id,
+        backwards=edge.backwards,
+        filters=asked.filters,
+        name=asked.name,
     )
     return base64.urlsafe_b64encode(msgspec.json.encode(cursor)).decode().rstrip("=")
 
@@ -68,7 +80,7 @@ def read(text: str, *, of_instances: bool) -> Asked:
         raise refusal from None
     if len(text) > LONGEST_CURSOR or (found.filters is not None) != of_instances:
         raise refusal
-    return Asked(found.page_size, edge, found.filters)
+    return Asked(found.page_size, edge, found.filters, found.name)
 
 
 def around(asked: Asked, window: Window) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from service.formance.models import Error, ErrorCode
 from service.maestro.errors import InternalError, challenge, patience
 from tenancy.errors import BadRequest, Conflict, FieldError, NotFound, Refusal, TooLarge
 
-PATHS = re.compile(r"(/accounts/[^/]*)?/api/orchestration(/.*)?")
+PATHS = re.compile(r"(/accounts/[^/]*)?/api/orchestration(/.*)?|/v1/accounts/[^/]*/bus-events/?")
 UNKNOWN_PATH = "Nothing is at this path: compare it with the paths of the OpenAPI document."
 UNKNOWN_METHOD = "This path does not take this method; the Allow header names those that it takes."
 

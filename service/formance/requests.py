@@ -19,9 +19,10 @@ from auth.reach import Reach, reach_of
 from auth.roles import Right
 from service.exchange import header
 from service.formance import cursors, stages
-from service.formance.cursors import LARGEST_PAGE, PAGE_SIZE, Asked, InstanceFilters, wrong
+from service.formance.cursors import LARGEST_PAGE, LONGEST_NAME, PAGE_SIZE, Asked, InstanceFilters, wrong
 from service.language.document import DocumentRefused
 from service.language.texts import parse_json, parse_yaml
+from service.language.values import NO_NUL, NUL
 from service.limits.admission import admit, claimed
 from service.limits.known import somebody_is_limited
 from service.maestro.models import identifier
@@ -148,8 +149,20 @@ def instance_filters(request: Request_) -> InstanceFilters:
     )
 
 
-async def page(request: Request_, filters: InstanceFilters | None) -> Asked:
-    """Read which page is asked for; a cursor knows it all.
+def name_filter(request: Request_) -> str | None:
+    """Read the text that names of triggers are to contain, which no longer than they are can.
+
+    Raises:
+        BadRequest: it holds what no name can.
+    """
+    text = request.query_params.get("name") or None
+    if text is not None and NUL in text:
+        raise wrong("name", NO_NUL)
+    return text and text[: LONGEST_NAME + 1]
+
+
+async def page(request: Request_, filters: InstanceFilters | None, *, named: bool = False) -> Asked:
+    """Read which page is asked for; a cursor knows it all. `named` where a name may narrow the list.
 
     Raises:
         BadRequest: the cursor or the size is none.
@@ -158,7 +171,7 @@ async def page(request: Request_, filters: InstanceFilters | None) -> Asked:
         text = request.query_params.get("cursor")
         if text:
             return cursors.read(text, of_instances=filters is not None)
-        return Asked(page_size(request), None, filters)
+        return Asked(page_size(request), None, filters, name_filter(request) if named else None)
 
 
 def is_second(request: Request_) -> bool:

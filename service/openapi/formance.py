@@ -15,7 +15,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from auth.scopes import SCOPES
 from service.errors import LimitReached
-from service.formance import models
+from service.formance import models, trigger_models
 from service.formance.controllers import formance_routers
 from service.formance.errors import answer_of
 from service.formance.requests import READ, READING, WRITE
@@ -47,15 +47,22 @@ TAGS = {
     "Info": "What answers.",
     "Workflows": "Workflows: write, list, read, delete, run.",
     "Instances": "Runs of workflows: list, read, send events, abort, and their history.",
+    "Triggers": "What starts workflows when events come: make, list, read, test, delete, what came of them; the events.",
 }
 REFUSALS = (BadRequest, Unauthenticated, Forbidden, NotFound, LimitReached, InternalError)
 WITH_BODY = (TooLarge,)
-ANSWERS = {200: "Done.", 201: "Created.", 204: "Done; there is nothing to tell."}
+ANSWERS = {
+    200: "Done.",
+    201: "Created.",
+    202: "Taken; what comes of it comes later.",
+    204: "Done; there is nothing to tell.",
+}
 PATH_PARAMETERS = {
     "accountId": {"description": "The account's id.", "schema": {"type": "string", "format": "uuid"}},
     "flowId": {"description": "The workflow's id.", "schema": {"type": "string"}},
     "workflowID": {"description": "The workflow's id.", "schema": {"type": "string"}},
     "instanceID": {"description": "The instance's id.", "schema": {"type": "string"}},
+    "triggerID": {"description": "The trigger's id.", "schema": {"type": "string"}},
     "number": {"description": "The stage's place, from 0.", "schema": {"type": "integer", "minimum": 0}},
 }
 QUERY_PARAMETERS = {
@@ -69,6 +76,10 @@ QUERY_PARAMETERS = {
     },
     "workflowID": {
         "description": "Only instances of this workflow; none where it is unknown or deleted.",
+        "schema": {"type": "string"},
+    },
+    "name": {
+        "description": "Only triggers whose name contains this, in any case.",
         "schema": {"type": "string"},
     },
     "cursor": {
@@ -85,6 +96,12 @@ VARIABLES = {
     "description": "What `${name}` stands for in the stages; a name that is not here stands for nothing.",
     "type": "object",
     "additionalProperties": {"type": "string"},
+}
+PAYLOAD = {
+    "title": "EventPayload",
+    "description": "An event's payload, at most 64 KiB: what expressions call `event`.",
+    "type": "object",
+    "additionalProperties": True,
 }
 LIMITED = (("RateLimit-Policy", "RateLimitPolicy"), ("RateLimit", "RateLimit"))
 HEADERS = {
@@ -112,7 +129,7 @@ def formance_document() -> dict[str, Any]:
         "tags": [{"name": name, "description": told} for name, told in TAGS.items()],
         "paths": paths(),
         "components": {
-            "schemas": dict(sorted((component_schemas(models) | {"Variables": VARIABLES}).items())),
+            "schemas": dict(sorted(schemas().items())),
             "responses": {str(kind.status): refusal(kind) for kind in (*REFUSALS, *WITH_BODY)},
             "headers": {name: {"description": told, "schema": text()} for name, told in HEADERS.items()},
             "securitySchemes": {"accessToken": access_token(url)},
@@ -120,6 +137,11 @@ def formance_document() -> dict[str, Any]:
     }
     drop_unused(document)
     return document
+
+
+def schemas() -> dict[str, Any]:
+    """Write every model, and the bodies that are none."""
+    return component_schemas(models, trigger_models) | {"Variables": VARIABLES, "EventPayload": PAYLOAD}
 
 
 def formance_routes() -> Iterator[tuple[str, HTTPRouteHandler]]:

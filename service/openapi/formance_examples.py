@@ -37,10 +37,42 @@ ACTIVITY = {
     "attempt": 1,
 }
 
+TRIGGER_ID = "0190f3b6-3b1d-7a52-9c0e-6f2b8d4a7707"
+TRIGGER = {
+    "event": "SAVED_PAYMENT",
+    "workflowID": WORKFLOW_ID,
+    "name": "Ask for each payment",
+    "filter": 'event.status == "SUCCEEDED" && event.amount > 1000',
+    "vars": {"who": 'event.metadata?.owner ?? "Ada"'},
+}
+PAYLOAD = {"id": "pay_1", "status": "SUCCEEDED", "amount": 120000, "metadata": {"owner": "Grace"}}
+EVENT = {
+    "idempotency_key": "pay_1 SUCCEEDED",
+    "date": BEGAN,
+    "app": "payments",
+    "version": "v2",
+    "type": "SAVED_PAYMENT",
+    "payload": PAYLOAD,
+}
+OCCURRENCE = {
+    "id": "0190f3b7-8c2f-7d61-8b3e-2a9c5e1f6606",
+    "triggerID": TRIGGER_ID,
+    "date": BEGAN,
+    "event": EVENT,
+    "workflowInstanceID": INSTANCE_ID,
+    "workflowInstance": {
+        name: value for name, value in INSTANCE.items() if name not in ("status", "workflow")
+    },
+}
+STORED_TRIGGER = TRIGGER | {"id": TRIGGER_ID, "createdAt": BEGAN}
+
 REQUESTS: dict[str, Any] = {
     "WorkflowConfig": CONFIG,
     "Variables": {"who": "Ada"},
     "InstanceEvent": {"name": "approved by Ada"},
+    "TriggerData": TRIGGER,
+    "EventPayload": PAYLOAD,
+    "Envelope": EVENT,
 }
 # By the names of the models that are answered.
 RESPONSES: dict[str, Any] = {
@@ -53,6 +85,13 @@ RESPONSES: dict[str, Any] = {
     "WorkflowInstanceResponse": {"data": INSTANCE},
     "WorkflowInstanceListResponse": {"data": [INSTANCE]},
     "WorkflowInstanceCursorResponse": {"cursor": {"pageSize": 15, "hasMore": False, "data": [INSTANCE]}},
+    "TriggerResponse": {"data": STORED_TRIGGER},
+    "TriggerListResponse": {"data": [STORED_TRIGGER]},
+    "TriggerCursorResponse": {"cursor": {"pageSize": 15, "hasMore": False, "data": [STORED_TRIGGER]}},
+    "TriggerOccurrenceListResponse": {"data": [OCCURRENCE]},
+    "TriggerOccurrenceCursorResponse": {"cursor": {"pageSize": 15, "hasMore": False, "data": [OCCURRENCE]}},
+    "TriggerTestResponse": {"data": {"filter": {"match": True}, "variables": {"who": {"value": "Grace"}}}},
+    "BusEventResponse": {"data": {"event": EVENT, "triggers": 1}},
     "WorkflowInstanceHistoryResponse": {"data": [STAGE]},
     "WorkflowInstanceHistoryStageResponse": {"data": [ACTIVITY]},
 }

@@ -168,8 +168,10 @@ async def test(access: Access, sandbox: Sandbox, trigger_id: UUID, payload: dict
 
     Raises:
         NotFound: no such trigger.
+        BadRequest, TooLarge: an event could not have this payload.
     """
     async with access.rows(Right.OPERATE):
+        refuse_unfit(payload, payload)
         row = await found(access.account_id, trigger_id)
     texts = variables_of(row)
     return await engine.tested(sandbox, access.account_id, row["filter"], texts, payload)
@@ -302,12 +304,24 @@ def completed(event: BusEvent) -> BusEvent:
     fields: dict[str, Any] = msgspec.structs.asdict(whole)
     errors = [] if whole.type else [FieldError("FIELD_REQUIRED", "missing type", "type")]
     errors += too_long({name: text for name, text in fields.items() if name != "payload"})
-    errors += unstorable_fields(fields)
     if errors:
         raise BadRequest("The event cannot be taken.", errors=tuple(errors))
-    if len(msgspec.json.encode(whole)) > LARGEST_EVENT:
-        raise TooLarge(f"An event has at most {LARGEST_EVENT} bytes.")
+    refuse_unfit(whole, fields)
     return whole
+
+
+def refuse_unfit(event: Any, fields: dict[str, Any]) -> None:
+    """Refuse an event, or a payload, that could not be kept.
+
+    Raises:
+        BadRequest: something in it cannot be stored.
+        TooLarge: it has more than 64 KiB.
+    """
+    errors = unstorable_fields(fields)
+    if errors:
+        raise BadRequest("The event cannot be taken.", errors=tuple(errors))
+    if len(msgspec.json.encode(event)) > LARGEST_EVENT:
+        raise TooLarge(f"An event has at most {LARGEST_EVENT} bytes.")
 
 
 async def noted(row: Row, account_id: UUID, caller_id: UUID, what: str) -> None:

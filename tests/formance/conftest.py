@@ -9,9 +9,12 @@ import msgspec
 import pytest
 from litestar import Litestar
 
+from auth.bearer import Operator
 from auth.clients import create_client, issue_token
 from auth.registration import Registration
 from service.formance.requests import READ, WRITE
+from service.operations import event_triggers
+from service.operations.event_triggers import NewTrigger
 from tests.copying import emptied
 from tests.maestro.rows import at_rest, digest
 from tests.world import LIFE, Tenant, World, bearer, trigger
@@ -56,6 +59,12 @@ async def machine_of(tenant: Tenant, *scopes: str) -> dict[str, str]:
     return bearer(await issue_token(tenant.id, ("client", client_id), scopes, LIFE))
 
 
+async def trigger_of(tenant: Tenant) -> str:
+    """Make a trigger of a tenant's waiting workflow; return its id."""
+    new = NewTrigger(event="SAVED_PAYMENT", workflow_id=tenant.workflows["waiting"])
+    return str((await event_triggers.create(Operator(tenant.id), tenant.sandbox, new))["id"])
+
+
 @pytest.fixture
 async def bare(application: Any) -> AsyncIterator[httpx.AsyncClient]:
     """An HTTP client that holds answers against nothing, for requests that no document describes."""
@@ -81,6 +90,7 @@ class Scene(msgspec.Struct):
 
     world: World
     waiting: dict[str, str]
+    triggers: dict[str, str]
     admins: dict[str, dict[str, str]]
     machines: dict[str, dict[str, str]]
     stored: dict[str, Any] = {}
@@ -94,6 +104,7 @@ class Scene(msgspec.Struct):
             "flowId": workflow,
             "workflowID": workflow,
             "instanceID": self.waiting[tenant],
+            "triggerID": self.triggers[tenant],
             "number": "0",
         }
 
@@ -115,9 +126,10 @@ async def scene(litestar: Litestar, application: Any) -> Scene:
             name: (await trigger(client, tenant, "waiting", {})).rpartition("/")[2]
             for name, tenant in tenants.items()
         }
+    triggers = {name: await trigger_of(tenant) for name, tenant in tenants.items()}
     await at_rest([world.acme.id, world.globex.id])
     admins = {name: await token_of(tenant, READ, WRITE) for name, tenant in tenants.items()}
     machines = {name: await machine_of(tenant, READ, WRITE) for name, tenant in tenants.items()}
-    made = Scene(world, waiting, admins, machines)
+    made = Scene(world, waiting, triggers, admins, machines)
     made.stored = await made.rows()
     return made

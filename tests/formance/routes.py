@@ -7,6 +7,8 @@ BODIES = {
     "WorkflowConfig": b'{"name": "test", "stages": [{"wait_event": {"event": "test"}}]}',
     "Variables": b'{"who": "test"}',
     "InstanceEvent": b'{"name": "test"}',
+    "TriggerData": b'{"event": "test", "workflowID": "0190f3b4-6a0c-7c3e-9a55-3f8f2d6b1c01"}',
+    "EventPayload": b'{"amount": 1}',
 }
 ROUTES = account_routes("formance")
 WITH_BODY = [route for route in ROUTES if route.model]

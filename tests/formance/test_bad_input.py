@@ -15,11 +15,13 @@ from tests.maestro.routes import Route
 from tests.malformed import DEEP, NO_JSON, VALUES
 
 # Bodies that are good ones for routes that take any object, or none.
-FINE = {"Variables": ("nothing", "an empty object", "null")}
+FINE = {"Variables": ("nothing", "an empty object", "null"), "EventPayload": ("an empty object",)}
 PLACES = {
     "WorkflowConfig": b'{"stages": [{"wait_event": {"event": VALUE}}]}',
     "Variables": b'{"who": VALUE}',
     "InstanceEvent": b'{"name": VALUE}',
+    "TriggerData": b'{"event": VALUE, "workflowID": "0190f3b4-6a0c-7c3e-9a55-3f8f2d6b1c01"}',
+    "EventPayload": b'{"a": VALUE}',
 }
 # The same handlers read the bodies of routes that name the account.
 ALONE = [route for route in WITH_BODY if "accountId" not in route.ids]
@@ -148,7 +150,7 @@ CURSORS = {
     "beyond the calendar": cursor(**WHOLE | {"at": "0001-01-01T00:00:00+14:00"}),
     "no id": cursor(**WHOLE | {"id": "1"}),
     "other filters": cursor(**WHOLE | {"filters": {"Running": "yes"}}),
-    "very long": cursor(**WHOLE, more="a" * 1000),
+    "very long": cursor(**WHOLE, more="a" * 2000),
 }
 
 

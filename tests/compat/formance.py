@@ -1,7 +1,5 @@
 """The vendor's Python SDK on a live service, with what strikes the stricter TypeScript SDK looked for in every answer."""
 
-import re
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -10,10 +8,9 @@ from formance_sdk_python import SDK
 from formance_sdk_python.models import shared
 
 from tests.compat.apps import App
+from tests.formance.strictness import INSTANT, members
 
 ABOUT = {"content_type", "status_code", "raw_response"}  # the fields of an answer that are not its content
-OPEN = {"stages", "input", "output"}  # what the account's own people have written may hold nulls
-INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 # The SDK's names of operations that are not those of the contract.
 NAMES = {("v1", "get_server_info"): "get_server_info_orchestration"}
 
@@ -73,15 +70,3 @@ def strict(answer: httpx.Response) -> None:
         assert value is not None, name
         if name.endswith("At") or name == "nextExecution":
             assert INSTANT.fullmatch(value), name
-
-
-def members(value: Any) -> Iterator[tuple[str, Any]]:
-    """Walk over every named value that the service itself writes."""
-    if isinstance(value, list):
-        for one in value:
-            yield from members(one)
-    elif isinstance(value, dict):
-        for name, one in value.items():
-            yield name, one
-            if name not in OPEN:
-                yield from members(one)

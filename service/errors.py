@@ -12,7 +12,8 @@ Refusal
 ├── KeyReused             an Idempotency-Key that came before, with another body
 ├── LimitReached          429: a limit of the account's; errors says which, `retry_after` for how many seconds
 ├── TooManyFollowersOfAccount  429: streams or waits of one account; `retry_after` says for how many seconds
-└── TooManyFollowers      503: streams or waits of one process; likewise
+├── TooManyFollowers      503: streams or waits of one process; likewise
+└── InternalError         500: a fault of ours
 Conflict
 ├── WorkflowConflict      publish, pause, resume, archive, replace in a state that does not allow it
 ├── InstanceConflict      cancel or signal on an instance that has ended
@@ -114,6 +115,13 @@ class TooManyFollowers(Refusal):
     status = 503
     title = "Service Unavailable"
     retry_after = 5
+
+
+class InternalError(Refusal):
+    """An unexpected error occurred on the server."""
+
+    status = 500
+    title = "Internal Server Error"
 
 
 class WorkflowConflict(Conflict):

@@ -17,8 +17,8 @@ from msgspec import UNSET
 from service.engine.states import Status
 from service.formance.models import WorkflowInstanceHistoryStage
 from service.formance.stages.activities import ACTIVITIES, FIRST_PAUSE, RETRIES, UNCONFIGURED, UNSET_TITLE
-from service.maestro.models import timestamp
 from service.operations.pages import Row
+from service.wire import timestamp
 
 FUNCTION = "/use/functions/"
 CANCELLED = "cancelled"  # the vendor's spelling of activities; stages and instances have one l

@@ -23,13 +23,12 @@ from service.formance.trigger_controllers import (
     SecondTriggerController,
     TriggerController,
 )
-from service.maestro.following import followers_of
-from service.maestro.models import timestamp
-from service.maestro.requests import sandbox_of
 from service.operations import following, instances, outlines, workflows
 from service.operations.instance_lists import MOST_BYTES
 from service.operations.outlines import LONGEST_LIST
 from service.operations.pages import Window
+from service.process import followers_of, sandbox_of
+from service.wire import timestamp
 from tenancy.errors import BadRequest, NotFound
 
 LONGEST_WAIT = 600.0  # seconds

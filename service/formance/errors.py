@@ -11,10 +11,10 @@ from typing import Any
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
-from service.errors import NotTriggerable
+from service.errors import InternalError, NotTriggerable
 from service.exchange import exchange_of
 from service.formance.models import Error, ErrorCode
-from service.maestro.errors import InternalError, challenge, patience
+from service.refusing import challenge, patience
 from tenancy.errors import BadRequest, Conflict, FieldError, NotFound, Refusal, TooLarge
 
 PATHS = re.compile(r"(/accounts/[^/]*)?/api/orchestration(/.*)?|/v1/accounts/[^/]*/bus-events/?")

@@ -12,8 +12,8 @@ from msgspec import UNSET
 from service.engine.states import Status
 from service.formance.activity_history import exact
 from service.formance.models import CANCELED, WorkflowInstanceHistory, stage_number
-from service.maestro.models import timestamp
 from service.operations.pages import Row
+from service.wire import timestamp
 
 # Pointers of the stages of an instance, with the task in which each fills its variables in.
 STAGES = "^/do/[0-9]+/[^/]+(/do/0/resolve)?$"

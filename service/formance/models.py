@@ -12,9 +12,9 @@ from msgspec import UNSET, Meta, UnsetType, field
 
 from service.engine.states import Status
 from service.language.tasks import kinds_of
-from service.maestro.models import Identifier, Timestamp, timestamp
 from service.operations.outlines import StageRun, stage_runs
 from service.operations.pages import Row
+from service.wire import Identifier, Timestamp, timestamp
 
 MADE_HERE = "formance"  # the name under which a definition's metadata hold the vendor's config
 CANCELED = "canceled"  # the error of what was aborted

@@ -25,7 +25,7 @@ from service.language.texts import parse_json, parse_yaml
 from service.language.values import NO_NUL, NUL
 from service.limits.admission import admit, claimed
 from service.limits.known import somebody_is_limited
-from service.maestro.models import identifier
+from service.wire import identifier
 from tenancy.errors import BadRequest, FieldError, Forbidden, NotFound, Refusal
 
 READ, WRITE = "orchestration:read", "orchestration:write"

@@ -8,11 +8,11 @@ from service.formance import cursors, requests
 from service.formance import trigger_models as models
 from service.formance.naming import named
 from service.formance.requests import Request_, credential, id_of, proving
-from service.maestro.models import identifier
-from service.maestro.requests import sandbox_of
 from service.operations import event_triggers
 from service.operations.event_triggers import NewTrigger
 from service.operations.outlines import LONGEST_LIST
+from service.process import sandbox_of
+from service.wire import identifier
 from tenancy.errors import BadRequest, FieldError, NotFound
 
 NOT_A_UUID = BadRequest("The trigger's id is not a UUID.")

@@ -8,9 +8,9 @@ from msgspec import UNSET, Meta, UnsetType, field
 from service.engine.event_triggers import BusEvent, Tested
 from service.formance.models import WorkflowInstance, outline
 from service.language.expressions import ExpressionFailure
-from service.maestro.models import Identifier, Timestamp, timestamp
 from service.operations.event_triggers import LONGEST_NAME, MOST_VARIABLES, Received, variables_of
 from service.operations.pages import Row
+from service.wire import Identifier, Timestamp, timestamp
 
 Short = Annotated[str, Meta(max_length=LONGEST_NAME)]
 

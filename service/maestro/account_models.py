@@ -5,9 +5,10 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from service.maestro.models import Identifier, ResponseMetadata, Timestamp, timestamp
+from service.maestro.models import ResponseMetadata
 from service.operations.account_settings import LEAST_DAYS, MOST_DAYS, Settings
 from service.operations.limits import Present
+from service.wire import Identifier, Timestamp, timestamp
 from tenancy.accounts import LONGEST_NAME
 
 Name = Annotated[str, Meta(min_length=1, max_length=LONGEST_NAME)]

@@ -5,9 +5,10 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from service.maestro.models import Identifier, ResponseMetadata, Timestamp, maybe_timestamp, timestamp
+from service.maestro.models import ResponseMetadata
 from service.operations.bulk import MOST_INSTANCES
 from service.operations.pages import Row
+from service.wire import Identifier, Timestamp, maybe_timestamp, timestamp
 
 LONGEST_REASON = 1000  # characters
 

@@ -12,19 +12,12 @@ from service.engine.restarting import Options
 from service.maestro import action_models as models
 from service.maestro.controllers import InstanceStatus, StartedBy, status_filters
 from service.maestro.errors import credential
-from service.maestro.models import timestamp
-from service.maestro.requests import (
-    JSON,
-    PAGE_SIZE,
-    ContinuationToken,
-    PageSize,
-    metadata,
-    paged,
-    sandbox_of,
-)
+from service.maestro.requests import JSON, PAGE_SIZE, ContinuationToken, PageSize, metadata, paged
 from service.operations import bulk, lifecycle
 from service.operations.bulk import Wanted
+from service.process import sandbox_of
 from service.settings import settings
+from service.wire import timestamp
 
 FILTERS = ("status", "started_by_id", "workflow_definition_id")
 OfWorkflows = Annotated[

@@ -5,9 +5,10 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
-from service.maestro.models import Identifier, ResponseMetadata, Timestamp, timestamp
+from service.maestro.models import ResponseMetadata
 from service.operations.audit import subject_id
 from service.operations.pages import Row
+from service.wire import Identifier, Timestamp, timestamp
 
 ActorKind = Annotated[
     str,

@@ -33,7 +33,6 @@ from service.maestro.requests import (
     PageSize,
     metadata,
     paged,
-    sandbox_of,
 )
 from service.maestro.search import SearchController
 from service.maestro.webhooks import WebhookController
@@ -41,6 +40,7 @@ from service.maestro.work_items import WorkItemController
 from service.operations import instance_lists, instances, workflows
 from service.operations.instance_lists import Filters
 from service.operations.workflows import Draft, Stored
+from service.process import sandbox_of
 from service.settings import settings
 
 # A list's words for an instance's status, as the filter understands them.

@@ -21,13 +21,14 @@ from msgspec import inspect
 from auth.bearer import Credential, token_hash
 from auth.roles import Right
 from auth.scopes import MAESTRO
-from service.errors import WorkflowPaused
+from service.errors import InternalError, WorkflowPaused
 from service.exchange import exchange_of, header
 from service.language.misfits import MISSING, NOT_ALLOWED, UNKNOWN, misfit
 from service.limits.admission import claimed
-from service.maestro.models import Identifier, Timestamp, identifier, timestamp
+from service.refusing import challenge, patience
 from service.settings import settings
-from tenancy.errors import BadRequest, Conflict, FieldError, Forbidden, Refusal, TooLarge, Unauthenticated
+from service.wire import Identifier, Timestamp, identifier, timestamp
+from tenancy.errors import BadRequest, Conflict, FieldError, Refusal, TooLarge, Unauthenticated
 
 STEPS = re.compile(r"[^.\[\]]+|\[[^\]]*\]")  # of the place of a value in a body
 logger = logging.getLogger("tutti.maestro")
@@ -121,13 +122,6 @@ def failed(request: Request[Any, Any, Any], error: Exception) -> Response[ErrorB
     """Answer a fault of ours; the log has the cause under the request id, the answer does not."""
     logger.error("request %s failed", exchange_of(request.scope).request_id, exc_info=error)
     return answer(request, InternalError())
-
-
-class InternalError(Refusal):
-    """An unexpected error occurred on the server."""
-
-    status = 500
-    title = "Internal Server Error"
 
 
 def as_refusal(request: Request[Any, Any, Any], error: HTTPException) -> Refusal:
@@ -228,23 +222,6 @@ def answer(
         media_type=dialect_of(request).error_type,
         headers=(headers or {}) | challenge(request, refusal) | patience(refusal),
     )
-
-
-def challenge(request: Request[Any, Any, Any], refusal: Refusal) -> dict[str, str]:
-    """Write the `WWW-Authenticate` header of a 401 or 403 (RFC 6750, 3): no error word where no token was sent."""
-    if isinstance(refusal, Unauthenticated):
-        sent = header(request.scope, b"authorization") is not None
-        return {"WWW-Authenticate": 'Bearer realm="tutti"' + (', error="invalid_token"' if sent else "")}
-    if isinstance(refusal, Forbidden):
-        scopes = f', scope="{" ".join(refusal.scopes)}"' if refusal.scopes else ""
-        return {"WWW-Authenticate": f'Bearer realm="tutti", error="insufficient_scope"{scopes}'}
-    return {}
-
-
-def patience(refusal: Refusal) -> dict[str, str]:
-    """Write the `Retry-After` header of what may be asked again in some seconds."""
-    seconds: int | None = getattr(refusal, "retry_after", None)
-    return {} if seconds is None else {"Retry-After": str(seconds)}
 
 
 def credential(request: Request[Any, Any, Any], account_id: UUID) -> Credential:

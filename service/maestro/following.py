@@ -11,7 +11,7 @@ from litestar import Controller, Request, Response, get
 from litestar.params import FromPath, QueryParameter
 from litestar.types import Receive, Scope, Send
 
-from service.engine.followers import INFRASTRUCTURE, Followers
+from service.engine.followers import INFRASTRUCTURE
 from service.exchange import header
 from service.maestro import models
 from service.maestro.errors import credential
@@ -19,6 +19,7 @@ from service.maestro.history_models import event_id, recorded_event
 from service.operations import following
 from service.operations.following import Following, Subject
 from service.operations.pages import Row
+from service.process import followers_of
 from tenancy.errors import Refusal
 
 EVENT_STREAM = "text/event-stream"
@@ -107,13 +108,6 @@ class AccountFollowingController(Controller):
         on without missing any. Who may list their own instances alone is told of those alone.
         """
         return await stream(request, accountId, Subject())
-
-
-def followers_of(request: Request[Any, Any, Any]) -> Followers:
-    """Return the process's followers; a server that stops has all of them stop (see `Http1Protocol.shutdown`)."""
-    followers: Followers = request.app.state["followers"]
-    request.scope["state"]["stop"] = followers.close
-    return followers
 
 
 async def stream(request: Request[Any, Any, Any], account_id: UUID, subject: Subject) -> Response[str]:

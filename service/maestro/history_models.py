@@ -8,8 +8,9 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
 from service.engine.events import Cursor
-from service.maestro.models import Identifier, ResponseMetadata, Timestamp, timestamp
+from service.maestro.models import ResponseMetadata
 from service.operations.pages import Row
+from service.wire import Identifier, Timestamp, timestamp
 
 RunStatus = Annotated[
     str,

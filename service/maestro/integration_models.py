@@ -6,7 +6,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from auth.registration import MOST_KEYS, fingerprint
-from service.maestro.models import Identifier, ResponseMetadata, Timestamp, timestamp
+from service.maestro.models import ResponseMetadata
 from service.operations import integrations
 from service.operations.integrations import (
     LONGEST_KEY,
@@ -17,6 +17,7 @@ from service.operations.integrations import (
     Kind,
     key_id_of,
 )
+from service.wire import Identifier, Timestamp, timestamp
 from tenancy.accounts import LONGEST_NAME
 
 IntegrationKind = Annotated[

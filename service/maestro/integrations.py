@@ -10,10 +10,10 @@ from msgspec import UNSET
 
 from service.maestro import integration_models as models
 from service.maestro.errors import credential
-from service.maestro.models import timestamp
 from service.maestro.requests import JSON, PAGE_SIZE, ContinuationToken, PageSize, metadata, paged
 from service.operations import integrations
 from service.operations.integrations import Changes, Consent, New
+from service.wire import timestamp
 
 
 class IntegrationController(Controller):

@@ -6,10 +6,11 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from service.maestro.models import Identifier, ResponseMetadata, Timestamp, timestamp
+from service.maestro.models import ResponseMetadata
 from service.operations import invitations, members
 from service.operations.members import MemberRole
 from service.settings import settings
+from service.wire import Identifier, Timestamp, timestamp
 from tenancy.accounts import LONGEST_EMAIL, LONGEST_NAME
 
 Role = Annotated[

@@ -5,9 +5,7 @@ Nothing is null but where the vendor's strictest SDK takes it (`ended_at`, `expi
 (`output`, `error`, `required` of an input, `page_token_next`) are safe.
 """
 
-import re
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -21,6 +19,7 @@ from service.language.inputs import TriggerField
 from service.operations.pages import Row
 from service.operations.work_items import Shown
 from service.operations.workflows import Stored, shown_status
+from service.wire import Identifier, Timestamp, maybe_timestamp, timestamp
 
 # How Maestro says the engine's seven phases.
 STATUS_WORDS = {
@@ -35,12 +34,6 @@ STATUS_WORDS = {
 
 LONGEST_REASON = 500  # characters
 
-IDENTIFIER = re.compile(r"(\{)?[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(?(1)\})")
-
-Timestamp = Annotated[
-    str, Meta(description="RFC 3339, UTC, milliseconds", extra_json_schema={"format": "date-time"})
-]
-Identifier = Annotated[str, Meta(extra_json_schema={"format": "uuid"})]
 WorkflowStatus = Annotated[
     str,
     Meta(
@@ -56,21 +49,6 @@ WorkItemStatus = Annotated[
     ),
 ]
 WorkflowState = Literal["active", "inactive", "publishing", "unpublishing", "archived", "archiving"]
-
-
-def identifier(text: str) -> UUID | None:
-    """Read an id in a form that the vendor's pattern allows: any case, with or without braces; None for anything else."""
-    return UUID(text) if IDENTIFIER.fullmatch(text) else None
-
-
-def timestamp(at: datetime) -> str:
-    """Write a time the one way that every SDK parses: UTC, milliseconds, `Z`."""
-    return at.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
-
-
-def maybe_timestamp(at: datetime | None) -> str | None:
-    """Write a time that may not have come yet."""
-    return None if at is None else timestamp(at)
 
 
 class ResponseMetadata(msgspec.Struct, kw_only=True):

@@ -18,13 +18,12 @@ from msgspec import UNSET
 
 from service.exchange import exchange_of, header
 from service.language.misfits import MISSING, UNKNOWN
-from service.language.sandbox import Sandbox
 from service.limits.admission import admit
 from service.limits.known import somebody_is_limited
-from service.maestro import models
 from service.maestro.models import ResponseMetadata
 from service.operations.pages import Page
 from service.settings import settings
+from service.wire import identifier, timestamp
 
 PAGE_SIZE = 50
 LARGEST_PAGE = 1000
@@ -102,7 +101,7 @@ def only_identifiers(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
     Raises:
         ValidationException: with one entry for each that is no id.
     """
-    found = {name: models.identifier(text) for name, text in connection.path_params.items()}
+    found = {name: identifier(text) for name, text in connection.path_params.items()}
     malformed = [name for name, identifier in found.items() if identifier is None]
     if malformed:
         raise ValidationException(
@@ -164,15 +163,9 @@ async def only_within_limits(request: Request[Any, Any, Any]) -> None:
     Raises:
         LimitReached: it does.
     """
-    account_id = models.identifier(request.path_params["accountId"]) if somebody_is_limited() else None
+    account_id = identifier(request.path_params["accountId"]) if somebody_is_limited() else None
     if account_id is not None:
         await admit(request.scope["state"], header(request.scope, b"authorization"), account_id)
-
-
-def sandbox_of(request: Request[Any, Any, Any]) -> Sandbox:
-    """Return the process's sandbox; Litestar's injection costs a trigger a tenth of its time."""
-    sandbox: Sandbox = request.app.state["sandbox"]
-    return sandbox
 
 
 def metadata(request: Request[Any, Any, Any], page: Page | None = None) -> ResponseMetadata:
@@ -180,7 +173,7 @@ def metadata(request: Request[Any, Any, Any], page: Page | None = None) -> Respo
     exchange = exchange_of(request.scope)
     written = ResponseMetadata(
         request_id=exchange.request_id,
-        response_timestamp=models.timestamp(exchange.now),
+        response_timestamp=timestamp(exchange.now),
         response_duration_ms=exchange.duration_ms,
     )
     if page is not None:

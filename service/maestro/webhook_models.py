@@ -6,7 +6,7 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from service.maestro.models import Identifier, ResponseMetadata, Timestamp, timestamp
+from service.maestro.models import ResponseMetadata
 from service.operations import webhook_deliveries, webhooks
 from service.operations.webhooks import (
     FORMATS,
@@ -16,6 +16,7 @@ from service.operations.webhooks import (
     MOST_TYPES,
     MOST_WORKFLOWS,
 )
+from service.wire import Identifier, Timestamp, timestamp
 
 Url = Annotated[
     str,

@@ -7,14 +7,9 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from service.language.people import ASSIGNEE_LIMIT, NAME_LIMIT
-from service.maestro.models import (
-    Identifier,
-    ResponseMetadata,
-    Timestamp,
-    WorkItemAssignees,
-    timestamp,
-)
+from service.maestro.models import ResponseMetadata, WorkItemAssignees
 from service.operations.pages import Row
+from service.wire import Identifier, Timestamp, timestamp
 
 PARTICIPANT = "Participant"
 PREFIX = "work_item."

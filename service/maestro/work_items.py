@@ -11,18 +11,11 @@ from msgspec import UNSET, UnsetType
 from service.language.people import Assignees
 from service.maestro import models, work_item_models
 from service.maestro.errors import credential
-from service.maestro.requests import (
-    JSON,
-    PAGE_SIZE,
-    ContinuationToken,
-    PageSize,
-    metadata,
-    paged,
-    sandbox_of,
-)
+from service.maestro.requests import JSON, PAGE_SIZE, ContinuationToken, PageSize, metadata, paged
 from service.operations import assignments, work_item_lists, work_items
 from service.operations.work_item_lists import Filters, Sort, Status, Whose
 from service.operations.work_items import Answer
+from service.process import sandbox_of
 
 FILTERS = ("status", "assigned_to", "workflow_id", "instance_id", "due_before", "sort")
 

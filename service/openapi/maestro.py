@@ -14,7 +14,7 @@ from litestar.openapi import OpenAPIConfig
 
 from auth.scopes import MAESTRO, SCOPES
 from service.app import maestro_router
-from service.errors import KeyReused, LimitReached, TooManyFollowers
+from service.errors import InternalError, KeyReused, LimitReached, TooManyFollowers
 from service.maestro import (
     account_examples,
     account_models,
@@ -34,7 +34,7 @@ from service.maestro import (
     work_item_examples,
     work_item_models,
 )
-from service.maestro.errors import PROBLEM_JSON, TYPES, InternalError
+from service.maestro.errors import PROBLEM_JSON, TYPES
 from service.openapi.parts import (
     COMPONENTS,
     CONTACT,

@@ -23,9 +23,14 @@ ERRORS = {"v1": orchestration.Error, "v2": orchestration.V2Error}
 
 
 @pytest.fixture(scope="module")
-def robots(live: Live) -> tuple[App, App]:
-    """Machine clients of two accounts, made by the command line."""
-    accounts = [live.tutti("account", "create", name)["account_id"] for name in ("Bank", "Other Bank")]
+def accounts(live: Live) -> list[str]:
+    """Two accounts, made by the command line."""
+    return [live.tutti("account", "create", name)["account_id"] for name in ("Bank", "Other Bank")]
+
+
+@pytest.fixture(scope="module")
+def robots(live: Live, accounts: list[str]) -> tuple[App, App]:
+    """Machine clients of the two accounts, made by the command line."""
     ours, theirs = [register(live, account, "machine", scopes=SCOPES) for account in accounts]
     live.wait()
     return ours, theirs
@@ -175,6 +180,56 @@ def test_lists_to_their_end(bank: Flows) -> None:
     assert bank.listed("list_instances", workflow_id=workflow_id) == []
 
 
+def test_trigger_from_its_making_to_its_deletion(bank: Flows) -> None:
+    sent = {"event": "SAVED_PAYMENT", "workflow_id": bank.made(WAITING), "name": uuid4().hex, "version": "v2"}
+    made = bank.call(
+        "create_trigger", sent | {"filter_": "event.amount > 1", "vars": {"id": "event.id"}}
+    ).data
+    assert (made.event, made.workflow_id, made.version) == ("SAVED_PAYMENT", sent["workflow_id"], "v2")
+    assert (made.filter_, made.vars) == ("event.amount > 1", {"id": "event.id"})
+    assert bank.call("read_trigger", {"trigger_id": made.id}).data == made
+    bare = bank.call("create_trigger", {"event": "X", "workflow_id": sent["workflow_id"]}).data
+    assert (bare.name, bare.version, bare.filter_, bare.vars) == (None, None, None, None)
+    assert {made.id, bare.id} <= {one.id for one in bank.listed("list_triggers")}
+    assert [one.id for one in bank.listed("list_triggers", name=sent["name"][:9].upper())] == [made.id]
+    assert bank.call("delete_trigger", {"trigger_id": made.id}) == 204
+    for operation in ("read_trigger", "delete_trigger"):
+        assert refused(bank, operation, {"trigger_id": made.id}) == (404, "NOT_FOUND")
+    wrong = {"event": "X", "workflow_id": sent["workflow_id"], "filter_": "event.amount >"}
+    assert refused(bank, "create_trigger", wrong) == (400, "VALIDATION")
+    assert refused(bank, "create_trigger", {"event": "X", "workflow_id": str(uuid4())}) == (404, "NOT_FOUND")
+
+
+def test_events_leave_occurrences(bank: Flows, live: Live, accounts: list[str]) -> None:
+    kind = uuid4().hex
+    sent = {"event": kind, "workflow_id": bank.made(WAITING), "vars": {"sum": "event.sum * 2"}}
+    trigger_id = bank.call("create_trigger", sent).data.id
+    token = bank.answers[-1].request.headers["authorization"]
+    url = f"{live.url}/v1/accounts/{accounts[0]}/bus-events"
+    for payload in ({"sum": 600000.0}, {"sum": None}, {"sum": 1}):
+        answer = httpx.post(url, json={"type": kind, "payload": payload}, headers={"Authorization": token})
+        assert answer.status_code == 202, answer.text
+    deadline = time.monotonic() + 20
+    while len(found := bank.listed("list_triggers_occurrences", trigger_id=trigger_id)) < 3:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.05)
+    failed = [one for one in found if one.error]
+    assert [one.error for one in failed] == ["sum: nil * number is not possible"]
+    assert [(one.workflow_instance_id, one.workflow_instance) for one in failed] == [(None, None)]
+    started = [one for one in found if not one.error]
+    assert {one.event["payload"]["sum"] for one in started} == {600000, 1}
+    for one in started:
+        assert (one.trigger_id, one.workflow_instance.id) == (trigger_id, one.workflow_instance_id)
+        assert (
+            bank.call("get_instance", {"instance_id": one.workflow_instance_id}).data.workflow_id
+            == sent["workflow_id"]
+        )
+    if bank.version == "v2":
+        request = {"trigger_id": trigger_id, "request_body": {"sum": 2}}
+        told = bank.call("test_trigger", request).data
+        assert (told.filter_, told.variables["sum"].value) == (None, "4")
+
+
 UNKNOWN = [
     ("get_workflow", {"flow_id": "ID"}),
     ("delete_workflow", {"flow_id": "ID"}),
@@ -184,6 +239,9 @@ UNKNOWN = [
     ("cancel_event", {"instance_id": "ID"}),
     ("get_instance_history", {"instance_id": "ID"}),
     ("get_instance_stage_history", {"instance_id": "ID", "number": 0}),
+    ("read_trigger", {"trigger_id": "ID"}),
+    ("delete_trigger", {"trigger_id": "ID"}),
+    ("list_triggers_occurrences", {"trigger_id": "ID"}),
 ]
 
 
@@ -193,6 +251,7 @@ def test_what_is_unknown_or_anothers_is_not_found(
 ) -> None:
     theirs = other.made(WAITING)
     found = {"flow_id": theirs, "workflow_id": theirs, "instance_id": other.run(theirs).id}
+    found["trigger_id"] = other.call("create_trigger", {"event": "X", "workflow_id": theirs}).data.id
     name = next(iter(request_))
     for wanted in (str(uuid4()), found[name]):
         assert refused(bank, operation, request_ | {name: wanted}) == (404, "NOT_FOUND")
@@ -219,7 +278,7 @@ def test_what_is_wrong_is_refused(bank: Flows, operation: str, request_: dict[st
 
 def test_bad_cursor_is_refused(bank: Flows) -> None:
     if bank.version == "v2":
-        for operation in ("list_workflows", "list_instances"):
+        for operation in ("list_workflows", "list_instances", "list_triggers"):
             assert refused(bank, operation, {"cursor": "bogus"}) == (400, "VALIDATION")
 
 

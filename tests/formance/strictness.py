@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-OPEN = {"stages", "input", "output"}  # what the account's own people have written may hold nulls
+OPEN = {"stages", "input", "output", "payload"}  # what the account's own people have written may hold nulls
 INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
 

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import msgspec
 
-from auth.roles import HOLDERS, Right, holds, needed_role
+from auth.roles import HOLDERS, Right, holds, needed_role, scopes_for
 from tenancy.errors import Forbidden, NotFound, Unauthenticated
 from tenancy.events import OPERATOR, current_request
 from tenancy.rows import rows_entered, rows_of
@@ -89,7 +89,7 @@ class Credential(msgspec.Struct, frozen=True):
         """
         request_id = current_request.get()
         credential = self.token_hash if request_id is None else self.token_hash + request_id.bytes
-        return credential, self.account_id, (*self.scopes, " ".join(HOLDERS[right]))
+        return credential, self.account_id, (*scopes_for(right, self.scopes), " ".join(HOLDERS[right]))
 
     def refuse(self, verdict: int, right: Right) -> None:
         """Refuse the caller if `enter_account` did (see `rows`)."""
@@ -102,8 +102,8 @@ class Credential(msgspec.Struct, frozen=True):
         if verdict == NotFound.status:
             raise NotFound
         if verdict == Forbidden.status:
-            needed = " and ".join(self.scopes)
-            raise Forbidden(f"The access token needs the scope {needed}.", scopes=self.scopes)
+            needed = scopes_for(right, self.scopes)
+            raise Forbidden(f"The access token needs the scope {' and '.join(needed)}.", scopes=needed)
 
 
 class Operator(msgspec.Struct, frozen=True):

@@ -6,6 +6,8 @@ Every operation names the one right that it needs where it opens the account's r
 from enum import StrEnum
 from typing import Literal
 
+from auth.scopes import ADMINISTRATION
+
 Role = Literal["admin", "manager", "sender", "viewer", "machine"]
 
 
@@ -29,6 +31,11 @@ HOLDERS: dict[Right, tuple[Role, ...]] = {
     Right.ADMINISTER: ("admin",),
 }
 EVERYBODY = "operator"  # the person at the command line, who holds every right
+
+
+def scopes_for(right: Right, scopes: tuple[str, ...]) -> tuple[str, ...]:
+    """Which scopes a right takes where a dialect asks for these: who may use workflows does not manage the account by that."""
+    return (*scopes, ADMINISTRATION) if right is Right.ADMINISTER else scopes
 
 
 def holds(role: str, right: Right) -> bool:

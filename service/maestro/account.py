@@ -9,7 +9,7 @@ from litestar.params import FromPath, JSONBody
 
 from service.maestro import account_models as models
 from service.maestro.errors import credential
-from service.maestro.requests import JSON, metadata
+from service.maestro.requests import ADMINISTERED, JSON, metadata
 from service.operations import account_settings, limits
 from service.operations.account_settings import Changes
 
@@ -19,6 +19,7 @@ class SettingsController(Controller):
 
     path = "/v1/accounts/{accountId:str}"
     tags = ("Account",)
+    opt = ADMINISTERED
 
     @get("/settings", operation_id="getAccountSettings")
     async def get_account_settings(

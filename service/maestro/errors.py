@@ -278,8 +278,9 @@ async def stronger_refusal(request: Request[Any, Any, Any]) -> Refusal | None:
     With a malformed account id only the token counts: no account of that id exists to be hidden.
     """
     account_id = identifier(request.path_params["accountId"])
+    right: Right = request.route_handler.opt.get("right", Right.READ)
     try:
-        async with credential(request, account_id or UUID(int=0)).rows(Right.READ):
+        async with credential(request, account_id or UUID(int=0)).rows(right):
             return None
     except Unauthenticated as refusal:
         return refusal

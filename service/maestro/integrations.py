@@ -11,7 +11,15 @@ from msgspec import UNSET
 from service.maestro import integration_models as models
 from service.maestro.errors import credential
 from service.maestro.models import timestamp
-from service.maestro.requests import JSON, PAGE_SIZE, ContinuationToken, PageSize, metadata, paged
+from service.maestro.requests import (
+    ADMINISTERED,
+    JSON,
+    PAGE_SIZE,
+    ContinuationToken,
+    PageSize,
+    metadata,
+    paged,
+)
 from service.operations import integrations
 from service.operations.integrations import Changes, Consent, New
 
@@ -21,6 +29,7 @@ class IntegrationController(Controller):
 
     path = "/v1/accounts/{accountId:str}/integrations"
     tags = ("Integrations",)
+    opt = ADMINISTERED
 
     @get("/", operation_id="getIntegrations", opt={"query": ("page_size", "ctoken")})
     async def get_integrations(

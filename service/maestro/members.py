@@ -8,7 +8,15 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 
 from service.maestro import member_models as models
 from service.maestro.errors import credential
-from service.maestro.requests import JSON, PAGE_SIZE, ContinuationToken, PageSize, metadata, paged
+from service.maestro.requests import (
+    ADMINISTERED,
+    JSON,
+    PAGE_SIZE,
+    ContinuationToken,
+    PageSize,
+    metadata,
+    paged,
+)
 from service.operations import invitations, members
 from service.operations.invitations import Wanted
 from service.operations.members import MemberRole, Status
@@ -19,6 +27,7 @@ class MemberController(Controller):
 
     path = "/v1/accounts/{accountId:str}/members"
     tags = ("Members",)
+    opt = ADMINISTERED
 
     @get("/", operation_id="getMembers", opt={"query": ("status", "role", "page_size", "ctoken")})
     async def get_members(
@@ -72,6 +81,7 @@ class InvitationController(Controller):
 
     path = "/v1/accounts/{accountId:str}/invitations"
     tags = ("Members",)
+    opt = ADMINISTERED
 
     @get("/", operation_id="getInvitations", opt={"query": ("page_size", "ctoken")})
     async def get_invitations(

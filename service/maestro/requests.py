@@ -16,6 +16,7 @@ from litestar.handlers.base import BaseRouteHandler
 from litestar.params import QueryParameter
 from msgspec import UNSET
 
+from auth.roles import Right
 from service.exchange import exchange_of, header
 from service.language.misfits import MISSING, UNKNOWN
 from service.language.sandbox import Sandbox
@@ -30,6 +31,7 @@ PAGE_SIZE = 50
 LARGEST_PAGE = 1000
 JSON = "application/json"
 YAML = "application/yaml"
+ADMINISTERED = {"right": Right.ADMINISTER}  # the options of routes that administrators alone may use
 
 ContinuationToken = Annotated[
     str | None,

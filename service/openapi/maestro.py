@@ -12,7 +12,8 @@ from typing import Any
 from litestar import Litestar, Router
 from litestar.openapi import OpenAPIConfig
 
-from auth.scopes import MAESTRO, SCOPES
+from auth.roles import Right, scopes_for
+from auth.scopes import ADMINISTRATION, MAESTRO, SCOPES
 from service.app import maestro_router
 from service.errors import KeyReused, LimitReached, TooManyFollowers
 from service.maestro import (
@@ -246,6 +247,7 @@ def generated(router: Router) -> dict[str, Any]:
     handlers = {handler.operation_id: handler for handler in route_handlers(app)}
     for operation in operations(document):
         options = handlers[operation["operationId"]].opt
+        operation["security"] = [{"accessToken": list(scopes_for(options.get("right", Right.READ), MAESTRO))}]
         operation["x-media-type"] = options.get("media_type")
         operation["x-optional-body"] = options.get("optional_body", False)
     return document
@@ -256,7 +258,6 @@ def complete(operation: dict[str, Any]) -> None:
     name = operation["operationId"]
     operation.pop("deprecated", None)
     operation["summary"], operation["description"] = titled(operation["description"])
-    operation["security"] = [{"accessToken": list(MAESTRO)}]
     operation["parameters"] = [parameter(one) for one in operation["parameters"]]
     media_type, optional = operation.pop("x-media-type"), operation.pop("x-optional-body")
     if media_type is not None:
@@ -386,7 +387,7 @@ def refusal(status: int) -> dict[str, Any]:
 
 def access_token(url: str) -> dict[str, Any]:
     """Describe how a client gets an access token, and what its scopes allow."""
-    scopes = {name: SCOPES[name] for name in MAESTRO}
+    scopes = {name: SCOPES[name] for name in (*MAESTRO, ADMINISTRATION)}
     token = f"{url}/oauth/token"
     return {
         "type": "oauth2",

@@ -8,6 +8,8 @@ import msgspec
 from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 
+from auth.roles import Right, scopes_for
+from auth.scopes import MAESTRO
 from service.app import create_litestar
 
 # The pages of an instance and of an invitation ask for the secret in their own address: see tests/console and tests/auth.
@@ -63,6 +65,7 @@ class Route(msgspec.Struct, frozen=True):
     media_type: str | None
     query: tuple[str, ...]
     tag: str
+    scopes: tuple[str, ...]
     lasting: bool = False  # a good request is answered when something happens, if ever
 
     @property
@@ -110,6 +113,7 @@ def account_routes() -> list[Route]:
             handler.opt.get("media_type"),
             tuple(handler.opt.get("query", ())),
             tag_of(handler),
+            scopes_for(handler.opt.get("right", Right.READ), MAESTRO),
             handler.opt.get("lasting", False),
         )
         for path, handler in handlers()

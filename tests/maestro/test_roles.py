@@ -7,13 +7,16 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from auth.clients import create_client, issue_token
+from auth.registration import Registration
 from auth.roles import HOLDERS, Right
+from auth.scopes import ADMINISTRATION, MAESTRO
 from tenancy.tables import ROLES as MEMBERS
 from tests.maestro.conftest import Scene
 from tests.maestro.people import colleague
 from tests.maestro.routes import ROUTES, Route
 from tests.maestro.test_refusals import own_url, send
-from tests.world import bearer
+from tests.world import LIFE, bearer
 
 README = Path(__file__).parents[2] / "README.md"
 LACKING = "This needs the role"
@@ -57,10 +60,14 @@ EACH_ROUTE = pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.na
 
 @pytest.fixture(scope="module")
 async def tokens(scene: Scene) -> dict[str, str]:
-    """Issue the tokens of a member of each role and of a machine client."""
+    """Issue the tokens of a member of each role and of a machine client, with every scope."""
     found = {role: (await colleague(scene.world.acme, f"some-{role}", role))[1] for role in MEMBERS}
+    scopes = (*MAESTRO, ADMINISTRATION)
+    wanted = Registration(account_id=scene.world.acme.id, kind="machine", name="some machine", scopes=scopes)
+    machine_id, _ = await create_client(wanted)
+    found["machine"] = await issue_token(scene.world.acme.id, ("client", machine_id), scopes, LIFE)
     scene.stored = await scene.rows()
-    return {**found, "machine": scene.world.acme.machine}
+    return found
 
 
 @EACH_ROUTE
@@ -84,6 +91,22 @@ async def test_a_route_takes_the_roles_that_have_its_right(
     for role in HOLDERS[right_of(route)]:
         response = await send(client, route, route.url(missing), headers=bearer(tokens[role]))
         assert (role, response.status_code) == (role, 404)
+
+
+@pytest.mark.parametrize(
+    "route", [route for route in ROUTES if right_of(route) is Right.ADMINISTER], ids=lambda one: one.name
+)
+async def test_the_account_is_managed_with_a_scope_of_its_own(
+    client: httpx.AsyncClient, scene: Scene, tokens: dict[str, str], route: Route
+) -> None:
+    admin = ("user", scene.world.acme.admin_id)
+    usual = await issue_token(scene.world.acme.id, admin, MAESTRO, LIFE)
+    scene.stored = await scene.rows()
+    response = await send(client, route, own_url(scene, route), headers=bearer(usual))
+    assert response.status_code == 403
+    assert ADMINISTRATION in response.json()["detail"]
+    assert ADMINISTRATION in response.headers["www-authenticate"]
+    assert await scene.rows() == scene.stored
 
 
 @pytest.mark.parametrize(

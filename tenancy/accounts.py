@@ -34,6 +34,8 @@ WHERE membership.status = 'removed' RETURNING id
 DISMISS = """
 UPDATE membership SET status = 'removed' WHERE account_id = $1 AND user_id = $2 AND status = 'active' RETURNING id
 """
+# Whoever changes who belongs to an account, or counts what it has, waits here for whoever does so already.
+LOCK = "SELECT id FROM account WHERE id = $1 FOR NO KEY UPDATE"
 MEMBERS = """
 SELECT app_user.id AS user_id, app_user.email, app_user.name, membership.role,
        CASE WHEN membership.status = 'active' THEN app_user.status ELSE membership.status END AS status
@@ -76,6 +78,16 @@ async def account_exists(account_id: UUID) -> bool:
     """Say whether there is such an account."""
     async with rows_of(account_id):
         return bool(await Account.exists().where(Account.id == account_id).run())
+
+
+async def lock(account_id: UUID) -> None:
+    """Wait until nobody else changes who belongs to an account, inside its open transaction, and keep others from it.
+
+    Raises:
+        NotFound: no such account.
+    """
+    if await current_connection().fetchval(LOCK, account_id) is None:
+        raise no_account(account_id)
 
 
 async def add_user(email: str, name: str, password_hash: str | None, account_id: UUID, role: str) -> UUID:

@@ -17,7 +17,6 @@ from auth.bearer import Access, Caller
 from auth.registration import Registration
 from auth.roles import Right
 from service.errors import IntegrationConflict
-from service.operations.members import LOCK_ACCOUNT
 from service.operations.pages import Page, Position, binding, position, token
 from tenancy.accounts import checked_name
 from tenancy.errors import BadRequest, FieldError, NotFound
@@ -92,10 +91,9 @@ async def create(access: Access, new: New) -> Shown:
         BadRequest: with one entry for each field that is wrong, or what its kind forbids.
         IntegrationConflict: the account has as many as it may have.
     """
-    async with access.rows(Right.ADMINISTER) as caller:
+    async with access.alone(Right.ADMINISTER) as caller:
         wanted = checked(Registration(account_id=caller.account_id, **msgspec.structs.asdict(new)))
         connection = current_connection()
-        await connection.execute(LOCK_ACCOUNT, caller.account_id)  # so that nobody counts meanwhile
         if await connection.fetchval(COUNT, caller.account_id) >= MOST:
             raise IntegrationConflict(f"An account has at most {MOST} integrations; delete one first.")
         client_id, secret = await registration.register(wanted, caller.id)
@@ -191,7 +189,7 @@ async def rotate_secret(access: Access, client_id: UUID) -> Shown:
         NotFound: the account has no such integration.
         BadRequest: a public integration, which has no secret.
     """
-    async with access.rows(Right.ADMINISTER) as caller:
+    async with access.alone(Right.ADMINISTER) as caller:
         secret = await registration.renew_secret(caller.account_id, client_id, caller.id)
         if secret is None:
             raise NotFound
@@ -204,7 +202,7 @@ async def delete(access: Access, client_id: UUID) -> None:
     Raises:
         NotFound: the account has no such integration.
     """
-    async with access.rows(Right.ADMINISTER) as caller:
+    async with access.alone(Right.ADMINISTER) as caller:
         if not await registration.unregister(client_id, caller.id):
             raise NotFound
 
@@ -227,7 +225,7 @@ async def allow(access: Access, client_id: UUID, scopes: Sequence[str]) -> Conse
         NotFound: the account has no such integration.
         BadRequest: no scope, one that is unknown or that it is not registered for, or an integration that acts for nobody.
     """
-    async with access.rows(Right.ADMINISTER) as caller:
+    async with access.alone(Right.ADMINISTER) as caller:
         await found(caller, client_id)
         try:
             await allowances.replace_for_account(caller.account_id, client_id, scopes, caller.id)
@@ -242,7 +240,7 @@ async def take_back(access: Access, client_id: UUID) -> None:
     Raises:
         NotFound: the account has no such integration, or allows it nothing.
     """
-    async with access.rows(Right.ADMINISTER) as caller:
+    async with access.alone(Right.ADMINISTER) as caller:
         await found(caller, client_id)
         if not await allowances.take_back_for_account(caller.account_id, client_id, caller.id):
             raise NotFound
@@ -256,7 +254,7 @@ async def changed(
     Raises:
         NotFound: the account has no such integration.
     """
-    async with access.rows(Right.ADMINISTER) as caller:
+    async with access.alone(Right.ADMINISTER) as caller:
         if await registration.changed(client_id, caller.id, change) is None:
             raise NotFound
         return await found(caller, client_id)

@@ -35,8 +35,6 @@ WITH_STATUS = {
     "suspended": "membership.status = 'active' AND app_user.status = 'suspended'",
     "removed": "membership.status = 'removed'",
 }
-# Whoever changes members of an account waits here for whoever does so already: two administrators cannot remove each other.
-LOCK_ACCOUNT = "SELECT FROM account WHERE id = $1 FOR NO KEY UPDATE"
 OTHER_ADMIN = """
 SELECT EXISTS (
     SELECT FROM membership JOIN app_user ON app_user.id = membership.user_id
@@ -106,7 +104,7 @@ async def change(access: Access, user_id: UUID, role: MemberRole) -> Member:
         NotFound: nobody of this id has joined the account.
         MemberConflict: they were removed, or the account would have no active administrator.
     """
-    async with access.rows(Right.ADMINISTER) as caller:
+    async with access.alone(Right.ADMINISTER) as caller:
         before = await changeable(caller.account_id, user_id)
         if role == before.role:
             return before
@@ -124,20 +122,19 @@ async def remove(access: Access, user_id: UUID) -> None:
         NotFound: nobody of this id has joined the account.
         MemberConflict: they were removed already, or the account would have no active administrator.
     """
-    async with access.rows(Right.ADMINISTER) as caller:
+    async with access.alone(Right.ADMINISTER) as caller:
         before = await changeable(caller.account_id, user_id)
         await require_another_admin(caller.account_id, before)
         await dismissed(caller.account_id, user_id, caller.id)
 
 
 async def changeable(account_id: UUID, user_id: UUID) -> Member:
-    """Return a member who is one still, once nobody else changes members of the account.
+    """Return a member who is one still.
 
     Raises:
         NotFound: nobody of this id has joined the account.
         MemberConflict: they were removed.
     """
-    await current_connection().execute(LOCK_ACCOUNT, account_id)
     member = await found(account_id, user_id)
     if member.status == "removed":
         raise MemberConflict("This user was removed from the account; invite them to bring them back.")

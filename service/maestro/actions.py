@@ -27,6 +27,12 @@ from service.operations.bulk import Wanted
 from service.settings import settings
 
 FILTERS = ("status", "started_by_id", "workflow_definition_id")
+OF_MANY = {
+    "media_type": JSON,
+    "optional_body": True,
+    "query": FILTERS,
+    "repeatable": ("workflow_definition_id",),
+}
 OfWorkflows = Annotated[
     list[UUID] | None,
     QueryParameter(max_items=100, description="only instances of these workflows; may be repeated"),
@@ -127,14 +133,14 @@ class BulkController(Controller):
     @post(
         "/workflow-instances/actions/cancel",
         operation_id="cancelWorkflowInstances",
-        opt={"media_type": JSON, "query": FILTERS, "repeatable": ("workflow_definition_id",)},
+        opt=OF_MANY,
         status_code=202,
     )
     async def cancel_workflow_instances(
         self,
         request: Request[Any, Any, Any],
         accountId: FromPath[UUID],  # noqa: N803 - the vendor's name
-        data: JSONBody[models.BulkCancel],
+        data: JSONBody[models.BulkCancel | None] = None,
         status: InstanceStatus = None,
         started_by_id: StartedBy = None,
         workflow_definition_id: OfWorkflows = None,
@@ -144,6 +150,7 @@ class BulkController(Controller):
         Without the right `confirm_count` nothing is done: the answer, 200, says how many they are. For administrators and
         machine clients.
         """
+        data = data or models.BulkCancel()
         options = {} if data.reason is UNSET else {"reason": data.reason}
         filters = filters_of(status, started_by_id, workflow_definition_id)
         wanted = Wanted("cancel", options, filters, said(request), given(data.confirm_count))
@@ -152,14 +159,14 @@ class BulkController(Controller):
     @post(
         "/workflow-instances/actions/restart",
         operation_id="restartWorkflowInstances",
-        opt={"media_type": JSON, "query": FILTERS, "repeatable": ("workflow_definition_id",)},
+        opt=OF_MANY,
         status_code=202,
     )
     async def restart_workflow_instances(
         self,
         request: Request[Any, Any, Any],
         accountId: FromPath[UUID],  # noqa: N803 - the vendor's name
-        data: JSONBody[models.BulkRestart],
+        data: JSONBody[models.BulkRestart | None] = None,
         status: InstanceStatus = None,
         started_by_id: StartedBy = None,
         workflow_definition_id: OfWorkflows = None,
@@ -169,6 +176,7 @@ class BulkController(Controller):
         Those that have been restarted before are left out. Without the right `confirm_count` nothing is done: the answer,
         200, says how many they are. For administrators and machine clients.
         """
+        data = data or models.BulkRestart()
         options = msgspec.to_builtins(Options(given(data.version), given(data.from_task)))
         filters = filters_of(status, started_by_id, workflow_definition_id)
         wanted = Wanted("restart", options, filters, said(request), given(data.confirm_count))

@@ -83,6 +83,8 @@ async def test_nothing_is_done_before_the_count_is_confirmed(client: httpx.Async
         assert (answer.status_code, answer.json()["matched_count"]) == (200, 3)
         assert "bulk_action" not in answer.json()
         assert "confirm_count 3" in answer.json()["message"]
+    plain = await client.post(f"{acme.url}/{CANCEL}", headers=bearer(acme.admin))
+    assert (plain.status_code, plain.json()["matched_count"]) == (200, 3)
     assert (await statuses(acme))["cancelled"] == 0
     listed = await client.get(f"{acme.url}/bulk-actions", headers=bearer(acme.admin))
     assert listed.json()["data"] == []

@@ -34,7 +34,7 @@ WHERE {WHICH}
 """
 TAKE = f"DELETE FROM invitation WHERE {WHICH} RETURNING email, role, invited_by"
 NEW_USER = """
-INSERT INTO app_user (id, email, name, password_hash, status) VALUES ($1, $2, $3, $4, 'active')
+INSERT INTO app_user (id, email, name, password_hash, status, invited_into) VALUES ($1, $2, $3, $4, 'active', $5)
 ON CONFLICT (email) DO NOTHING RETURNING id
 """
 
@@ -90,7 +90,7 @@ async def view(url: InvitationUrl, browser: str) -> View:
 
 
 async def join(url: InvitationUrl, name: str, password_hash: str) -> UUID:
-    """Make a user of whoever is invited, and a member; return their id.
+    """Make a user of whoever is invited, and a member; return their id. Only the account vouches for their address.
 
     Raises:
         InvitationEnded: as for `view`.
@@ -99,7 +99,8 @@ async def join(url: InvitationUrl, name: str, password_hash: str) -> UUID:
     async with rows_of(url.account_id) as connection:
         invitation = await taken(url)
         email = invitation["email"]
-        user_id: UUID | None = await connection.fetchval(NEW_USER, uuid4(), email, name, password_hash)
+        about = (uuid4(), email, name, password_hash, url.account_id)
+        user_id: UUID | None = await connection.fetchval(NEW_USER, *about)
         if user_id is None:
             raise AlreadyUser
         await enrol(url, invitation, user_id)

@@ -24,8 +24,15 @@ LONGEST_EMAIL = 254  # RFC 5321, 4.5.3.1.3
 # Another process may be making the same user: whoever is second takes the first one's.
 USER = """
 INSERT INTO app_user (id, email, name, password_hash, status) VALUES ($1, $2, $3, $4, 'active')
-ON CONFLICT (email) DO UPDATE SET email = excluded.email RETURNING id
+ON CONFLICT (email) DO UPDATE SET email = excluded.email RETURNING id, invited_into
 """
+VOUCH = """
+UPDATE app_user SET password_hash = $2, invited_into = NULL
+FROM (SELECT id, invited_into FROM app_user WHERE id = $1 FOR UPDATE) AS before
+WHERE app_user.id = before.id RETURNING before.invited_into
+"""
+REVOKE = "UPDATE oauth_grant SET revoked_at = now() WHERE user_id = $1 AND revoked_at IS NULL RETURNING id"
+FORGET = "DELETE FROM consent WHERE user_id = $1 RETURNING id"
 MEMBER = """
 INSERT INTO membership (id, account_id, user_id, role, status) VALUES ($1, $2, $3, $4, 'active')
 ON CONFLICT (account_id, user_id) DO UPDATE SET role = excluded.role, status = 'active'
@@ -90,27 +97,78 @@ async def lock(account_id: UUID) -> None:
         raise no_account(account_id)
 
 
-async def add_user(email: str, name: str, password_hash: str | None, account_id: UUID, role: str) -> UUID:
+async def add_user(
+    email: str, name: str, password_hash: str | None, account_id: UUID, role: str, *, reset: bool = False
+) -> UUID:
     """Make a user and their membership; a user that exists becomes a member of one account more.
 
     Name and password of a user that exists stay as they are. Who was removed is a member again, in the role given now.
+    With `reset` a user that exists gets the password, or has none, and all that they are logged in to and have allowed ends.
 
     Raises:
         BadRequest: not an e-mail address, an empty name or an unknown role.
         NotFound: no such account.
-        Conflict: the user is a member of the account already.
+        Conflict: the user is a member of the account already; or, without `reset`, exists and has another password, or
+            nobody but an account that invited them vouches for their address.
     """
     email = checked_email(email)
     name = checked_name(name, "A user's name")
     if role not in ROLES:
         raise BadRequest(f"Unknown role {role!r}; known: {', '.join(ROLES)}.")
     async with rows_of(account_id) as connection:
-        if not await Account.exists().where(Account.id == account_id).run():
-            raise no_account(account_id)
-        user_id: UUID = await connection.fetchval(USER, uuid4(), email, name, password_hash)
+        await lock(account_id)
+        made = uuid4()
+        (row,) = await connection.fetch(USER, made, email, name, password_hash)
+        user_id: UUID = row["id"]
+        if user_id != made and reset:
+            await vouch(user_id, password_hash)
+            await end_allowances(user_id)
+        elif user_id != made:
+            require_proven(email, row["invited_into"], typed=password_hash is not None)
         if not await enrolled(account_id, user_id, role, OPERATOR):
             raise Conflict(f"{email} is a member of account {account_id} already.")
     return user_id
+
+
+def require_proven(email: str, invited_into: UUID | None, *, typed: bool) -> None:
+    """Refuse to add a user as they are who may not be who the operator means; `typed`: a password was given for them.
+
+    Raises:
+        Conflict: an invitation made them; or they have a password of their own.
+    """
+    if invited_into is not None:
+        raise Conflict(
+            f"Whoever opened an invitation of account {invited_into} made the user {email} and chose their password; nobody "
+            "else vouches for the address. Nothing was done. Give --reset, and --password-stdin for a new password: their "
+            "logins, and all that they have allowed, end."
+        )
+    if typed:
+        raise Conflict(
+            f"{email} is a user already, with a password of their own: the one that was typed was not set, and nothing was "
+            "done. Leave out --password-stdin to let them join as they are, or give --reset too."
+        )
+
+
+async def vouch(user_id: UUID, password_hash: str | None) -> bool:
+    """Give a user another password, or none, and end every login of theirs, inside an open transaction.
+
+    Say whether nobody but an account that had invited them vouched for them until now.
+    """
+    connection = current_connection()
+    invited_into = await connection.fetchval(VOUCH, user_id, password_hash)
+    await connection.execute("DELETE FROM login_session WHERE user_id = $1", user_id)
+    await connection.execute("DELETE FROM known_device WHERE user_id = $1", user_id)
+    return invited_into is not None
+
+
+async def end_allowances(user_id: UUID) -> None:
+    """End every grant of a user with its tokens, and forget what they allowed, inside an open transaction."""
+    connection = current_connection()
+    grants = len(await connection.fetch(REVOKE, user_id))
+    consents = len(await connection.fetch(FORGET, user_id))
+    if grants or consents:
+        told: dict[str, Any] = {"grants": grants, "consents": consents, "user_id": user_id, "client_id": None}
+        await record_in(await accounts_of(user_id), "consent.revoked", OPERATOR, **told)
 
 
 async def enrolled(account_id: UUID, user_id: UUID, role: str, actor: UUID, **told: Any) -> bool:
@@ -227,18 +285,16 @@ async def accounts_of(user_id: UUID) -> list[UUID]:
 async def set_password(who: str, password_hash: str) -> UUID:
     """Give a user another password and end every login of theirs, in every browser; return their id.
 
-    What they allowed clients stays: whoever suspects a thief revokes the user's grants too.
+    What they allowed clients stays: whoever suspects a thief revokes the user's grants too. Of somebody whom an invitation
+    made it ends, as it may be whoever opened that who allowed it; from now on the operator vouches for them.
 
     Raises:
         NotFound: no such user.
     """
-    async with transaction() as connection:
+    async with transaction():
         user_id = await existing_user(who)
-        await connection.execute(
-            "UPDATE app_user SET password_hash = $2 WHERE id = $1", user_id, password_hash
-        )
-        await connection.execute("DELETE FROM login_session WHERE user_id = $1", user_id)
-        await connection.execute("DELETE FROM known_device WHERE user_id = $1", user_id)
+        if await vouch(user_id, password_hash):
+            await end_allowances(user_id)
     return user_id
 
 

@@ -376,10 +376,16 @@ def test_account_create_twice_with_one_id_is_refused(shell: Shell) -> None:
 def test_user_create_of_a_user_that_exists_adds_a_membership(shell: Shell) -> None:
     first, second = (shell.json("account", "create", name)["account_id"] for name in ("One", "Two"))
     email = f"{uuid4().hex}@tutti.example"
-    new = ("user", "create", email, "--name", "Ada", "--password-stdin", "--role", "admin")
-    made = shell.json(*new, "--account", first, given="correct horse\n")
-    assert shell.json(*new, "--account", second, given="another horse\n") == made
-    assert "member of account" in shell.refused(*new, "--account", second, given="correct horse\n")
+    new = ("user", "create", email, "--name", "Ada", "--role", "admin")
+    made = shell.json(*new, "--password-stdin", "--account", first, given="correct horse\n")
+    typed = shell.refused(*new, "--password-stdin", "--account", second, given="another horse\n")
+    assert "was not set" in typed
+    assert "--reset" in typed
+    assert shell.json(*new, "--account", second) == made
+    assert "member of account" in shell.refused(*new, "--account", second)
+    third = shell.json("account", "create", "Three")["account_id"]
+    reset = (*new, "--password-stdin", "--reset", "--account", third)
+    assert shell.json(*reset, given="another horse\n") == made
 
 
 @pytest.mark.parametrize(

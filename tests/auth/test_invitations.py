@@ -8,11 +8,15 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from auth.consents import allowed, remember
 from auth.pages.rendering import HEADERS, STYLE, hash_of
 from auth.passwords import check, hash_password
+from auth.scopes import MAESTRO
 from auth.throttle import MOST_OF_PAIR, MOST_OF_URLS
 from tenancy.accounts import add_user, remove_member, set_password, suspend_account, suspend_user
-from tests.auth.oauth import registered
+from tenancy.errors import Conflict
+from tenancy.rows import transaction
+from tests.auth.oauth import App, registered
 from tests.auth.person import HASH, PASSWORD, Person, alert_of, reason_of
 from tests.auth.rows import everything, forget_failures
 from tests.maestro.people import colleague, stored
@@ -300,3 +304,46 @@ async def test_a_password_is_needed_of_whoever_has_none(client: httpx.AsyncClien
         "You have joined"
         in (await answered(client, url, answer="user", password="a password of theirs")).text
     )
+
+
+async def impostor(client: httpx.AsyncClient, of: Tenant) -> App:
+    """Invite a stranger's address and join as them; return a client that they let act for them in all accounts."""
+    app = await registered(of.id)
+    assert "You have joined" in (await answered(client, await invited(client, of), **JOINING)).text
+    user_id = await check(NEW, PASSWORD)
+    assert user_id is not None
+    async with transaction():
+        await remember(app.id, user_id, MAESTRO, None)
+    return app
+
+
+@pytest.mark.parametrize("vouched", ["reset", "set-password"])
+async def test_whoever_opened_an_invitation_of_another_account_is_nobody_that_the_operator_adds(
+    client: httpx.AsyncClient, world: World, vouched: str
+) -> None:
+    app = await impostor(client, world.acme)
+    before = await everything()
+    globex = world.globex.id
+    for typed in (None, HASH):
+        with pytest.raises(Conflict, match="--reset"):
+            await add_user(NEW, "Grace", typed, globex, "admin")
+    assert await everything() == before
+    own = hash_password("a password of theirs")
+    if vouched == "reset":
+        user_id = await add_user(NEW, "Grace", own, globex, "admin", reset=True)
+    else:
+        user_id = await set_password(NEW, own)
+        assert await add_user(NEW, "Grace", None, globex, "admin") == user_id
+    assert await check(NEW, PASSWORD) is None
+    assert await check(NEW, "a password of theirs") == user_id
+    async with transaction():
+        assert await allowed(app.id, user_id, MAESTRO) is None
+    assert await stored(world.acme, "SELECT id FROM event WHERE type = 'consent.revoked'")
+
+
+async def test_a_password_that_is_typed_for_a_user_is_set_or_refused(world: World) -> None:
+    await set_password("admin@acme.example", HASH)
+    with pytest.raises(Conflict, match="the one that was typed was not set"):
+        await add_user("admin@acme.example", "Ada", hash_password("typed now"), world.globex.id, "viewer")
+    assert "admin@acme.example" not in await members(world.globex)
+    assert await check("admin@acme.example", PASSWORD) == world.acme.admin_id

@@ -15,7 +15,7 @@ from asyncpg.pool import PoolConnectionProxy
 from auth.clients import require_account
 from auth.consents import remember_for_account
 from auth.registration import check_scopes
-from auth.scopes import SCOPES
+from auth.scopes import ADMINISTRATION, SCOPES
 from tenancy.errors import BadRequest, NotFound
 from tenancy.events import OPERATOR, OfAccount, record, record_in
 from tenancy.rows import current_connection, rows_of, transaction
@@ -105,7 +105,7 @@ async def allow_for_account(account_id: UUID, client_id: UUID, scopes: Sequence[
 
     Raises:
         BadRequest: no scope, one that is unknown or that the client is not registered for, a client that is not
-            registered for impersonation, or a machine client.
+            registered for impersonation, a machine client, or the scope that manages the account.
         NotFound: no such account, or no such client.
     """
     if not scopes:
@@ -165,7 +165,7 @@ async def allow(
     account_id: UUID, client_id: UUID, scopes: Sequence[str], before: list[str], actor: UUID
 ) -> list[str]:
     """Add to what a client is allowed for every member, and tell of it; return what stands."""
-    await remember_for_account(client_id, account_id, list(dict.fromkeys([*scopes, "impersonation"])))
+    await remember_for_account(client_id, account_id, list(dict.fromkeys([*scopes, "impersonation"])), actor)
     standing = await allowed_for_account(account_id, client_id) or []
     change = {"before": {"scopes": before}, "after": {"scopes": standing}}
     await record(OfAccount(account_id), "consent.allowed", actor, client_id=client_id, **change)
@@ -188,6 +188,11 @@ async def require_allowable(client_id: UUID, scopes: Sequence[str]) -> None:
     beyond = sorted(set(scopes) - set(client["scopes"] or scopes))
     if beyond:
         raise BadRequest(f"The client is not registered for {', '.join(beyond)}.")
+    if ADMINISTRATION in scopes:
+        raise BadRequest(
+            f"{ADMINISTRATION} is not allowed for every member: a client would manage the account as an administrator who "
+            "knows nothing of it. Each administrator may allow it themselves."
+        )
     if "impersonation" not in (client["scopes"] or SCOPES):
         raise BadRequest(
             "The client is not registered for impersonation, without which it cannot act for people; "

@@ -85,6 +85,7 @@ async def register(
         origins=origins_of(wanted.redirect_uris),
         scopes=list(wanted.scopes),
         public_keys=list(wanted.public_keys),
+        created_by=actor,
     )
     try:
         await Client.insert(client).run()

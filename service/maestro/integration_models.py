@@ -97,6 +97,7 @@ class Integration(msgspec.Struct, kw_only=True, omit_defaults=True):
     scopes: Annotated[list[str], Meta(description="what it may ask for; none for all")]
     keys: list[IntegrationKey]
     created_at: Timestamp
+    created_by: Annotated[Identifier, Meta(description="absent where nobody knows")] | UnsetType = UNSET
     client_secret: (
         Annotated[str, Meta(description="shown here and never again, and stored as a hash")] | UnsetType
     ) = UNSET
@@ -131,6 +132,7 @@ def integration(
         scopes=row.scopes,
         keys=keys,
         created_at=timestamp(row.created_at),
+        created_by=UNSET if row.created_by is None else str(row.created_by),
         client_secret=UNSET if secret is None else secret,
         response_metadata=told,
     )

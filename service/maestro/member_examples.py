@@ -37,6 +37,7 @@ INTEGRATION: dict[str, Any] = {
     "scopes": ["signature", "aow_manage", "impersonation"],
     "keys": [{"id": "5b6f0d7c-1e2a-4b3c-8d9e-0f1a2b3c4d5e", "fingerprint": FINGERPRINT}],
     "created_at": NOW,
+    "created_by": USER,
 }
 ANSWERED = {"response_metadata": METADATA}
 CONSENT: dict[str, Any] = {

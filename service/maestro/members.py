@@ -72,7 +72,10 @@ class MemberController(Controller):
     async def remove_member(
         self, request: Request[Any, Any, Any], accountId: FromPath[UUID], userId: FromPath[UUID]
     ) -> None:
-        """End a membership: their next request is refused, and what they made stays; 409 as for a change of role."""
+        """End a membership: their next request is refused, and what they made stays; 409 as for a change of role.
+
+        That is integrations too, and what these are allowed for all members: look at `GET /consents`.
+        """
         await members.remove(credential(request, accountId), userId)
 
 

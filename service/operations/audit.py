@@ -27,7 +27,7 @@ ActorKind = Literal["user", "client", "operator", "engine"]
 
 PLACE = "event.at, event.id, event.written_in::text::bigint AS written_in"
 COLUMNS = f"""{PLACE}, event.account_id, event.workflow_id, event.instance_id, event.type, event.actor,
-event.actor_kind, event.request_id, event.data, event.before, event.after"""
+event.actor_kind, event.acting_client, event.request_id, event.data, event.before, event.after"""
 
 # A name is the one that the actor has now: events are kept, and what people are called is not theirs to keep.
 READ = f"""{COLUMNS}, coalesce(

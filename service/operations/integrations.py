@@ -31,7 +31,7 @@ LONGEST_SCOPE = 100  # characters
 
 Kind = Literal["confidential", "public", "machine"]
 
-COLUMNS = "id, account_id, kind, name, redirect_uris, scopes, public_keys, created_at"
+COLUMNS = "id, account_id, kind, name, redirect_uris, scopes, public_keys, created_at, created_by"
 ONE = f"SELECT {COLUMNS} FROM client WHERE account_id = $1 AND id = $2"
 COUNT = "SELECT count(*) FROM client WHERE account_id = $1"
 CONSENT = """
@@ -68,6 +68,7 @@ class Integration(msgspec.Struct, frozen=True):
     scopes: list[str]
     public_keys: list[str]
     created_at: datetime
+    created_by: UUID | None
 
 
 class Shown(msgspec.Struct, frozen=True):

@@ -73,6 +73,7 @@ async def test_a_machine_is_registered_works_gets_a_new_secret_and_is_deleted(
     assert (await token_of(client, client_id, second)).status_code == 200
     read = await client.get(url, headers=bearer(acme.admin))
     assert "client_secret" not in read.json()
+    assert read.json()["created_by"] == str(acme.admin_id)
     assert (await client.delete(url, headers=bearer(acme.admin))).status_code == 204
     assert (await client.get(f"{acme.url}/workflows", headers=bearer(token))).status_code == 401
     assert_refused(await client.get(url, headers=bearer(acme.admin)), 404)
@@ -270,12 +271,14 @@ async def test_what_cannot_be_allowed_is_refused(client: httpx.AsyncClient, worl
     narrow = await registered(acme.id, scopes=("signature", "impersonation"))
     alone = await registered(acme.id, scopes=("signature",))
     machine = await registered(acme.id, "machine")
+    whole = await registered(acme.id)
     for app, scopes in (
         (narrow, ["aow_manage"]),
         (narrow, ["nonsense"]),
         (narrow, []),
         (alone, ["signature"]),
         (machine, ["signature"]),
+        (whole, ["signature", "account_manage"]),
     ):
         assert targets(await allowed(client, acme, app, *scopes)) == {"scopes": "FIELD_INVALID"}
     assert await events(acme, "consent.allowed") == []

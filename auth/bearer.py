@@ -113,7 +113,7 @@ class Credential(msgspec.Struct, frozen=True):
         """Refuse the caller if `enter_account` did (see `rows`)."""
         if verdict == ROLE_LACKING:
             raise Forbidden(
-                f"This needs {needed_role(right)}; an administrator of the account can give it to you."
+                f"This needs {needed_role(right)}; an administrator of the account gives users their roles."
             )
         if verdict == Unauthenticated.status:
             raise Unauthenticated

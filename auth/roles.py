@@ -44,7 +44,8 @@ def holds(role: str, right: Right) -> bool:
 
 
 def needed_role(right: Right) -> str:
-    """Say in words which role a right takes."""
+    """Say in words which role a right takes, of a user, and whether a machine client has it."""
     *others, last = (role for role in HOLDERS[right] if role != "machine")
     roles = f"{', '.join(others)} or {last}" if others else last
-    return f"the role {roles} in the account"
+    machines = ", or a machine client" if "machine" in HOLDERS[right] else ", which users alone have"
+    return f"the role {roles} in the account{machines}"

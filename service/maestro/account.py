@@ -27,7 +27,7 @@ class SettingsController(Controller):
         request: Request[Any, Any, Any],
         accountId: FromPath[UUID],  # noqa: N803 - the vendor's name
     ) -> models.AccountSettings:
-        """Read the account's settings; for administrators, as all of these are."""
+        """Read the account's settings."""
         found = await account_settings.get(credential(request, accountId))
         return models.account_settings(found, metadata(request))
 

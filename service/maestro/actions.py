@@ -15,6 +15,7 @@ from service.maestro.errors import credential
 from service.maestro.models import timestamp
 from service.maestro.requests import (
     JSON,
+    OPERATING,
     PAGE_SIZE,
     ContinuationToken,
     PageSize,
@@ -44,6 +45,7 @@ class InstanceActionController(Controller):
 
     path = "/v1/accounts/{accountId:str}/workflows/{workflowId:str}/instances/{instanceId:str}"
     tags = ("Workflow Instances",)
+    opt = OPERATING
 
     @post("/actions/suspend", operation_id="suspendWorkflowInstance", status_code=200)
     async def suspend_workflow_instance(
@@ -119,7 +121,7 @@ class InstanceActionController(Controller):
     ) -> None:
         """Delete an instance that has ended, with its history and work items; the audit of it stays.
 
-        For administrators and machine clients; 409 when it has not ended, or whoever awaits it has not taken its result.
+        409 when it has not ended, or whoever awaits it has not taken its result.
         """
         await lifecycle.delete(credential(request, accountId), workflowId, instanceId)
 
@@ -129,6 +131,7 @@ class BulkController(Controller):
 
     path = "/v1/accounts/{accountId:str}"
     tags = ("Bulk Actions",)
+    opt = OPERATING
 
     @post(
         "/workflow-instances/actions/cancel",
@@ -147,8 +150,7 @@ class BulkController(Controller):
     ) -> Response[models.BulkActionAnswer]:
         """Cancel every instance that the filter finds and that has not ended, in the background.
 
-        Without the right `confirm_count` nothing is done: the answer, 200, says how many they are. For administrators and
-        machine clients.
+        Without the right `confirm_count` nothing is done: the answer, 200, says how many they are.
         """
         data = data or models.BulkCancel()
         options = {} if data.reason is UNSET else {"reason": data.reason}
@@ -174,7 +176,7 @@ class BulkController(Controller):
         """Restart every instance that the filter finds and that has ended or is suspended, in the background.
 
         Those that have been restarted before are left out. Without the right `confirm_count` nothing is done: the answer,
-        200, says how many they are. For administrators and machine clients.
+        200, says how many they are.
         """
         data = data or models.BulkRestart()
         options = msgspec.to_builtins(Options(given(data.version), given(data.from_task)))
@@ -193,7 +195,7 @@ class BulkController(Controller):
         page_size: PageSize = None,
         ctoken: ContinuationToken = None,
     ) -> Response[models.BulkActionsList]:
-        """List the account's bulk actions, newest first, 50 to a page; for administrators and machine clients."""
+        """List the account's bulk actions, newest first, 50 to a page."""
         page = await bulk.get_list(credential(request, accountId), status, page_size or PAGE_SIZE, ctoken)
         data = [models.bulk_action(row) for row in page.rows]
         return paged(
@@ -207,7 +209,7 @@ class BulkController(Controller):
         accountId: FromPath[UUID],  # noqa: N803 - the vendor's name
         bulkActionId: FromPath[UUID],  # noqa: N803 - as the others
     ) -> models.BulkActionRead:
-        """Read a bulk action with how far it is; for administrators and machine clients."""
+        """Read a bulk action with how far it is."""
         row = await bulk.get(credential(request, accountId), bulkActionId)
         return models.bulk_action_read(row, metadata(request))
 

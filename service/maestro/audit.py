@@ -12,7 +12,7 @@ from litestar.response import Stream
 
 from service.maestro import audit_models
 from service.maestro.errors import credential
-from service.maestro.requests import PAGE_SIZE, ContinuationToken, PageSize, metadata, paged
+from service.maestro.requests import OVERSEEING, PAGE_SIZE, ContinuationToken, PageSize, metadata, paged
 from service.operations import audit
 from service.operations.audit import ActorKind, Filters
 from service.operations.pages import Row
@@ -64,6 +64,7 @@ class AuditController(Controller):
 
     path = "/v1/accounts/{accountId:str}/audit"
     tags = ("Audit",)
+    opt = OVERSEEING
 
     @get("/", operation_id="getAudit", opt={"query": (*FILTERS, "page_size", "ctoken")})
     async def get_audit(
@@ -81,7 +82,7 @@ class AuditController(Controller):
         page_size: PageSize = None,
         ctoken: ContinuationToken = None,
     ) -> Response[audit_models.AuditList]:
-        """List what happened in the account, newest first, 50 to a page; for administrators and machine clients.
+        """List what happened in the account, newest first, 50 to a page.
 
         A page looks at 10,000 events at the most: one that filters leave short, or empty, may have a next one.
         """

@@ -32,7 +32,14 @@ PAGE_SIZE = 50
 LARGEST_PAGE = 1000
 JSON = "application/json"
 YAML = "application/yaml"
-ADMINISTERED = {"right": Right.ADMINISTER}  # the options of routes that administrators alone may use
+# The options of routes: each names the right that its operation asks for. A malformed request is refused for lacking it
+# too, and the document tells the roles that have it.
+READING = {"right": Right.READ}
+DECIDING = {"right": Right.DECIDE}
+STARTING = {"right": Right.START}
+OPERATING = {"right": Right.OPERATE}
+OVERSEEING = {"right": Right.OVERSEE}
+ADMINISTERED = {"right": Right.ADMINISTER}
 
 ContinuationToken = Annotated[
     str | None,

@@ -65,8 +65,13 @@ class Route(msgspec.Struct, frozen=True):
     media_type: str | None
     query: tuple[str, ...]
     tag: str
-    scopes: tuple[str, ...]
+    right: Right
     lasting: bool = False  # a good request is answered when something happens, if ever
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """Which scopes a token needs."""
+        return scopes_for(self.right, MAESTRO)
 
     @property
     def ids(self) -> list[str]:
@@ -113,7 +118,7 @@ def account_routes() -> list[Route]:
             handler.opt.get("media_type"),
             tuple(handler.opt.get("query", ())),
             tag_of(handler),
-            scopes_for(handler.opt.get("right", Right.READ), MAESTRO),
+            handler.opt["right"],
             handler.opt.get("lasting", False),
         )
         for path, handler in handlers()

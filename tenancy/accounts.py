@@ -31,6 +31,11 @@ UPDATE app_user SET password_hash = $2, invited_into = NULL
 FROM (SELECT id, invited_into FROM app_user WHERE id = $1 FOR UPDATE) AS before
 WHERE app_user.id = before.id RETURNING before.invited_into
 """
+# An invitation says no more than it did when it was made: it ends with what it was made on.
+END_INVITATIONS = """
+DELETE FROM invitation WHERE account_id = $1 AND (email = (SELECT email FROM app_user WHERE id = $2) OR $3 AND invited_by = $2)
+RETURNING id, role
+"""
 REVOKE = "UPDATE oauth_grant SET revoked_at = now() WHERE user_id = $1 AND revoked_at IS NULL RETURNING id"
 FORGET = "DELETE FROM consent WHERE user_id = $1 RETURNING id"
 MEMBER = """
@@ -180,6 +185,7 @@ async def enrolled(account_id: UUID, user_id: UUID, role: str, actor: UUID, **to
         return False
     after = {"role": role, "status": "active"}
     await record(OfAccount(account_id), "member.added", actor, user_id=user_id, after=after, **told)
+    await end_invitations(account_id, user_id, actor)
     return True
 
 
@@ -205,7 +211,15 @@ async def dismissed(account_id: UUID, user_id: UUID, actor: UUID) -> bool:
         return False
     change = {"before": {"status": "active"}, "after": {"status": "removed"}}
     await record(OfAccount(account_id), "member.removed", actor, user_id=user_id, **change)
+    await end_invitations(account_id, user_id, actor, made=True)
     return True
+
+
+async def end_invitations(account_id: UUID, user_id: UUID, actor: UUID, *, made: bool = False) -> None:
+    """End the invitations of a user's address, and where wanted those that they made, inside the account's open transaction."""
+    for row in await current_connection().fetch(END_INVITATIONS, account_id, user_id, made):
+        before = {"role": row["role"]}
+        await record(OfAccount(account_id), "invitation.ended", actor, before=before, invitation_id=row["id"])
 
 
 async def list_members(account_id: UUID) -> list[Member]:

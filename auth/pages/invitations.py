@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from litestar import Request, Response, get, post
 from litestar.datastructures import Cookie
 
@@ -97,9 +98,12 @@ async def accepted(
         await attempt.failed()
         return question(seen, user_error=WRONG)
     device = await attempt.succeeded(user_id)
-    await invitations.accept(url, user_id)
+    role = await invitations.accept(url, user_id)
     logger.info("user %s accepted an invitation", user_id)
-    return answered(seen, "joined", (sessions.device_cookie(issuer_of(request), device),))
+    seen = msgspec.structs.replace(seen, role=role or seen.role)
+    return answered(
+        seen, "member" if role else "joined", (sessions.device_cookie(issuer_of(request), device),)
+    )
 
 
 def attempt_of(request: Request[Any, Any, Any], seen: View) -> LoginAttempt:

@@ -14,7 +14,7 @@ from auth.bearer import Access
 from auth.roles import Right
 from service.errors import MemberConflict
 from service.operations.pages import Page, Position, binding, position, token
-from tenancy.accounts import dismissed
+from tenancy.accounts import dismissed, end_invitations
 from tenancy.errors import NotFound
 from tenancy.events import OfAccount, differences, record
 from tenancy.rows import current_connection
@@ -112,6 +112,8 @@ async def change(access: Access, user_id: UUID, role: MemberRole) -> Member:
         await current_connection().execute(CHANGE, caller.account_id, user_id, role)
         difference = differences({"role": before.role}, {"role": role})
         await record(OfAccount(caller.account_id), "member.changed", caller.id, **difference, user_id=user_id)
+        if before.role == "admin":
+            await end_invitations(caller.account_id, user_id, caller.id, made=True)
         return msgspec.structs.replace(before, role=role)
 
 

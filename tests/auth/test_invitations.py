@@ -4,8 +4,10 @@ import asyncio
 import re
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import httpx
+import msgspec
 import pytest
 
 from auth.consents import allowed, remember
@@ -15,6 +17,7 @@ from auth.scopes import MAESTRO
 from auth.throttle import MOST_OF_PAIR, MOST_OF_URLS
 from tenancy.accounts import add_user, remove_member, set_password, suspend_account, suspend_user
 from tenancy.errors import Conflict
+from tenancy.events import OPERATOR
 from tenancy.rows import transaction
 from tests.auth.oauth import App, registered
 from tests.auth.person import HASH, PASSWORD, Person, alert_of, reason_of
@@ -347,3 +350,45 @@ async def test_a_password_that_is_typed_for_a_user_is_set_or_refused(world: Worl
         await add_user("admin@acme.example", "Ada", hash_password("typed now"), world.globex.id, "viewer")
     assert "admin@acme.example" not in await members(world.globex)
     assert await check("admin@acme.example", PASSWORD) == world.acme.admin_id
+
+
+async def ended(of: Tenant) -> list[tuple[UUID, dict[str, str]]]:
+    """Who ended which invitations, as the audit tells."""
+    rows = await stored(of, "SELECT actor, data FROM event WHERE type = 'invitation.ended' ORDER BY id")
+    return [(row["actor"], msgspec.json.decode(row["data"])) for row in rows]
+
+
+async def test_invitations_end_with_what_they_were_made_on(client: httpx.AsyncClient, world: World) -> None:
+    acme = world.acme
+    grace, token = await colleague(acme, "grace", "admin")
+    own, hers = await invited(client, acme, "a@new.example"), await invited(client, acme, by=token)
+    await add_user("a@new.example", "A", HASH, acme.id, "viewer")  # otherwise
+    assert ENDED in reason_of(await client.get(own), 404)
+    await client.patch(f"{acme.url}/members/{grace}", json={"role": "viewer"}, headers=bearer(acme.admin))
+    await client.patch(f"{acme.url}/members/{grace}", json={"role": "admin"}, headers=bearer(acme.admin))
+    assert ENDED in reason_of(
+        await client.get(hers), 404
+    )  # she is an administrator again, and it does not come back
+    another = await invited(client, acme, by=token)
+    await client.delete(f"{acme.url}/members/{grace}", headers=bearer(acme.admin))
+    await add_user("grace@acme.example", "Grace", None, acme.id, "admin")
+    assert ENDED in reason_of(await client.get(another), 404)
+    events = await ended(acme)
+    assert [actor for actor, _ in events] == [OPERATOR, acme.admin_id, acme.admin_id]
+    assert all(
+        told["invitation_id"] in url for (_, told), url in zip(events, (own, hers, another), strict=True)
+    )
+
+
+async def test_an_invitation_changes_nobody_who_is_a_member(client: httpx.AsyncClient, world: World) -> None:
+    acme = world.acme
+    await set_password(str(acme.member_id), HASH)
+    url = await invited(client, acme, role="admin")
+    await stored(
+        acme, "UPDATE invitation SET email = 'member@acme.example' RETURNING id"
+    )  # as a race of old could
+    answer = await answered(client, url, answer="user", password=PASSWORD)
+    assert "is a sender of the account, and stays so" in answer.text
+    assert (await members(acme))["member@acme.example"] == ("sender", "active")
+    assert [actor for actor, _ in await ended(acme)] == [acme.member_id]
+    assert ENDED in reason_of(await client.get(url), 404)

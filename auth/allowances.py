@@ -27,11 +27,12 @@ REVOKE = f"UPDATE oauth_grant SET revoked_at = now() WHERE revoked_at IS NULL AN
 FORGET = f"DELETE FROM consent WHERE {WHOSE} RETURNING id"
 ALLOWED = "SELECT scopes FROM consent WHERE user_id IS NULL AND narrowed_to = $1 AND client_id = $2"
 TAKE_BACK = "DELETE FROM consent WHERE user_id IS NULL AND narrowed_to = $1 AND client_id = $2 RETURNING id"
-# What somebody allowed the client themselves is not the administrators' to end.
+# What somebody allowed the client themselves is not the administrators' to end: a grant that their own consent covers.
 END_STANDING = """
 UPDATE oauth_grant SET revoked_at = now()
 WHERE narrowed_to = $1 AND client_id = $2 AND revoked_at IS NULL
-  AND NOT EXISTS (SELECT FROM consent WHERE consent.client_id = $2 AND consent.user_id = oauth_grant.user_id)
+  AND NOT EXISTS (SELECT FROM consent WHERE consent.client_id = $2 AND consent.user_id = oauth_grant.user_id
+                  AND consent.scopes @> oauth_grant.scopes AND (consent.narrowed_to IS NULL OR consent.narrowed_to = $1))
 RETURNING id
 """
 # Whose audit tells that grants are gone: the account that they were limited to, the client's, the user's.

@@ -266,6 +266,26 @@ async def test_what_is_allowed_for_all_members_is_replaced_and_ends_at_once(
     assert len(await events(acme, "consent.revoked")) == 1
 
 
+@pytest.mark.parametrize("verb", ["DELETE", "PUT"])
+async def test_a_members_own_consent_spares_the_grants_that_it_covers_alone(
+    client: httpx.AsyncClient, world: World, verb: str
+) -> None:
+    acme = world.acme
+    app = await registered(acme.id)
+    url = f"{acme.url}/integrations/{app.id}/consent"
+    await allowed(client, acme, app, "signature", "aow_manage")
+    answer = await by_assertion(client, app.assertion(acme.member_id, scope="signature aow_manage"))
+    token = answer.json()["access_token"]
+    async with transaction():
+        await remember(app.id, acme.member_id, ["openid", "signature", "impersonation"], acme.id)
+    own = await by_assertion(client, app.assertion(acme.member_id, scope="openid signature"))
+    body = {"scopes": ["openid"]} if verb == "PUT" else None
+    assert (await client.request(verb, url, json=body, headers=bearer(acme.admin))).is_success
+    assert (await client.get(f"{acme.url}/workflows", headers=bearer(token))).status_code == 401
+    theirs = await client.get("/oauth/userinfo", headers=bearer(own.json()["access_token"]))
+    assert theirs.status_code == 200
+
+
 async def test_what_cannot_be_allowed_is_refused(client: httpx.AsyncClient, world: World) -> None:
     acme = world.acme
     narrow = await registered(acme.id, scopes=("signature", "impersonation"))

@@ -255,6 +255,15 @@ async def test_an_account_has_ten_at_a_time(client: httpx.AsyncClient, world: Wo
     assert "10 bulk actions" in refusal.json()["detail"]
 
 
+async def test_ten_at_a_time_are_ten_when_many_are_begun_at_once(
+    client: httpx.AsyncClient, world: World, paused: None
+) -> None:
+    acme = world.acme
+    await trigger(client, acme, "waiting", {})
+    answers = await asyncio.gather(*(call(client, acme, CANCEL, confirm_count=1) for _ in range(14)))
+    assert Counter(answer.status_code for answer in answers) == {202: 10, 409: 4}
+
+
 async def test_they_are_for_administrators_and_machines(client: httpx.AsyncClient, world: World) -> None:
     acme = world.acme
     action = await begun(client, acme, CANCEL)

@@ -11,7 +11,7 @@ import msgspec
 from asyncpg import UniqueViolationError
 
 from tenancy.errors import BadRequest, Conflict, NotFound
-from tenancy.events import OPERATOR, OfAccount, record, record_in
+from tenancy.events import OPERATOR, OfAccount, entered, record, record_in
 from tenancy.rows import current_connection, rows_of, transaction
 from tenancy.tables import ROLES, Account
 
@@ -42,6 +42,18 @@ MEMBER = """
 INSERT INTO membership (id, account_id, user_id, role, status) VALUES ($1, $2, $3, $4, 'active')
 ON CONFLICT (account_id, user_id) DO UPDATE SET role = excluded.role, status = 'active'
 WHERE membership.status = 'removed' RETURNING id
+"""
+OTHER_ADMIN = """
+SELECT EXISTS (
+    SELECT FROM membership JOIN app_user ON app_user.id = membership.user_id
+    WHERE membership.account_id = $1 AND membership.role = 'admin' AND membership.user_id <> $2
+      AND membership.status = 'active' AND app_user.status = 'active')
+"""
+IS_ADMIN = """
+SELECT EXISTS (
+    SELECT FROM membership JOIN app_user ON app_user.id = membership.user_id
+    WHERE membership.account_id = $1 AND membership.role = 'admin' AND membership.user_id = $2
+      AND membership.status = 'active' AND app_user.status = 'active')
 """
 DISMISS = """
 UPDATE membership SET status = 'removed' WHERE account_id = $1 AND user_id = $2 AND status = 'active' RETURNING id
@@ -189,20 +201,38 @@ async def enrolled(account_id: UUID, user_id: UUID, role: str, actor: UUID, **to
     return True
 
 
-async def remove_member(who: str, account_id: UUID) -> UUID:
+async def remove_member(who: str, account_id: UUID, *, even_the_last: bool = False) -> UUID:
     """End a user's membership of an account; return the user's id. What they made stays.
 
     Raises:
-        NotFound: no such user, or no member of the account.
+        NotFound: no such account, no such user, or no member of the account.
+        Conflict: the account would have no active admin, and it was not said that this is meant.
     """
     async with rows_of(account_id):
         user_id = await existing_user(who)
+        await lock(account_id)
+        if not even_the_last and await is_last_admin(account_id, user_id):
+            raise Conflict(
+                f"{who} is the last active admin of account {account_id}: make another first, by "
+                "tutti user create EMAIL --role admin, or give --even-the-last."
+            )
         if not await dismissed(account_id, user_id, OPERATOR):
             raise NotFound(
                 f"{who} is not a member of account {account_id}; "
                 f"to make them one: tutti user create EMAIL --name NAME --account {account_id}"
             )
     return user_id
+
+
+async def other_admin(account_id: UUID, user_id: UUID) -> bool:
+    """Say whether an account has an active admin besides this user, inside its open transaction."""
+    return bool(await current_connection().fetchval(OTHER_ADMIN, account_id, user_id))
+
+
+async def is_last_admin(account_id: UUID, user_id: UUID) -> bool:
+    """Say whether a user is an active admin of an account, and there is no other, inside its open transaction."""
+    is_admin = await current_connection().fetchval(IS_ADMIN, account_id, user_id)
+    return is_admin and not await other_admin(account_id, user_id)
 
 
 async def dismissed(account_id: UUID, user_id: UUID, actor: UUID) -> bool:
@@ -261,8 +291,15 @@ async def set_account_status(account_id: UUID, status: Status) -> None:
             await record(OfAccount(account_id), kind, OPERATOR, **change)
 
 
-async def suspend_user(who: str) -> UUID:
-    """Shut a user out of every account, until they are resumed; return their id.
+class StatusChanged(msgspec.Struct, frozen=True):
+    """Whose status was changed, and the open accounts that have no active admin since."""
+
+    user_id: UUID
+    without_admin: list[UUID]
+
+
+async def suspend_user(who: str) -> StatusChanged:
+    """Shut a user out of every account, until they are resumed.
 
     Raises:
         NotFound: no such user.
@@ -271,23 +308,31 @@ async def suspend_user(who: str) -> UUID:
 
 
 async def resume_user(who: str) -> UUID:
-    """Let a user in again, with what was granted before (see `suspend_user`)."""
-    return await set_user_status(who, "active")
+    """Let a user in again, with what was granted before (see `suspend_user`); return their id."""
+    return (await set_user_status(who, "active")).user_id
 
 
-async def set_user_status(who: str, status: Status) -> UUID:
+async def set_user_status(who: str, status: Status) -> StatusChanged:
     """Change what a user may do (see `suspend_user`); every account of theirs that is not shut is told."""
     async with transaction() as connection:
         user_id = await existing_user(who)
-        before = await connection.fetchval("SELECT status FROM app_user WHERE id = $1 FOR UPDATE", user_id)
         accounts = await accounts_of(user_id) if status == "suspended" else []
+        without_admin = [one for one in sorted(accounts) if await locked_as_last_admin(one, user_id)]
+        before = await connection.fetchval("SELECT status FROM app_user WHERE id = $1 FOR UPDATE", user_id)
         await connection.execute("UPDATE app_user SET status = $2 WHERE id = $1", user_id, status)
         accounts = accounts or await accounts_of(user_id)
         if before != status:
             kind = "member.suspended" if status == "suspended" else "member.resumed"
             change = {"before": {"status": before}, "after": {"status": status}}
             await record_in(accounts, kind, OPERATOR, user_id=user_id, **change)
-    return user_id
+    return StatusChanged(user_id, without_admin)
+
+
+async def locked_as_last_admin(account_id: UUID, user_id: UUID) -> bool:
+    """Keep others from changing an account's members (see `lock`), in a transaction of none; see `is_last_admin`."""
+    async with entered(account_id):
+        await lock(account_id)
+        return await is_last_admin(account_id, user_id)
 
 
 async def accounts_of(user_id: UUID) -> list[UUID]:

@@ -425,7 +425,8 @@ def test_user_set_password_at_a_terminal_asks_twice_and_shows_nothing(shell: She
 
 def test_user_suspend_resume_and_remove(shell: Shell, account: UUID) -> None:
     email, user_id = person(shell, account)
-    assert shell.json("user", "suspend", email) == {"user_id": user_id, "status": "suspended"}
+    suspended = {"user_id": user_id, "status": "suspended", "accounts_without_admin": []}
+    assert shell.json("user", "suspend", email) == suspended
     told = shell.run("user", "suspend", email).stdout
     for verb in (f"tutti user resume {user_id}", f"tutti grant revoke --user {user_id}"):
         assert verb in told
@@ -440,6 +441,10 @@ def test_user_suspend_resume_and_remove(shell: Shell, account: UUID) -> None:
     assert "not a member" in shell.refused("token", "issue", "--user", email, "--account", account)
     back = shell.json("user", "create", email, "--name", "Ada", "--account", account, "--role", "admin")
     assert back == {"user_id": user_id}
+    assert "--even-the-last" in shell.refused("user", "remove", email, "--account", account)
+    assert f"Account {account} has no active admin now" in shell.run("user", "suspend", email).stdout
+    shell.run("user", "resume", email)
+    assert shell.json("user", "remove", email, "--account", account, "--even-the-last") == gone
 
 
 def test_user_create_says_how_a_password_is_set(shell: Shell, account: UUID) -> None:

@@ -141,10 +141,15 @@ def user_set_password(user: str, *, password_stdin: bool, as_json: bool) -> None
 @json_option
 def user_suspend(user: str, *, as_json: bool) -> None:
     """Shut USER out of every account, until they are resumed."""
-    user_id = perform(lambda: accounts.suspend_user(user))
-    data = {"user_id": str(user_id), "status": "suspended"}
+    done = perform(lambda: accounts.suspend_user(user))
+    user_id, alone = done.user_id, list(map(str, done.without_admin))
+    data = {"user_id": str(user_id), "status": "suspended", "accounts_without_admin": alone}
     lines = [
         f"User {user_id} ({user}) is suspended.",
+        *(
+            f"Account {one} has no active admin now: tutti user create EMAIL --account {one} --role admin"
+            for one in alone
+        ),
         f"Tokens are refused until: tutti user resume {user_id}",
         f"To end them for good: tutti grant revoke --user {user_id}",
     ]
@@ -164,9 +169,12 @@ def user_resume(user: str, *, as_json: bool) -> None:
 @user.command("remove")
 @click.argument("user")
 @account_option
+@click.option(
+    "--even-the-last", is_flag=True, help="Leave the account without an active admin, if it comes to that."
+)
 @json_option
-def user_remove(user: str, account_id: UUID, *, as_json: bool) -> None:
-    """End USER's membership of an account; what they made there stays."""
-    user_id = perform(lambda: accounts.remove_member(user, account_id))
+def user_remove(user: str, account_id: UUID, *, even_the_last: bool, as_json: bool) -> None:
+    """End USER's membership of an account; what they made there stays: clients too, and what these are allowed."""
+    user_id = perform(lambda: accounts.remove_member(user, account_id, even_the_last=even_the_last))
     data = {"user_id": str(user_id), "account_id": str(account_id)}
     show(data, [f"User {user_id} ({user}) is no member of account {account_id} any more."], as_json=as_json)

@@ -14,7 +14,7 @@ from auth.bearer import Access
 from auth.roles import Right
 from service.errors import MemberConflict
 from service.operations.pages import Page, Position, binding, position, token
-from tenancy.accounts import dismissed, end_invitations
+from tenancy.accounts import dismissed, end_invitations, other_admin
 from tenancy.errors import NotFound
 from tenancy.events import OfAccount, differences, record
 from tenancy.rows import current_connection
@@ -35,12 +35,6 @@ WITH_STATUS = {
     "suspended": "membership.status = 'active' AND app_user.status = 'suspended'",
     "removed": "membership.status = 'removed'",
 }
-OTHER_ADMIN = """
-SELECT EXISTS (
-    SELECT FROM membership JOIN app_user ON app_user.id = membership.user_id
-    WHERE membership.account_id = $1 AND membership.role = 'admin' AND membership.user_id <> $2
-      AND membership.status = 'active' AND app_user.status = 'active')
-"""
 CHANGE = "UPDATE membership SET role = $3 WHERE account_id = $1 AND user_id = $2"
 
 
@@ -149,9 +143,7 @@ async def require_another_admin(account_id: UUID, member: Member) -> None:
     Raises:
         MemberConflict: nobody is.
     """
-    if member.role == "admin" and not await current_connection().fetchval(
-        OTHER_ADMIN, account_id, member.user_id
-    ):
+    if member.role == "admin" and not await other_admin(account_id, member.user_id):
         raise MemberConflict("An account keeps one active admin; make another member admin first.")
 
 

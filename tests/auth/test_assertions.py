@@ -126,7 +126,7 @@ async def test_users_whom_a_client_cannot_know_do_not_exist(
 
 
 async def test_member_who_left_is_unknown(client: httpx.AsyncClient, world: World, app: App) -> None:
-    await remove_member(str(world.acme.admin_id), world.acme.id)
+    await remove_member(str(world.acme.admin_id), world.acme.id, even_the_last=True)
     assert (await refusal(client, app.assertion(world.acme.admin_id)))[1] == "user_not_found"
 
 

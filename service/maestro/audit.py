@@ -14,7 +14,7 @@ from service.maestro import audit_models
 from service.maestro.errors import credential
 from service.maestro.requests import OVERSEEING, PAGE_SIZE, ContinuationToken, PageSize, metadata, paged
 from service.operations import audit
-from service.operations.audit import ActorKind, Filters
+from service.operations.audit import KINDS, ActorKind, Filters
 from service.operations.pages import Row
 
 JSON_LINES = "application/jsonl"
@@ -32,11 +32,7 @@ Type = Annotated[
 ]
 OfSubjects = Annotated[
     str | None,
-    QueryParameter(
-        pattern="^[a-z_]+$",
-        max_length=50,
-        description="only what was done to subjects of this kind: account, member, client, workflow, instance, ...",
-    ),
+    QueryParameter(description="only what was done to subjects of this kind", schema_extra={"enum": KINDS}),
 ]
 SubjectId = Annotated[
     str | None,

@@ -365,6 +365,7 @@ async def test_filters_narrow_the_list_and_the_export_alike(client: httpx.AsyncC
         ({"subject_id": str(uuid4())}, "subject_kind"),
         ({"subject_kind": "workflow", "subject_id": "nonsense"}, "subject_id"),
         ({"subject_kind": "Workflow"}, "subject_kind"),
+        ({"subject_kind": "nonsense"}, "subject_kind"),
         ({"type": "workflow"}, "type"),
         ({"type": "workflow.published\0"}, "type"),
         ({"actor_id": "nobody"}, "actor_id"),

@@ -26,7 +26,9 @@ WHOSE = """
 REVOKE = f"UPDATE oauth_grant SET revoked_at = now() WHERE revoked_at IS NULL AND {WHOSE} RETURNING id"
 FORGET = f"DELETE FROM consent WHERE {WHOSE} RETURNING id"
 ALLOWED = "SELECT scopes FROM consent WHERE user_id IS NULL AND narrowed_to = $1 AND client_id = $2"
-TAKE_BACK = "DELETE FROM consent WHERE user_id IS NULL AND narrowed_to = $1 AND client_id = $2 RETURNING id"
+TAKE_BACK = (
+    "DELETE FROM consent WHERE user_id IS NULL AND narrowed_to = $1 AND client_id = $2 RETURNING scopes"
+)
 # What somebody allowed the client themselves is not the administrators' to end: a grant that their own consent covers.
 END_STANDING = """
 UPDATE oauth_grant SET revoked_at = now()
@@ -119,12 +121,10 @@ async def allow_for_account(account_id: UUID, client_id: UUID, scopes: Sequence[
         return await allow(account_id, client_id, scopes, before, OPERATOR)
 
 
-async def replace_for_account(
-    account_id: UUID, client_id: UUID, scopes: Sequence[str], actor: UUID
-) -> list[str]:
+async def replace_for_account(account_id: UUID, client_id: UUID, scopes: Sequence[str], actor: UUID) -> int:
     """Allow a client exactly these scopes, and impersonation, for every member, inside the account's open transaction.
 
-    Where it may do less than before, what it was granted on the strength of that ends at once. Return what stands.
+    Where it may do less than before, what it was granted on the strength of that ends at once: return how many grants did.
 
     Raises:
         BadRequest: as for `allow_for_account`.
@@ -136,10 +136,10 @@ async def replace_for_account(
     connection = current_connection()
     before = await allowed_for_account(account_id, client_id) or []
     await connection.execute(TAKE_BACK, account_id, client_id)
-    standing = await allow(account_id, client_id, scopes, before, actor)
-    if set(before) - set(standing):
-        await connection.execute(END_STANDING, account_id, client_id)
-    return standing
+    fewer = set(before) - {*scopes, "impersonation"}
+    grants = len(await connection.fetch(END_STANDING, account_id, client_id)) if fewer else 0
+    await allow(account_id, client_id, scopes, before, actor, grants=grants)
+    return grants
 
 
 async def take_back_for_account(account_id: UUID, client_id: UUID, actor: UUID) -> bool:
@@ -148,28 +148,24 @@ async def take_back_for_account(account_id: UUID, client_id: UUID, actor: UUID) 
     Its tokens for members who have not allowed it themselves end at once.
     """
     connection = current_connection()
-    consents = len(await connection.fetch(TAKE_BACK, account_id, client_id))
-    if not consents:
+    scopes = await connection.fetchval(TAKE_BACK, account_id, client_id)
+    if scopes is None:
         return False
     grants = len(await connection.fetch(END_STANDING, account_id, client_id))
-    told: dict[str, Any] = {
-        "grants": grants,
-        "consents": consents,
-        "user_id": None,
-        "client_id": client_id,
-    }
+    told: dict[str, Any] = {"grants": grants, "consents": 1, "user_id": None, "client_id": client_id}
+    told["before"] = {"scopes": sorted(scopes)}
     await record(OfAccount(account_id), "consent.revoked", actor, **told)
     return True
 
 
 async def allow(
-    account_id: UUID, client_id: UUID, scopes: Sequence[str], before: list[str], actor: UUID
+    account_id: UUID, client_id: UUID, scopes: Sequence[str], before: list[str], actor: UUID, **told: Any
 ) -> list[str]:
     """Add to what a client is allowed for every member, and tell of it; return what stands."""
     await remember_for_account(client_id, account_id, list(dict.fromkeys([*scopes, "impersonation"])), actor)
     standing = await allowed_for_account(account_id, client_id) or []
     change = {"before": {"scopes": before}, "after": {"scopes": standing}}
-    await record(OfAccount(account_id), "consent.allowed", actor, client_id=client_id, **change)
+    await record(OfAccount(account_id), "consent.allowed", actor, client_id=client_id, **change, **told)
     return standing
 
 

@@ -18,6 +18,7 @@ from service.maestro import models
 from service.maestro.account import SettingsController
 from service.maestro.action_models import CancelWorkflowInstance
 from service.maestro.audit import AuditController
+from service.maestro.consents import ConsentController
 from service.maestro.errors import credential
 from service.maestro.following import AccountFollowingController, InstanceFollowingController
 from service.maestro.history import HistoryController
@@ -453,4 +454,5 @@ CONTROLLERS = [
     MemberController,
     InvitationController,
     IntegrationController,
+    ConsentController,
 ]

@@ -140,7 +140,10 @@ class IntegrationController(Controller):
         clientId: FromPath[UUID],
         data: JSONBody[models.AllowIntegration],
     ) -> models.IntegrationConsent:
-        """Allow an integration these scopes, in place of those before, for every member of the account without asking them."""
+        """Allow an integration these scopes, in place of those before, for every member of the account without asking them.
+
+        `account_manage` cannot be among them. Where it may do less than before, `grants_ended` tells what ended by that.
+        """
         allowed = await integrations.allow(credential(request, accountId), clientId, data.scopes)
         return consent(request, clientId, allowed)
 
@@ -166,5 +169,7 @@ def consent(request: Request[Any, Any, Any], client_id: UUID, found: Consent) ->
         client_id=str(client_id),
         scopes=found.scopes,
         granted_at=timestamp(found.granted_at),
+        granted_by=UNSET if found.granted_by is None else str(found.granted_by),
+        grants_ended=UNSET if found.grants_ended is None else found.grants_ended,
         response_metadata=metadata(request),
     )

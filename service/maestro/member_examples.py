@@ -44,7 +44,15 @@ CONSENT: dict[str, Any] = {
     "client_id": CLIENT,
     "scopes": ["aow_manage", "impersonation", "signature"],
     "granted_at": NOW,
+    "granted_by": USER,
     **ANSWERED,
+}
+STANDING: dict[str, Any] = {
+    "client_id": CLIENT,
+    "client_name": "Nightly",
+    "scopes": ["aow_manage", "impersonation", "signature"],
+    "granted_at": NOW,
+    "granted_by": USER,
 }
 PAGED = {"response_metadata": METADATA | {"page_limit": 50}}
 SECRET = {"client_secret": "rW5uS2hbt1pD0jXc8yqLkOa3vEfGm6NzTiU4PwQxYsA"}
@@ -79,5 +87,6 @@ RESPONSES: dict[str, Any] = {
     "rotateIntegrationSecret": INTEGRATION | SECRET | ANSWERED,
     "addIntegrationKey": INTEGRATION | ANSWERED,
     "getIntegrationConsent": CONSENT,
-    "allowIntegration": CONSENT,
+    "allowIntegration": CONSENT | {"grants_ended": 0},
+    "getConsents": {"data": [STANDING], **PAGED},
 }

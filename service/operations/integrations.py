@@ -35,7 +35,7 @@ COLUMNS = "id, account_id, kind, name, redirect_uris, scopes, public_keys, creat
 ONE = f"SELECT {COLUMNS} FROM client WHERE account_id = $1 AND id = $2"
 COUNT = "SELECT count(*) FROM client WHERE account_id = $1"
 CONSENT = """
-SELECT scopes, granted_at FROM consent WHERE user_id IS NULL AND narrowed_to = $1 AND client_id = $2
+SELECT scopes, granted_at, granted_by FROM consent WHERE user_id IS NULL AND narrowed_to = $1 AND client_id = $2
 """
 
 
@@ -79,10 +79,12 @@ class Shown(msgspec.Struct, frozen=True):
 
 
 class Consent(msgspec.Struct, frozen=True):
-    """What an integration is allowed for every member, and since when."""
+    """What an integration is allowed for every member, since when and by whom; `grants_ended` where it has become less."""
 
     scopes: list[str]
     granted_at: datetime
+    granted_by: UUID | None
+    grants_ended: int | None = None
 
 
 async def create(access: Access, new: New) -> Shown:
@@ -229,10 +231,10 @@ async def allow(access: Access, client_id: UUID, scopes: Sequence[str]) -> Conse
     async with access.alone(Right.ADMINISTER) as caller:
         await found(caller, client_id)
         try:
-            await allowances.replace_for_account(caller.account_id, client_id, scopes, caller.id)
+            ended = await allowances.replace_for_account(caller.account_id, client_id, scopes, caller.id)
         except BadRequest as refusal:
             raise BadRequest(errors=(FieldError("FIELD_INVALID", refusal.detail, "scopes"),)) from None
-        return await consent_of(caller, client_id)
+        return msgspec.structs.replace(await consent_of(caller, client_id), grants_ended=ended)
 
 
 async def take_back(access: Access, client_id: UUID) -> None:
@@ -282,7 +284,7 @@ async def consent_of(caller: Caller, client_id: UUID) -> Consent:
     row = await current_connection().fetchrow(CONSENT, caller.account_id, client_id)
     if row is None:
         raise NotFound
-    return Consent(sorted(row["scopes"]), row["granted_at"])
+    return Consent(sorted(row["scopes"]), row["granted_at"], row["granted_by"])
 
 
 def checked(wanted: Registration, fields: dict[str, Any] | None = None) -> Registration:

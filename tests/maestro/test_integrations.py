@@ -5,13 +5,16 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
+import msgspec
 import pytest
 
+from auth.allowances import allow_for_account
 from auth.bearer import hash_of
 from auth.clients import create_client
 from auth.consents import remember
 from auth.registration import MOST_KEYS, Registration, fingerprint
 from service.operations.integrations import MOST, MOST_REDIRECT_URIS
+from tenancy.events import OPERATOR
 from tenancy.rows import transaction
 from tests.auth.oauth import CALLBACK, KEY, OTHER_KEY, App, by_assertion, registered
 from tests.maestro.errors import assert_refused, targets
@@ -344,3 +347,45 @@ async def test_another_accounts_admin_sees_and_changes_no_integration(
     listed = await client.get(f"{acme.url}/integrations", headers=bearer(acme.admin))
     assert [one["name"] for one in listed.json()["data"]] == ["robot"]
     assert [tuple(row) for row in await stored(globex, "SELECT * FROM client ORDER BY id")] == before
+
+
+async def test_what_clients_may_for_all_members_is_listed_and_ended_other_accounts_clients_too(
+    client: httpx.AsyncClient, world: World
+) -> None:
+    acme = world.acme
+    own, foreign = await registered(acme.id), await registered(world.globex.id)
+    await allowed(client, acme, own, "signature")
+    await allow_for_account(acme.id, foreign.id, ["signature", "aow_manage"])
+    found: list[dict[str, Any]] = []
+    url: str | None = f"{acme.url}/consents?page_size=1"
+    while url:
+        answer = await client.get(url, headers=bearer(acme.admin))
+        found += answer.json()["data"]
+        url = answer.links.get("next", {}).get("url")
+    assert {one["client_id"]: (one["scopes"], one["granted_by"]) for one in found} == {
+        str(own.id): (["impersonation", "signature"], str(acme.admin_id)),
+        str(foreign.id): (["aow_manage", "impersonation", "signature"], str(OPERATOR)),
+    }
+    assert all(one["client_name"] for one in found)
+    answer = await by_assertion(client, foreign.assertion(acme.member_id, scope="signature aow_manage"))
+    token = answer.json()["access_token"]
+    url = f"{acme.url}/consents/{foreign.id}"
+    assert_refused(await client.delete(url, headers=bearer(world.globex.admin)), 404)
+    assert (await client.delete(url, headers=bearer(acme.admin))).status_code == 204
+    assert_refused(await client.delete(url, headers=bearer(acme.admin)), 404)
+    assert (await client.get(f"{acme.url}/workflows", headers=bearer(token))).status_code == 401
+    (told,) = await stored(acme, "SELECT data, before FROM event WHERE type = 'consent.revoked'")
+    assert msgspec.json.decode(told["before"]) == {"scopes": ["aow_manage", "impersonation", "signature"]}
+    assert msgspec.json.decode(told["data"])["grants"] == 1
+
+
+async def test_allowing_less_tells_how_many_grants_ended(client: httpx.AsyncClient, world: World) -> None:
+    acme = world.acme
+    app = await registered(acme.id)
+    assert (await allowed(client, acme, app, "signature", "aow_manage")).json()["grants_ended"] == 0
+    await by_assertion(client, app.assertion(acme.member_id, scope="signature aow_manage"))
+    assert (await allowed(client, acme, app, "signature")).json()["grants_ended"] == 1
+    (told,) = await stored(
+        acme, "SELECT data FROM event WHERE type = 'consent.allowed' ORDER BY id DESC LIMIT 1"
+    )
+    assert msgspec.json.decode(told["data"])["grants"] == 1

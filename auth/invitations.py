@@ -17,6 +17,7 @@ from tenancy.errors import Conflict, NotFound
 from tenancy.events import OfAccount, record
 from tenancy.rows import current_connection, rows_of
 
+PATH_OF_PAGE = "/v1/accounts/{account_id}/invitations/{invitation_id}/answer"  # where it is answered
 # An invitation holds no longer than whoever made it is an administrator: they must not come back by one of their own.
 HOLDS = """
 invitation.expires_at > now() AND EXISTS (

@@ -2,6 +2,7 @@
 
 MAESTRO = ("aow_manage", "signature")
 ADMINISTRATION = "account_manage"  # beside the dialect's own, for what administrators alone may do
+ABOUT_PEOPLE = ("openid", "profile", "email", "offline_access", "impersonation", "extended")  # no machine's
 SCOPES = {
     "signature": "Act for you.",
     "impersonation": "Act for you while you are away, without asking again.",

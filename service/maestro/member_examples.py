@@ -80,6 +80,7 @@ RESPONSES: dict[str, Any] = {
     "changeMember": MEMBER | ANSWERED,
     "getInvitations": {"data": [INVITED], **PAGED},
     "createInvitation": INVITED | URL | ANSWERED,
+    "getInvitation": INVITED | ANSWERED,
     "getIntegrations": {"data": [INTEGRATION], **PAGED},
     "createIntegration": INTEGRATION | {"keys": []} | SECRET | ANSWERED,
     "getIntegration": INTEGRATION | ANSWERED,

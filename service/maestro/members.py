@@ -72,7 +72,9 @@ class MemberController(Controller):
     async def remove_member(
         self, request: Request[Any, Any, Any], accountId: FromPath[UUID], userId: FromPath[UUID]
     ) -> None:
-        """End a membership: their next request is refused, and what they made stays; 409 as for a change of role.
+        """End a membership: their next request is refused, and what they made stays; 409 for the last active administrator.
+
+        204 too for somebody who was removed already: a client that got no answer may ask again.
 
         That is integrations too, and what these are allowed for all members: look at `GET /consents`.
         """
@@ -113,6 +115,14 @@ class InvitationController(Controller):
         location = f"/v1/accounts/{accountId}/invitations/{shown.invitation.id}"
         content = models.invitation(shown.invitation, shown.secret, metadata(request))
         return Response(content, headers={"Location": location})
+
+    @get("/{invitationId:str}", operation_id="getInvitation")
+    async def get_invitation(
+        self, request: Request[Any, Any, Any], accountId: FromPath[UUID], invitationId: FromPath[UUID]
+    ) -> models.Invitation:
+        """Read an invitation that waits for its answer, without its URL."""
+        found = await invitations.get(credential(request, accountId), invitationId)
+        return models.invitation(found, told=metadata(request))
 
     @delete("/{invitationId:str}", operation_id="deleteInvitation", status_code=204)
     async def delete_invitation(

@@ -114,6 +114,19 @@ async def get_list(access: Access, size: int, ctoken: str | None) -> Page:
     return Page(found, token(Position(found[-1].created_at, found[-1].id, None, bound_to)), size)
 
 
+async def get(access: Access, invitation_id: UUID) -> Invitation:
+    """Return an invitation that waits for its answer, without its secret.
+
+    Raises:
+        NotFound: there is no such invitation, or it has ended.
+    """
+    async with access.rows(Right.ADMINISTER) as caller:
+        row = await current_connection().fetchrow(f"{OPEN} AND id = $2", caller.account_id, invitation_id)
+    if row is None:
+        raise NotFound
+    return invitation_of(row)
+
+
 async def delete(access: Access, invitation_id: UUID) -> None:
     """Take an invitation back: its URL shows nothing from now on.
 

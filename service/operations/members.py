@@ -112,14 +112,16 @@ async def change(access: Access, user_id: UUID, role: MemberRole) -> Member:
 
 
 async def remove(access: Access, user_id: UUID) -> None:
-    """End a membership: their next request in the account is refused; what they made stays.
+    """End a membership: their next request in the account is refused; what they made stays. It may have ended already.
 
     Raises:
         NotFound: nobody of this id has joined the account.
-        MemberConflict: they were removed already, or the account would have no active administrator.
+        MemberConflict: the account would have no active administrator.
     """
     async with access.alone(Right.ADMINISTER) as caller:
-        before = await changeable(caller.account_id, user_id)
+        before = await found(caller.account_id, user_id)
+        if before.status == "removed":
+            return
         await require_another_admin(caller.account_id, before)
         await dismissed(caller.account_id, user_id, caller.id)
 

@@ -258,6 +258,8 @@ async def test_no_part_of_the_url_can_be_guessed(client: httpx.AsyncClient, worl
     refused = [await client.get(path) for _ in range(MOST_OF_URLS)]
     assert refused[-1].status_code == 429
     assert (await client.get(own)).status_code == 200  # the right one is never refused
+    instance = f"/v1/accounts/{world.acme.id}/instances/{world.acme.id}/execution?secret=nonsense"
+    assert (await client.get(instance)).status_code == 404  # counted by itself
 
 
 async def test_a_form_of_another_site_or_without_an_answer_does_nothing(

@@ -389,3 +389,18 @@ async def test_allowing_less_tells_how_many_grants_ended(client: httpx.AsyncClie
         acme, "SELECT data FROM event WHERE type = 'consent.allowed' ORDER BY id DESC LIMIT 1"
     )
     assert msgspec.json.decode(told["data"])["grants"] == 1
+
+
+async def test_a_machine_without_scopes_gets_no_token_about_people(
+    client: httpx.AsyncClient, world: World
+) -> None:
+    body = (await made(client, world.acme, kind="machine", redirect_uris=[], scopes=[])).json()
+    for scope, status in (("signature", 200), ("openid", 400), ("signature impersonation", 400)):
+        fields = {"grant_type": "client_credentials", "scope": scope}
+        answer = await client.post("/oauth/token", data=fields, auth=(body["id"], body["client_secret"]))
+        assert answer.status_code == status, answer.text
+
+
+async def test_a_scope_is_kept_once(client: httpx.AsyncClient, world: World) -> None:
+    answer = await made(client, world.acme, scopes=["signature", "aow_manage", "signature"])
+    assert answer.json()["scopes"] == ["signature", "aow_manage"]

@@ -280,7 +280,7 @@ def complete(operation: dict[str, Any]) -> None:
         operation["parameters"].append(deepcopy(LAST_EVENT_ID))
         operation["responses"]["200"]["content"]["text/event-stream"]["schema"] = deepcopy(EVENTS)
         told = "The instance has ended, and all of it has been told."
-        nothing = {"description": told, "headers": headers(("X-Request-Id", "RequestId"))}
+        nothing = {"description": told, "headers": headers(("X-Request-Id", "RequestId"), *LIMITED)}
         types = event_types.ACCOUNT_TYPES
         if name == "followWorkflowInstance":
             operation["responses"]["204"] = nothing
@@ -299,7 +299,7 @@ def unconfirmed(accepted: dict[str, Any]) -> dict[str, Any]:
     """Describe the answer to a caller who has still to confirm how many things something is done to."""
     also = deepcopy(accepted)
     also["description"] = "Nothing was done: the count has still to be confirmed."
-    also["headers"] = headers(("X-Request-Id", "RequestId"))
+    also["headers"] = headers(("X-Request-Id", "RequestId"), *LIMITED)
     for content in also["content"].values():
         content["example"] = action_examples.UNCONFIRMED
     return also

@@ -17,6 +17,7 @@ from service.operations import limits
 from service.operations.limits import Wanted
 from tenancy.errors import BadRequest, NotFound
 from tenancy.rows import rows_of
+from tests.documents import committed, operations_of
 from tests.limits.limiting import codes, limited, statuses
 from tests.maestro.errors import assert_refused
 from tests.maestro.routes import ROUTES
@@ -67,6 +68,14 @@ async def test_a_limited_account_makes_as_many_requests_as_its_burst_and_is_told
     assert refused.headers["Retry-After"] == "1"
     assert refused.headers["RateLimit"].startswith('"account";r=0;t=')
     assert all(name in refused.headers for name in TOLD)
+
+
+def test_the_document_tells_of_every_header_of_a_limit() -> None:
+    document = committed("maestro.json")
+    for name, operation in operations_of(document).items():
+        successes = [one for status, one in operation["responses"].items() if status < "300"]
+        assert all(set(TOLD) <= set(one["headers"]) for one in successes), name
+    assert set(TOLD) <= set(document["components"]["responses"]["429"]["headers"])
 
 
 async def test_who_waits_as_long_as_retry_after_says_is_served(

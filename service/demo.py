@@ -162,7 +162,9 @@ async def load(sandbox: Sandbox) -> Demo:
 
 async def token_of(email: str, account_id: UUID) -> str:
     """Issue a token for a demo person, for all of this dialect."""
-    return await issue_token(account_id, ("user", await find_user(email)), (*MAESTRO, ADMINISTRATION), TOKEN_LIFE)
+    return await issue_token(
+        account_id, ("user", await find_user(email)), (*MAESTRO, ADMINISTRATION), TOKEN_LIFE
+    )
 
 
 async def first_password(email: str) -> str | None:

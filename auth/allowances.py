@@ -15,7 +15,7 @@ from asyncpg.pool import PoolConnectionProxy
 from auth.clients import require_account
 from auth.consents import remember_for_account
 from auth.registration import check_scopes
-from auth.scopes import SCOPES
+from auth.scopes import ADMINISTRATION, SCOPES
 from tenancy.errors import BadRequest, NotFound
 from tenancy.events import OPERATOR, OfAccount, record, record_in
 from tenancy.rows import current_connection, rows_of, transaction
@@ -26,12 +26,15 @@ WHOSE = """
 REVOKE = f"UPDATE oauth_grant SET revoked_at = now() WHERE revoked_at IS NULL AND {WHOSE} RETURNING id"
 FORGET = f"DELETE FROM consent WHERE {WHOSE} RETURNING id"
 ALLOWED = "SELECT scopes FROM consent WHERE user_id IS NULL AND narrowed_to = $1 AND client_id = $2"
-TAKE_BACK = "DELETE FROM consent WHERE user_id IS NULL AND narrowed_to = $1 AND client_id = $2 RETURNING id"
-# What somebody allowed the client themselves is not the administrators' to end.
+TAKE_BACK = (
+    "DELETE FROM consent WHERE user_id IS NULL AND narrowed_to = $1 AND client_id = $2 RETURNING scopes"
+)
+# What somebody allowed the client themselves is not the administrators' to end: a grant that their own consent covers.
 END_STANDING = """
 UPDATE oauth_grant SET revoked_at = now()
 WHERE narrowed_to = $1 AND client_id = $2 AND revoked_at IS NULL
-  AND NOT EXISTS (SELECT FROM consent WHERE consent.client_id = $2 AND consent.user_id = oauth_grant.user_id)
+  AND NOT EXISTS (SELECT FROM consent WHERE consent.client_id = $2 AND consent.user_id = oauth_grant.user_id
+                  AND consent.scopes @> oauth_grant.scopes AND (consent.narrowed_to IS NULL OR consent.narrowed_to = $1))
 RETURNING id
 """
 # Whose audit tells that grants are gone: the account that they were limited to, the client's, the user's.
@@ -105,7 +108,7 @@ async def allow_for_account(account_id: UUID, client_id: UUID, scopes: Sequence[
 
     Raises:
         BadRequest: no scope, one that is unknown or that the client is not registered for, a client that is not
-            registered for impersonation, or a machine client.
+            registered for impersonation, a machine client, or the scope that manages the account.
         NotFound: no such account, or no such client.
     """
     if not scopes:
@@ -118,12 +121,10 @@ async def allow_for_account(account_id: UUID, client_id: UUID, scopes: Sequence[
         return await allow(account_id, client_id, scopes, before, OPERATOR)
 
 
-async def replace_for_account(
-    account_id: UUID, client_id: UUID, scopes: Sequence[str], actor: UUID
-) -> list[str]:
+async def replace_for_account(account_id: UUID, client_id: UUID, scopes: Sequence[str], actor: UUID) -> int:
     """Allow a client exactly these scopes, and impersonation, for every member, inside the account's open transaction.
 
-    Where it may do less than before, what it was granted on the strength of that ends at once. Return what stands.
+    Where it may do less than before, what it was granted on the strength of that ends at once: return how many grants did.
 
     Raises:
         BadRequest: as for `allow_for_account`.
@@ -135,10 +136,10 @@ async def replace_for_account(
     connection = current_connection()
     before = await allowed_for_account(account_id, client_id) or []
     await connection.execute(TAKE_BACK, account_id, client_id)
-    standing = await allow(account_id, client_id, scopes, before, actor)
-    if set(before) - set(standing):
-        await connection.execute(END_STANDING, account_id, client_id)
-    return standing
+    fewer = set(before) - {*scopes, "impersonation"}
+    grants = len(await connection.fetch(END_STANDING, account_id, client_id)) if fewer else 0
+    await allow(account_id, client_id, scopes, before, actor, grants=grants)
+    return grants
 
 
 async def take_back_for_account(account_id: UUID, client_id: UUID, actor: UUID) -> bool:
@@ -147,28 +148,24 @@ async def take_back_for_account(account_id: UUID, client_id: UUID, actor: UUID) 
     Its tokens for members who have not allowed it themselves end at once.
     """
     connection = current_connection()
-    consents = len(await connection.fetch(TAKE_BACK, account_id, client_id))
-    if not consents:
+    scopes = await connection.fetchval(TAKE_BACK, account_id, client_id)
+    if scopes is None:
         return False
     grants = len(await connection.fetch(END_STANDING, account_id, client_id))
-    told: dict[str, Any] = {
-        "grants": grants,
-        "consents": consents,
-        "user_id": None,
-        "client_id": client_id,
-    }
+    told: dict[str, Any] = {"grants": grants, "consents": 1, "user_id": None, "client_id": client_id}
+    told["before"] = {"scopes": sorted(scopes)}
     await record(OfAccount(account_id), "consent.revoked", actor, **told)
     return True
 
 
 async def allow(
-    account_id: UUID, client_id: UUID, scopes: Sequence[str], before: list[str], actor: UUID
+    account_id: UUID, client_id: UUID, scopes: Sequence[str], before: list[str], actor: UUID, **told: Any
 ) -> list[str]:
     """Add to what a client is allowed for every member, and tell of it; return what stands."""
-    await remember_for_account(client_id, account_id, list(dict.fromkeys([*scopes, "impersonation"])))
+    await remember_for_account(client_id, account_id, list(dict.fromkeys([*scopes, "impersonation"])), actor)
     standing = await allowed_for_account(account_id, client_id) or []
     change = {"before": {"scopes": before}, "after": {"scopes": standing}}
-    await record(OfAccount(account_id), "consent.allowed", actor, client_id=client_id, **change)
+    await record(OfAccount(account_id), "consent.allowed", actor, client_id=client_id, **change, **told)
     return standing
 
 
@@ -188,6 +185,11 @@ async def require_allowable(client_id: UUID, scopes: Sequence[str]) -> None:
     beyond = sorted(set(scopes) - set(client["scopes"] or scopes))
     if beyond:
         raise BadRequest(f"The client is not registered for {', '.join(beyond)}.")
+    if ADMINISTRATION in scopes:
+        raise BadRequest(
+            f"{ADMINISTRATION} is not allowed for every member: a client would manage the account as an administrator who "
+            "knows nothing of it. Each administrator may allow it themselves."
+        )
     if "impersonation" not in (client["scopes"] or SCOPES):
         raise BadRequest(
             "The client is not registered for impersonation, without which it cannot act for people; "

@@ -14,10 +14,11 @@ from uuid import UUID
 
 import msgspec
 
-from auth.roles import HOLDERS, Right, holds, needed_role
+from auth.roles import HOLDERS, Right, holds, needed_role, scopes_for
+from tenancy.accounts import lock
 from tenancy.errors import Forbidden, NotFound, Unauthenticated
 from tenancy.events import OPERATOR, current_request
-from tenancy.rows import rows_entered, rows_of
+from tenancy.rows import current_connection, rows_entered, rows_of
 
 TOKEN_BYTES = 32  # 256 bits
 LONGEST_HEADER = 1024
@@ -60,6 +61,10 @@ class Access(Protocol):
         """Open the one transaction of an operation, which needs a right."""
         ...
 
+    def alone(self, right: Right) -> contextlib.AbstractAsyncContextManager[Caller]:
+        """Open it as `rows` does, for one operation of the account at a time: for what administers it, or counts."""
+        ...
+
 
 class Credential(msgspec.Struct, frozen=True):
     """A bearer token's hash, the account it is used on, and the scopes that the route asks for."""
@@ -81,6 +86,19 @@ class Credential(msgspec.Struct, frozen=True):
             self.refuse(row["verdict"], right)
             yield Caller(row["account_id"], row["principal_id"], row["principal_name"], row["role"])
 
+    @contextlib.asynccontextmanager
+    async def alone(self, right: Right) -> AsyncIterator[Caller]:
+        """Open a transaction as `rows` does, once no other has the account, and only if the caller still may then.
+
+        Raises:
+            Unauthenticated, NotFound, Forbidden: as for `rows`, before the wait or after it.
+        """
+        async with self.rows(right) as caller:
+            await lock(caller.account_id)
+            # Whoever had the account until now may have put the caller out, or ended their token.
+            self.refuse(await current_connection().fetchval(ENTER, *self.proof(right)), right)
+            yield caller
+
     def proof(self, right: Right) -> tuple[bytes, UUID, tuple[str, ...]]:
         """The arguments of `enter_account`, with which every function in the database begins that a request calls.
 
@@ -89,21 +107,21 @@ class Credential(msgspec.Struct, frozen=True):
         """
         request_id = current_request.get()
         credential = self.token_hash if request_id is None else self.token_hash + request_id.bytes
-        return credential, self.account_id, (*self.scopes, " ".join(HOLDERS[right]))
+        return credential, self.account_id, (*scopes_for(right, self.scopes), " ".join(HOLDERS[right]))
 
     def refuse(self, verdict: int, right: Right) -> None:
         """Refuse the caller if `enter_account` did (see `rows`)."""
         if verdict == ROLE_LACKING:
             raise Forbidden(
-                f"This needs {needed_role(right)}; an administrator of the account can give it to you."
+                f"This needs {needed_role(right)}; an administrator of the account gives users their roles."
             )
         if verdict == Unauthenticated.status:
             raise Unauthenticated
         if verdict == NotFound.status:
             raise NotFound
         if verdict == Forbidden.status:
-            needed = " and ".join(self.scopes)
-            raise Forbidden(f"The access token needs the scope {needed}.", scopes=self.scopes)
+            needed = scopes_for(right, self.scopes)
+            raise Forbidden(f"The access token needs the scope {' and '.join(needed)}.", scopes=needed)
 
 
 class Operator(msgspec.Struct, frozen=True):
@@ -116,6 +134,17 @@ class Operator(msgspec.Struct, frozen=True):
         """Open a transaction on the account's rows."""
         async with rows_of(self.account_id):
             yield Caller(self.account_id, SERVICE, "operator", "operator")
+
+    @contextlib.asynccontextmanager
+    async def alone(self, right: Right) -> AsyncIterator[Caller]:
+        """Open a transaction on the account's rows, once no other has the account.
+
+        Raises:
+            NotFound: no such account.
+        """
+        async with self.rows(right) as caller:
+            await lock(self.account_id)
+            yield caller
 
 
 def hash_of(token: str) -> bytes:

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import msgspec
 
 from auth.registered import RegisteredClient
-from tenancy.events import record_in
+from tenancy.events import OPERATOR, record_in
 from tenancy.rows import current_connection
 
 # The user's own consent counts before an administrator's, which counts for members of that account alone.
@@ -29,9 +29,10 @@ ON CONFLICT (user_id, client_id) WHERE user_id IS NOT NULL DO UPDATE SET
     narrowed_to = excluded.narrowed_to, granted_at = now()
 """
 REMEMBER_FOR_ACCOUNT = """
-INSERT INTO consent (id, client_id, narrowed_to, scopes, granted_at) VALUES ($1, $2, $3, $4, now())
+INSERT INTO consent (id, client_id, narrowed_to, scopes, granted_by, granted_at) VALUES ($1, $2, $3, $4, $5, now())
 ON CONFLICT (narrowed_to, client_id) WHERE user_id IS NULL DO UPDATE SET
-    scopes = ARRAY(SELECT DISTINCT unnest(consent.scopes || excluded.scopes)), granted_at = now()
+    scopes = ARRAY(SELECT DISTINCT unnest(consent.scopes || excluded.scopes)),
+    granted_by = excluded.granted_by, granted_at = now()
 """
 KNOWN = """
 SELECT EXISTS (
@@ -71,9 +72,12 @@ async def remember(client_id: UUID, user_id: UUID, scopes: Sequence[str], narrow
     await record_in(accounts, "consent.given", user_id, client_id=client_id, user_id=user_id, after=given)
 
 
-async def remember_for_account(client_id: UUID, account_id: UUID, scopes: Sequence[str]) -> None:
-    """Remember what an account's administrator allows a client on behalf of every member."""
-    await current_connection().execute(REMEMBER_FOR_ACCOUNT, uuid4(), client_id, account_id, list(scopes))
+async def remember_for_account(
+    client_id: UUID, account_id: UUID, scopes: Sequence[str], actor: UUID = OPERATOR
+) -> None:
+    """Remember what an account's administrator, or the operator, allows a client on behalf of every member."""
+    arguments = uuid4(), client_id, account_id, list(scopes), actor
+    await current_connection().execute(REMEMBER_FOR_ACCOUNT, *arguments)
 
 
 async def known_user(subject: str, client: RegisteredClient) -> UUID | None:

@@ -37,8 +37,8 @@ class ConsentRequired(OAuth2Error):  # noqa: N818 - the name that it has on the 
 
     error = "consent_required"
     description = (
-        "Send the user to /oauth/auth once, with these scopes and impersonation, or let an administrator run: "
-        "tutti grant allow"
+        "Send the user to /oauth/auth once, with these scopes and impersonation, or let an administrator allow them: "
+        "PUT /v1/accounts/{accountId}/integrations/{clientId}/consent, or at the command line: tutti grant allow"
     )
 
 
@@ -161,7 +161,8 @@ class ClientCredentials(grants.ClientCredentialsGrant):
         client = self.request.client
         settled = client.get_allowed_scope(self.request.payload.scope or " ".join(client.scopes))
         if settled is None:
-            raise InvalidScopeError("Ask for scopes that the client is registered for")
+            known = " ".join(client.scopes) or "none; an administrator of its account can register some"
+            raise InvalidScopeError(f"Ask for scopes that the client is registered for: {known}")
         self.request.scope = settled
 
     def create_token_response(self) -> tuple[int, Any, Any]:
@@ -245,7 +246,9 @@ class JWTBearer(JWTBearerGrant):
         if uses > 1:
             if "jti" in claims:
                 raise InvalidGrantError("assertion_used_before: sign another with another jti")
-            logger.info("an assertion of client %s without jti came for the %dth time", claims["iss"], uses)
+            logger.info(
+                "an assertion of client %s without jti was used again (times: %d)", claims["iss"], uses
+            )
         token = self.generate_token(scope=self.scopes, include_refresh_token=False)
         new = NewGrant(
             kind="jwt_bearer",

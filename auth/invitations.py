@@ -4,6 +4,7 @@ The secret in the URL is kept as its hash. Nobody but whoever holds the URL lear
 whether its e-mail address is a user's.
 """
 
+import contextlib
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,11 +12,12 @@ import msgspec
 
 from auth.bearer import hash_of
 from auth.sessions import Login, login_of
-from tenancy.accounts import enrolled
+from tenancy.accounts import enrolled, lock
 from tenancy.errors import Conflict, NotFound
 from tenancy.events import OfAccount, record
 from tenancy.rows import current_connection, rows_of
 
+PATH_OF_PAGE = "/v1/accounts/{account_id}/invitations/{invitation_id}/answer"  # where it is answered
 # An invitation holds no longer than whoever made it is an administrator: they must not come back by one of their own.
 HOLDS = """
 invitation.expires_at > now() AND EXISTS (
@@ -33,8 +35,9 @@ FROM invitation JOIN account ON account.id = invitation.account_id JOIN app_user
 WHERE {WHICH}
 """
 TAKE = f"DELETE FROM invitation WHERE {WHICH} RETURNING email, role, invited_by"
+ROLE = "SELECT role FROM membership WHERE account_id = $1 AND user_id = $2"
 NEW_USER = """
-INSERT INTO app_user (id, email, name, password_hash, status) VALUES ($1, $2, $3, $4, 'active')
+INSERT INTO app_user (id, email, name, password_hash, status, invited_into) VALUES ($1, $2, $3, $4, 'active', $5)
 ON CONFLICT (email) DO NOTHING RETURNING id
 """
 
@@ -90,7 +93,7 @@ async def view(url: InvitationUrl, browser: str) -> View:
 
 
 async def join(url: InvitationUrl, name: str, password_hash: str) -> UUID:
-    """Make a user of whoever is invited, and a member; return their id.
+    """Make a user of whoever is invited, and a member; return their id. Only the account vouches for their address.
 
     Raises:
         InvitationEnded: as for `view`.
@@ -99,21 +102,22 @@ async def join(url: InvitationUrl, name: str, password_hash: str) -> UUID:
     async with rows_of(url.account_id) as connection:
         invitation = await taken(url)
         email = invitation["email"]
-        user_id: UUID | None = await connection.fetchval(NEW_USER, uuid4(), email, name, password_hash)
+        about = (uuid4(), email, name, password_hash, url.account_id)
+        user_id: UUID | None = await connection.fetchval(NEW_USER, *about)
         if user_id is None:
             raise AlreadyUser
         await enrol(url, invitation, user_id)
     return user_id
 
 
-async def accept(url: InvitationUrl, user_id: UUID) -> None:
-    """Make a user who proved to be the one that is invited a member.
+async def accept(url: InvitationUrl, user_id: UUID) -> str | None:
+    """Make a user who proved to be the one that is invited a member; return their role if they are one already, and stay so.
 
     Raises:
         InvitationEnded: as for `view`.
     """
     async with rows_of(url.account_id):
-        await enrol(url, await taken(url), user_id)
+        return await enrol(url, await taken(url), user_id)
 
 
 async def decline(url: InvitationUrl) -> None:
@@ -133,13 +137,20 @@ async def taken(url: InvitationUrl) -> Any:
     Raises:
         InvitationEnded: as for `view`.
     """
+    with contextlib.suppress(NotFound):  # of an account that is none there is no invitation
+        await lock(url.account_id)
     row = await current_connection().fetchrow(TAKE, *url.key)
     if row is None:
         raise InvitationEnded
     return row
 
 
-async def enrol(url: InvitationUrl, invitation: Any, user_id: UUID) -> None:
-    """Make a user a member, as they were invited to be; somebody who became one meanwhile stays what they are."""
+async def enrol(url: InvitationUrl, invitation: Any, user_id: UUID) -> str | None:
+    """Make a user a member, as they were invited to be; return the role of somebody who is one already, and keeps it."""
     by = {"invitation_id": url.id, "invited_by": invitation["invited_by"]}
-    await enrolled(url.account_id, user_id, invitation["role"], user_id, **by)
+    if await enrolled(url.account_id, user_id, invitation["role"], user_id, **by):
+        return None
+    before = {"role": invitation["role"]}
+    await record(OfAccount(url.account_id), "invitation.ended", user_id, before=before, invitation_id=url.id)
+    role: str = await current_connection().fetchval(ROLE, url.account_id, user_id)
+    return role

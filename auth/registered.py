@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from auth.scopes import SCOPES
+from auth.scopes import ABOUT_PEOPLE, SCOPES
 from tenancy.rows import current_connection
 
 LOOPBACK = ("127.0.0.1", "::1")
@@ -40,6 +40,8 @@ class RegisteredClient(msgspec.Struct, frozen=True):
         """Return the scopes asked for, each once; None if one of them is unknown or not registered for this client."""
         wanted = list(dict.fromkeys((scope or "").split()))
         permitted = set(self.scopes or SCOPES)
+        if self.kind == "machine":  # acts for nobody
+            permitted -= set(ABOUT_PEOPLE)
         return " ".join(wanted) if wanted and permitted.issuperset(wanted) else None
 
     def check_redirect_uri(self, redirect_uri: str) -> bool:

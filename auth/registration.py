@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 from auth.bearer import hash_of, new_secret
-from auth.scopes import SCOPES
+from auth.scopes import ABOUT_PEOPLE, SCOPES
 from auth.tables import CLIENT_KINDS, Client
 from tenancy.accounts import checked_name
 from tenancy.errors import BadRequest, Conflict
@@ -28,7 +28,6 @@ from tenancy.rows import current_connection
 
 SHORTEST_KEY = 2048  # bits
 MOST_KEYS = 5  # each is tried on an assertion that names none
-ABOUT_PEOPLE = ("openid", "profile", "email", "offline_access", "impersonation", "extended")
 DEFAULT_PORTS = {"http": 80, "https": 443}
 REGISTERED = (
     "SELECT account_id, kind, name, redirect_uris, scopes, public_keys FROM client WHERE id = $1 FOR UPDATE"
@@ -85,6 +84,7 @@ async def register(
         origins=origins_of(wanted.redirect_uris),
         scopes=list(wanted.scopes),
         public_keys=list(wanted.public_keys),
+        created_by=actor,
     )
     try:
         await Client.insert(client).run()
@@ -209,7 +209,8 @@ def checked(wanted: Registration) -> Registration:
     for pem in wanted.public_keys:
         check_key(pem)
     check_entrance(wanted)
-    return msgspec.structs.replace(wanted, name=checked_name(wanted.name, "A client's name"))
+    name = checked_name(wanted.name, "A client's name")
+    return msgspec.structs.replace(wanted, name=name, scopes=list(dict.fromkeys(wanted.scopes)))
 
 
 def check_entrance(wanted: Registration) -> None:

@@ -6,6 +6,8 @@ Every operation names the one right that it needs where it opens the account's r
 from enum import StrEnum
 from typing import Literal
 
+from auth.scopes import ADMINISTRATION
+
 Role = Literal["admin", "manager", "sender", "viewer", "machine"]
 
 
@@ -31,13 +33,19 @@ HOLDERS: dict[Right, tuple[Role, ...]] = {
 EVERYBODY = "operator"  # the person at the command line, who holds every right
 
 
+def scopes_for(right: Right, scopes: tuple[str, ...]) -> tuple[str, ...]:
+    """Which scopes a right takes where a dialect asks for these: who may use workflows does not manage the account by that."""
+    return (*scopes, ADMINISTRATION) if right is Right.ADMINISTER else scopes
+
+
 def holds(role: str, right: Right) -> bool:
     """Say whether a role has a right."""
     return role == EVERYBODY or role in HOLDERS[right]
 
 
 def needed_role(right: Right) -> str:
-    """Say in words which role a right takes."""
+    """Say in words which role a right takes, of a user, and whether a machine client has it."""
     *others, last = (role for role in HOLDERS[right] if role != "machine")
     roles = f"{', '.join(others)} or {last}" if others else last
-    return f"the role {roles} in the account"
+    machines = ", or a machine client" if "machine" in HOLDERS[right] else ", which users alone have"
+    return f"the role {roles} in the account{machines}"

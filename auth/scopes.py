@@ -1,10 +1,13 @@
 """Every scope, with one line that says what it allows: people read it before they consent."""
 
 MAESTRO = ("aow_manage", "signature")
+ADMINISTRATION = "account_manage"  # beside the dialect's own, for what administrators alone may do
+ABOUT_PEOPLE = ("openid", "profile", "email", "offline_access", "impersonation", "extended")  # no machine's
 SCOPES = {
     "signature": "Act for you.",
     "impersonation": "Act for you while you are away, without asking again.",
     "aow_manage": "Use and change workflows and their instances.",
+    ADMINISTRATION: "Manage the account: its members, invitations, integrations, settings and limits.",
     "extended": "Stay logged in for as long as it is used at least every 30 days.",
     "openid": "Know who you are.",
     "profile": "Know your name.",

@@ -33,6 +33,7 @@ class Client(Table):
     )
     status = Text(default="active", help_text="active or disabled")
     created_at = Timestamptz(default=TimestamptzNow())
+    created_by = UUID(null=True, default=None, help_text="an administrator, or the operator")
 
     client_account_id = Unique([account_id, id])
 
@@ -46,6 +47,7 @@ class Consent(Table):
     narrowed_to = ForeignKey(Account, null=True, default=None, on_delete=OnDelete.cascade)
     scopes = Array(base_column=Text(), default=list)
     granted_at = Timestamptz(default=TimestamptzNow())
+    granted_by = UUID(null=True, default=None, help_text="for all members: an administrator, or the operator")
 
 
 class Grant(Table, tablename="oauth_grant"):

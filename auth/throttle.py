@@ -241,19 +241,19 @@ async def token_failure(client_id: str, address: str) -> None:
     refuse_beyond(limits, await read(COUNT_TOKEN, TOKEN_WINDOW, of_address, of_client))
 
 
-async def url_failure(address: str) -> None:
-    """Count an instance's or invitation's URL that is none; call it after the failure, outside a transaction.
+async def url_failure(address: str, what: str) -> None:
+    """Count a URL that is none, of `what` (an instance, an invitation); call it after the failure, outside a transaction.
 
     Raises:
         TooManyAttempts: too many failed; answer this instead of what was wrong.
     """
-    key = key_of("instance URL from", network_of(address))
+    key = key_of(f"{what} URL from", network_of(address))
     refuse_beyond({key: MOST_OF_URLS}, await read(COUNT_ONE, URL_WINDOW, key))
 
 
 @contextlib.asynccontextmanager
 async def url_failures_counted(
-    connection: ASGIConnection[Any, Any, Any, Any], failure: type[Refusal]
+    connection: ASGIConnection[Any, Any, Any, Any], failure: type[Refusal], what: str
 ) -> AsyncIterator[None]:
     """Count the address that a request comes from where the block raises `failure`: secrets are not to be guessed.
 
@@ -263,7 +263,7 @@ async def url_failures_counted(
     try:
         yield
     except failure:
-        await url_failure(address_of(connection))
+        await url_failure(address_of(connection), what)
         raise
 
 

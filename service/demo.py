@@ -13,7 +13,7 @@ from auth.bearer import Operator
 from auth.clients import create_client, issue_token
 from auth.passwords import hash_password
 from auth.registration import Registration
-from auth.scopes import MAESTRO
+from auth.scopes import ADMINISTRATION, MAESTRO
 from auth.tables import Client
 from service.language.sandbox import Sandbox
 from service.operations import workflows
@@ -161,8 +161,10 @@ async def load(sandbox: Sandbox) -> Demo:
 
 
 async def token_of(email: str, account_id: UUID) -> str:
-    """Issue a token for a demo person."""
-    return await issue_token(account_id, ("user", await find_user(email)), MAESTRO, TOKEN_LIFE)
+    """Issue a token for a demo person, for all of this dialect."""
+    return await issue_token(
+        account_id, ("user", await find_user(email)), (*MAESTRO, ADMINISTRATION), TOKEN_LIFE
+    )
 
 
 async def first_password(email: str) -> str | None:

@@ -403,6 +403,7 @@ class Event(Table):
     actor_kind = Text(
         default="engine", help_text="user, client, operator or engine; the database finds out which"
     )
+    acting_client = UUID(null=True, default=None, help_text="the client that acted for the user")
     request_id = UUID(null=True, default=None, help_text="the request that asked for it")
     data = JSONB(default="{}")
     before = JSONB(null=True, default=None, help_text="of the fields that changed, what they were")

@@ -4,8 +4,9 @@ The rows stand in the table `event`, which the workflow product declares; this i
 own functions. The application may add to them and read them, and neither change nor delete them.
 """
 
+import contextlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 from uuid import UUID
@@ -74,12 +75,19 @@ async def record(
 
 async def record_in(accounts: Sequence[UUID], kind: str, actor: UUID, **told: Any) -> None:
     """Write the same event in several accounts (see `record`), whichever the open transaction is in."""
-    connection = current_connection()
-    entered: str | None = await connection.fetchval("SELECT current_setting('app.account_id', true)")
     for account_id in accounts:
-        await connection.execute(ENTER, str(account_id))
-        await record(OfAccount(account_id), kind, actor, **told)
-    await connection.execute(ENTER, entered or "")
+        async with entered(account_id):
+            await record(OfAccount(account_id), kind, actor, **told)
+
+
+@contextlib.asynccontextmanager
+async def entered(account_id: UUID) -> AsyncIterator[None]:
+    """See an account's rows in the open transaction, whichever account that is in before and after."""
+    connection = current_connection()
+    before: str | None = await connection.fetchval("SELECT current_setting('app.account_id', true)")
+    await connection.execute(ENTER, str(account_id))
+    yield
+    await connection.execute(ENTER, before or "")
 
 
 def bounded(fields: Mapping[str, Any] | None) -> str | None:

@@ -27,6 +27,11 @@ class User(Table, tablename="app_user"):
     password_hash = Text(null=True, default=None, secret=True, help_text="Argon2id, PHC string")
     status = Text(default="active", help_text="active or suspended")
     created_at = Timestamptz(default=TimestamptzNow())
+    invited_into = UUID(
+        null=True,
+        default=None,
+        help_text="the account whose invitation made them, while nobody else vouches for the address",
+    )
 
 
 class Membership(Table):

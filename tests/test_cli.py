@@ -376,10 +376,16 @@ def test_account_create_twice_with_one_id_is_refused(shell: Shell) -> None:
 def test_user_create_of_a_user_that_exists_adds_a_membership(shell: Shell) -> None:
     first, second = (shell.json("account", "create", name)["account_id"] for name in ("One", "Two"))
     email = f"{uuid4().hex}@tutti.example"
-    new = ("user", "create", email, "--name", "Ada", "--password-stdin", "--role", "admin")
-    made = shell.json(*new, "--account", first, given="correct horse\n")
-    assert shell.json(*new, "--account", second, given="another horse\n") == made
-    assert "member of account" in shell.refused(*new, "--account", second, given="correct horse\n")
+    new = ("user", "create", email, "--name", "Ada", "--role", "admin")
+    made = shell.json(*new, "--password-stdin", "--account", first, given="correct horse\n")
+    typed = shell.refused(*new, "--password-stdin", "--account", second, given="another horse\n")
+    assert "was not set" in typed
+    assert "--reset" in typed
+    assert shell.json(*new, "--account", second) == made
+    assert "member of account" in shell.refused(*new, "--account", second)
+    third = shell.json("account", "create", "Three")["account_id"]
+    reset = (*new, "--password-stdin", "--reset", "--account", third)
+    assert shell.json(*reset, given="another horse\n") == made
 
 
 @pytest.mark.parametrize(
@@ -419,7 +425,8 @@ def test_user_set_password_at_a_terminal_asks_twice_and_shows_nothing(shell: She
 
 def test_user_suspend_resume_and_remove(shell: Shell, account: UUID) -> None:
     email, user_id = person(shell, account)
-    assert shell.json("user", "suspend", email) == {"user_id": user_id, "status": "suspended"}
+    suspended = {"user_id": user_id, "status": "suspended", "accounts_without_admin": []}
+    assert shell.json("user", "suspend", email) == suspended
     told = shell.run("user", "suspend", email).stdout
     for verb in (f"tutti user resume {user_id}", f"tutti grant revoke --user {user_id}"):
         assert verb in told
@@ -434,6 +441,10 @@ def test_user_suspend_resume_and_remove(shell: Shell, account: UUID) -> None:
     assert "not a member" in shell.refused("token", "issue", "--user", email, "--account", account)
     back = shell.json("user", "create", email, "--name", "Ada", "--account", account, "--role", "admin")
     assert back == {"user_id": user_id}
+    assert "--even-the-last" in shell.refused("user", "remove", email, "--account", account)
+    assert f"Account {account} has no active admin now" in shell.run("user", "suspend", email).stdout
+    shell.run("user", "resume", email)
+    assert shell.json("user", "remove", email, "--account", account, "--even-the-last") == gone
 
 
 def test_user_create_says_how_a_password_is_set(shell: Shell, account: UUID) -> None:

@@ -11,7 +11,7 @@ import msgspec
 from auth.bearer import Operator
 from auth.clients import create_client, issue_token
 from auth.registration import Registration
-from auth.scopes import MAESTRO
+from auth.scopes import ADMINISTRATION, MAESTRO
 from service.language.sandbox import Sandbox
 from service.operations import workflows
 from tenancy.accounts import add_user, create_account
@@ -131,8 +131,8 @@ async def tenant(name: str, sandbox: Sandbox) -> Tenant:
         account_id,
         admin_id,
         member_id,
-        await issue_token(account_id, ("user", admin_id), MAESTRO, LIFE),
-        await issue_token(account_id, ("user", member_id), MAESTRO, LIFE),
+        await issue_token(account_id, ("user", admin_id), (*MAESTRO, ADMINISTRATION), LIFE),
+        await issue_token(account_id, ("user", member_id), (*MAESTRO, ADMINISTRATION), LIFE),
         await issue_token(account_id, ("client", machine_id), MAESTRO, LIFE),
         sandbox,
         {},

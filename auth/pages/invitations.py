@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from litestar import Request, Response, get, post
 from litestar.datastructures import Cookie
 
 from auth import invitations, passwords, sessions, throttle
 from auth.forms import form, form_of
-from auth.invitations import AlreadyUser, InvitationEnded, InvitationUrl, View
+from auth.invitations import PATH_OF_PAGE, AlreadyUser, InvitationEnded, InvitationUrl, View
 from auth.issuer import issuer_of
 from auth.pages.rendering import page
 from auth.throttle import LoginAttempt, address_of, url_failures_counted
@@ -24,7 +25,7 @@ from tenancy.errors import BadRequest
 
 logger = logging.getLogger("tutti.auth")
 
-PATH = "/v1/accounts/{accountId:str}/invitations/{invitationId:str}/answer"
+PATH = PATH_OF_PAGE.format(account_id="{accountId:str}", invitation_id="{invitationId:str}")
 ANYONE = {"public": True}
 ARTICLED = {"admin": "an administrator", "manager": "a manager", "sender": "a sender", "viewer": "a viewer"}
 
@@ -37,7 +38,7 @@ TWO_PASSWORDS = "The two passwords differ. Type the same one twice."
 @get(PATH, include_in_schema=False, opt=ANYONE)
 async def show_invitation(request: Request[Any, Any, Any]) -> Response[str]:
     """Show who is invited to what, and ask for an answer."""
-    async with url_failures_counted(request, InvitationEnded):
+    async with url_failures_counted(request, InvitationEnded, "invitation"):
         return question(await invitations.view(url_of(request), sessions.key_of(request)))
 
 
@@ -46,7 +47,7 @@ async def answer_invitation(request: Request[Any, Any, Any]) -> Response[str]:
     """Take the answer, and show what came of it."""
     if sessions.is_from_elsewhere(request):
         raise BadRequest(ELSEWHERE)
-    async with url_failures_counted(request, InvitationEnded):
+    async with url_failures_counted(request, InvitationEnded, "invitation"):
         url = url_of(request)
         seen = await invitations.view(url, sessions.key_of(request))
     fields = await form_of(request)
@@ -97,9 +98,12 @@ async def accepted(
         await attempt.failed()
         return question(seen, user_error=WRONG)
     device = await attempt.succeeded(user_id)
-    await invitations.accept(url, user_id)
+    role = await invitations.accept(url, user_id)
     logger.info("user %s accepted an invitation", user_id)
-    return answered(seen, "joined", (sessions.device_cookie(issuer_of(request), device),))
+    seen = msgspec.structs.replace(seen, role=role or seen.role)
+    return answered(
+        seen, "member" if role else "joined", (sessions.device_cookie(issuer_of(request), device),)
+    )
 
 
 def attempt_of(request: Request[Any, Any, Any], seen: View) -> LoginAttempt:

@@ -71,6 +71,11 @@ def user() -> None:
 @click.option(
     "--password-stdin", is_flag=True, help="Read a password from standard input; without it there is none."
 )
+@click.option(
+    "--reset",
+    is_flag=True,
+    help="Of a user that exists: the password typed now, or none, in place of theirs; their logins and grants end.",
+)
 @account_option
 @click.option(
     "--role",
@@ -80,15 +85,27 @@ def user() -> None:
     help="What they may do: all; operate; start and see their own; only look.",
 )
 @json_option
-def user_create(
-    email: str, name: str, account_id: UUID, role: str, *, password_stdin: bool, as_json: bool
+def user_create(  # noqa: PLR0913 - an option is an argument
+    email: str,
+    name: str,
+    account_id: UUID,
+    role: str,
+    *,
+    password_stdin: bool,
+    reset: bool,
+    as_json: bool,
 ) -> None:
-    """Make the user EMAIL a member of an account; a user that exists, or was removed, joins it."""
+    """Make the user EMAIL a member of an account; a user that exists, or was removed, joins it.
+
+    A user whom an invitation has made joins with --reset alone: only who opened that knows who they are.
+    """
     hashed = hash_password(chosen_password(from_stdin=True)) if password_stdin else None
-    made = perform(lambda: accounts.add_user(email, name, hashed, account_id, role))
+    made = perform(lambda: accounts.add_user(email, name, hashed, account_id, role, reset=reset))
     lines = [f"User {made} ({email}) is {ARTICLED[role]} of account {account_id}."]
     if not password_stdin:
-        lines.append(f"Who is new has no password yet; to set one: tutti user set-password {email}")
+        lines.append(
+            f"Who is new{' or reset' if reset else ''} has no password yet; to set one: tutti user set-password {email}"
+        )
     show({"user_id": str(made)}, lines, as_json=as_json)
 
 
@@ -114,7 +131,7 @@ def user_set_password(user: str, *, password_stdin: bool, as_json: bool) -> None
         user_id = perform(lambda: accounts.set_password(user, hashed))
     lines = [
         f"User {user_id} ({user}) has a new password and is logged out everywhere.",
-        f"What they allowed clients stays; to take it back: tutti grant revoke --user {user_id}",
+        f"What they allowed clients stays, unless an invitation had made them; to take it back: tutti grant revoke --user {user_id}",
     ]
     show({"user_id": str(user_id)}, lines, as_json=as_json)
 
@@ -124,10 +141,15 @@ def user_set_password(user: str, *, password_stdin: bool, as_json: bool) -> None
 @json_option
 def user_suspend(user: str, *, as_json: bool) -> None:
     """Shut USER out of every account, until they are resumed."""
-    user_id = perform(lambda: accounts.suspend_user(user))
-    data = {"user_id": str(user_id), "status": "suspended"}
+    done = perform(lambda: accounts.suspend_user(user))
+    user_id, alone = done.user_id, list(map(str, done.without_admin))
+    data = {"user_id": str(user_id), "status": "suspended", "accounts_without_admin": alone}
     lines = [
         f"User {user_id} ({user}) is suspended.",
+        *(
+            f"Account {one} has no active admin now: tutti user create EMAIL --account {one} --role admin"
+            for one in alone
+        ),
         f"Tokens are refused until: tutti user resume {user_id}",
         f"To end them for good: tutti grant revoke --user {user_id}",
     ]
@@ -147,9 +169,12 @@ def user_resume(user: str, *, as_json: bool) -> None:
 @user.command("remove")
 @click.argument("user")
 @account_option
+@click.option(
+    "--even-the-last", is_flag=True, help="Leave the account without an active admin, if it comes to that."
+)
 @json_option
-def user_remove(user: str, account_id: UUID, *, as_json: bool) -> None:
-    """End USER's membership of an account; what they made there stays."""
-    user_id = perform(lambda: accounts.remove_member(user, account_id))
+def user_remove(user: str, account_id: UUID, *, even_the_last: bool, as_json: bool) -> None:
+    """End USER's membership of an account; what they made there stays: clients too, and what these are allowed."""
+    user_id = perform(lambda: accounts.remove_member(user, account_id, even_the_last=even_the_last))
     data = {"user_id": str(user_id), "account_id": str(account_id)}
     show(data, [f"User {user_id} ({user}) is no member of account {account_id} any more."], as_json=as_json)

@@ -22,7 +22,7 @@ from auth.clients import (
 )
 from auth.issuer import TOKEN_PATHS
 from auth.registration import RegisteredEntry, Registration, check_key, fingerprint
-from auth.scopes import MAESTRO, SCOPES
+from auth.scopes import ADMINISTRATION, MAESTRO, SCOPES
 from auth.tables import CLIENT_KINDS
 from service.cli.accounts import account_option
 from service.cli.database import perform
@@ -165,7 +165,7 @@ def assertion_steps(client_id: UUID, wanted: Registration) -> list[str]:
     """Say how a client with a key acts for people who are away."""
     if not wanted.public_keys or (wanted.scopes and "impersonation" not in wanted.scopes):
         return []
-    allowed = " ".join(f"--scope {scope}" for scope in wanted.scopes or MAESTRO)
+    allowed = " ".join(f"--scope {scope}" for scope in wanted.scopes or MAESTRO if scope != ADMINISTRATION)
     after = "after a person's consent, or once for all members" if wanted.redirect_uris else "once allowed"
     return [
         f"For the JWT grant post assertions that its private key has signed to {token_url()}",

@@ -83,7 +83,7 @@ class Asked(msgspec.Struct, frozen=True):
 async def show_instance(request: Request[Any, Any, Any]) -> Response[str]:
     """Show where the instance is, and what it asks."""
     parameters, url = parts_of(request)
-    async with url_failures_counted(request, NotFound):
+    async with url_failures_counted(request, NotFound, "instance"):
         seen = await participants.view(url)
     questions = [asked(one) for one in seen.questions]
     return shown_view(seen, questions, here(request), answered="answered" in parameters)
@@ -93,7 +93,7 @@ async def show_instance(request: Request[Any, Any, Any]) -> Response[str]:
 async def answer_question(request: Request[Any, Any, Any]) -> Response[str]:
     """Take an answer, and show the page anew."""
     _, url = parts_of(request)
-    async with url_failures_counted(request, NotFound):
+    async with url_failures_counted(request, NotFound, "instance"):
         seen = await participants.view(url)
     if seen.ended:
         return shown_view(seen, [], here(request))

@@ -237,6 +237,9 @@ class LastResponse:
         return self._last
 
 
+CREDENTIALS = "It has a user or password in it"
+
+
 def address_of(text: str) -> URL:
     """Read the address of a call: an http or https URL of a host, without user and password, its fragment left out.
 
@@ -254,7 +257,7 @@ def address_of(text: str) -> URL:
         raise unusable("It has to begin with http:// or https:// and to name a host.")
     authority, path = parts.groups()
     if "@" in authority:
-        raise unusable("It has a user or password in it; use `authentication` instead.")
+        raise unusable(f"{CREDENTIALS}; use `authentication` instead.")
     if any(not character.isalnum() and character not in "-._:" for character in url.raw_host):
         raise unusable("Its host has characters that no host's name has.")
     rest = quote(path, safe=_AS_WRITTEN, errors="replace")

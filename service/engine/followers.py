@@ -28,6 +28,7 @@ logger = logging.getLogger("tutti.followers")
 POLL_EVERY = 0.1  # seconds
 LONGEST_REST = 1.0  # seconds; the poller rests as long as its last look took, within these limits; after a failure so long
 AT_ONCE = 2000  # events that one look brings, of all accounts
+ACCESS = ("member.", "client.", "consent.", "account.suspended")  # events of who may do what
 BUFFERED = 200  # events that wait for one follower; one that falls behind reads them from the table
 FOLLOWERS = 2000  # streams and waits of this process, each
 FOLLOWERS_OF_ACCOUNT = 1000  # and of one account
@@ -54,7 +55,12 @@ class Follower:
         self.wake = asyncio.Event()
 
     def tell(self, event: asyncpg.Record) -> None:
-        """Keep an event for the follower, unless it has to read from the table anyway."""
+        """Keep an event for the follower, unless it has to read from the table anyway.
+
+        Whoever follows reads, and is checked by it, when something may have changed who may.
+        """
+        if event["type"].startswith(ACCESS):
+            self.fall_behind()
         if self.behind or self.instance_id not in (None, event["instance_id"]):
             return
         if len(self.told) == BUFFERED:

@@ -10,6 +10,8 @@ from service.language.fields import counted
 MISSING = "is missing"
 UNKNOWN = "is not a field here"
 NOT_ALLOWED = "is not one of the allowed values"
+OTHER_FORM = "has the wrong form"
+MOMENT = "must be a moment as of RFC 3339, with its zone, such as 2026-05-04T09:30:00Z"
 
 _WORDS: Mapping[str, str] = {
     "str": "a string",
@@ -48,6 +50,10 @@ def misfit(message: str) -> Misfit:
         return Misfit(place, f"must be {_wanted(expected)}", given and _given(given))
     if what == "Invalid UUID":
         return Misfit(place, "must be a UUID")
+    if what == "Invalid RFC3339 encoded datetime":
+        return Misfit(place, MOMENT)
+    if " matching regex " in what:
+        return Misfit(place, OTHER_FORM)
     return Misfit(place, NOT_ALLOWED if what.startswith("Invalid enum value") else what)
 
 

@@ -1,8 +1,8 @@
 """Requests of accounts whose requests are limited: each counts once, and only if its caller was let in.
 
-Ids of accounts are no secrets, so a request is held against the bucket only when the check of its credential has let it in.
-A caller who was let in lately is refused before the operation when the bucket is empty. The first request of one whom this
-process does not know is let through to the check, and counts then; whatever comes meanwhile is looked up.
+Ids of accounts are no secrets, so only the requests of callers who would be let in are held against the bucket. A caller whom
+this process has not seen lately is looked up first: a token is new as often as its client wants, and could not be counted by
+waiting for what its first request comes to.
 """
 
 import contextlib
@@ -30,7 +30,6 @@ class Standing(Enum):
     """What this process knows of a caller, and for how many seconds it goes by that."""
 
     LET_IN = 60
-    UNCHECKED = 59  # their first request is under way, or was told that something is not there
     STRANGER = 10
 
 
@@ -73,17 +72,13 @@ class Admission:
         self._refused = False
 
     async def enter(self) -> None:
-        """Count the request of a caller who was let in lately.
+        """Count the request of a caller who is one of the account's; strangers are left to the operation, which refuses them.
 
         Raises:
             LimitReached: the account has made as many as it may.
         """
-        standing = _callers.standing(self._caller)
-        if standing is None:
-            _callers.note(self._caller, Standing.UNCHECKED)
-        elif standing is Standing.UNCHECKED:
-            standing = await self._looked_up()
-        if standing is not Standing.LET_IN:
+        standing = _callers.standing(self._caller) or await self._looked_up()
+        if standing is Standing.STRANGER:
             return
         if not await self._bucket.take():
             self._refused = True
@@ -97,7 +92,7 @@ class Admission:
     def checked(self, verdict: int) -> None:
         """Hear what the check of the credential came to; the request counts unless it has let nobody in.
 
-        The verdict 404 may be about the account, or what was asked for in it: which, is looked up the next time.
+        The verdict 404 may be about the account, or what was asked for in it, and changes nothing.
         """
         if verdict == Unauthenticated.status:
             _callers.forget(self._caller)

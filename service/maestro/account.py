@@ -9,7 +9,7 @@ from litestar.params import FromPath, JSONBody
 
 from service.maestro import account_models as models
 from service.maestro.errors import credential
-from service.maestro.requests import JSON, metadata
+from service.maestro.requests import ADMINISTERED, JSON, metadata
 from service.operations import account_settings, limits
 from service.operations.account_settings import Changes
 
@@ -19,6 +19,7 @@ class SettingsController(Controller):
 
     path = "/v1/accounts/{accountId:str}"
     tags = ("Account",)
+    opt = ADMINISTERED
 
     @get("/settings", operation_id="getAccountSettings")
     async def get_account_settings(
@@ -26,7 +27,7 @@ class SettingsController(Controller):
         request: Request[Any, Any, Any],
         accountId: FromPath[UUID],  # noqa: N803 - the vendor's name
     ) -> models.AccountSettings:
-        """Read the account's settings; for administrators, as all of these are."""
+        """Read the account's settings."""
         found = await account_settings.get(credential(request, accountId))
         return models.account_settings(found, metadata(request))
 

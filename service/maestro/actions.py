@@ -12,7 +12,15 @@ from service.engine.restarting import Options
 from service.maestro import action_models as models
 from service.maestro.controllers import InstanceStatus, StartedBy, status_filters
 from service.maestro.errors import credential
-from service.maestro.requests import JSON, PAGE_SIZE, ContinuationToken, PageSize, metadata, paged
+from service.maestro.requests import (
+    JSON,
+    OPERATING,
+    PAGE_SIZE,
+    ContinuationToken,
+    PageSize,
+    metadata,
+    paged,
+)
 from service.operations import bulk, lifecycle
 from service.operations.bulk import Wanted
 from service.process import sandbox_of
@@ -20,6 +28,12 @@ from service.settings import settings
 from service.wire import timestamp
 
 FILTERS = ("status", "started_by_id", "workflow_definition_id")
+OF_MANY = {
+    "media_type": JSON,
+    "optional_body": True,
+    "query": FILTERS,
+    "repeatable": ("workflow_definition_id",),
+}
 OfWorkflows = Annotated[
     list[UUID] | None,
     QueryParameter(max_items=100, description="only instances of these workflows; may be repeated"),
@@ -31,6 +45,7 @@ class InstanceActionController(Controller):
 
     path = "/v1/accounts/{accountId:str}/workflows/{workflowId:str}/instances/{instanceId:str}"
     tags = ("Workflow Instances",)
+    opt = OPERATING
 
     @post("/actions/suspend", operation_id="suspendWorkflowInstance", status_code=200)
     async def suspend_workflow_instance(
@@ -106,7 +121,7 @@ class InstanceActionController(Controller):
     ) -> None:
         """Delete an instance that has ended, with its history and work items; the audit of it stays.
 
-        For administrators and machine clients; 409 when it has not ended, or whoever awaits it has not taken its result.
+        409 when it has not ended, or whoever awaits it has not taken its result.
         """
         await lifecycle.delete(credential(request, accountId), workflowId, instanceId)
 
@@ -116,27 +131,28 @@ class BulkController(Controller):
 
     path = "/v1/accounts/{accountId:str}"
     tags = ("Bulk Actions",)
+    opt = OPERATING
 
     @post(
         "/workflow-instances/actions/cancel",
         operation_id="cancelWorkflowInstances",
-        opt={"media_type": JSON, "query": FILTERS, "repeatable": ("workflow_definition_id",)},
+        opt=OF_MANY,
         status_code=202,
     )
     async def cancel_workflow_instances(
         self,
         request: Request[Any, Any, Any],
         accountId: FromPath[UUID],  # noqa: N803 - the vendor's name
-        data: JSONBody[models.BulkCancel],
+        data: JSONBody[models.BulkCancel | None] = None,
         status: InstanceStatus = None,
         started_by_id: StartedBy = None,
         workflow_definition_id: OfWorkflows = None,
     ) -> Response[models.BulkActionAnswer]:
         """Cancel every instance that the filter finds and that has not ended, in the background.
 
-        Without the right `confirm_count` nothing is done: the answer, 200, says how many they are. For administrators and
-        machine clients.
+        Without the right `confirm_count` nothing is done: the answer, 200, says how many they are.
         """
+        data = data or models.BulkCancel()
         options = {} if data.reason is UNSET else {"reason": data.reason}
         filters = filters_of(status, started_by_id, workflow_definition_id)
         wanted = Wanted("cancel", options, filters, said(request), given(data.confirm_count))
@@ -145,14 +161,14 @@ class BulkController(Controller):
     @post(
         "/workflow-instances/actions/restart",
         operation_id="restartWorkflowInstances",
-        opt={"media_type": JSON, "query": FILTERS, "repeatable": ("workflow_definition_id",)},
+        opt=OF_MANY,
         status_code=202,
     )
     async def restart_workflow_instances(
         self,
         request: Request[Any, Any, Any],
         accountId: FromPath[UUID],  # noqa: N803 - the vendor's name
-        data: JSONBody[models.BulkRestart],
+        data: JSONBody[models.BulkRestart | None] = None,
         status: InstanceStatus = None,
         started_by_id: StartedBy = None,
         workflow_definition_id: OfWorkflows = None,
@@ -160,8 +176,9 @@ class BulkController(Controller):
         """Restart every instance that the filter finds and that has ended or is suspended, in the background.
 
         Those that have been restarted before are left out. Without the right `confirm_count` nothing is done: the answer,
-        200, says how many they are. For administrators and machine clients.
+        200, says how many they are.
         """
+        data = data or models.BulkRestart()
         options = msgspec.to_builtins(Options(given(data.version), given(data.from_task)))
         filters = filters_of(status, started_by_id, workflow_definition_id)
         wanted = Wanted("restart", options, filters, said(request), given(data.confirm_count))
@@ -178,7 +195,7 @@ class BulkController(Controller):
         page_size: PageSize = None,
         ctoken: ContinuationToken = None,
     ) -> Response[models.BulkActionsList]:
-        """List the account's bulk actions, newest first, 50 to a page; for administrators and machine clients."""
+        """List the account's bulk actions, newest first, 50 to a page."""
         page = await bulk.get_list(credential(request, accountId), status, page_size or PAGE_SIZE, ctoken)
         data = [models.bulk_action(row) for row in page.rows]
         return paged(
@@ -192,7 +209,7 @@ class BulkController(Controller):
         accountId: FromPath[UUID],  # noqa: N803 - the vendor's name
         bulkActionId: FromPath[UUID],  # noqa: N803 - as the others
     ) -> models.BulkActionRead:
-        """Read a bulk action with how far it is; for administrators and machine clients."""
+        """Read a bulk action with how far it is."""
         row = await bulk.get(credential(request, accountId), bulkActionId)
         return models.bulk_action_read(row, metadata(request))
 

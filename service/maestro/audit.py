@@ -12,9 +12,9 @@ from litestar.response import Stream
 
 from service.maestro import audit_models
 from service.maestro.errors import credential
-from service.maestro.requests import PAGE_SIZE, ContinuationToken, PageSize, metadata, paged
+from service.maestro.requests import OVERSEEING, PAGE_SIZE, ContinuationToken, PageSize, metadata, paged
 from service.operations import audit
-from service.operations.audit import ActorKind, Filters
+from service.operations.audit import KINDS, ActorKind, Filters
 from service.operations.pages import Row
 
 JSON_LINES = "application/jsonl"
@@ -32,11 +32,7 @@ Type = Annotated[
 ]
 OfSubjects = Annotated[
     str | None,
-    QueryParameter(
-        pattern="^[a-z_]+$",
-        max_length=50,
-        description="only what was done to subjects of this kind: account, member, client, workflow, instance, ...",
-    ),
+    QueryParameter(description="only what was done to subjects of this kind", schema_extra={"enum": KINDS}),
 ]
 SubjectId = Annotated[
     str | None,
@@ -64,6 +60,7 @@ class AuditController(Controller):
 
     path = "/v1/accounts/{accountId:str}/audit"
     tags = ("Audit",)
+    opt = OVERSEEING
 
     @get("/", operation_id="getAudit", opt={"query": (*FILTERS, "page_size", "ctoken")})
     async def get_audit(
@@ -81,7 +78,7 @@ class AuditController(Controller):
         page_size: PageSize = None,
         ctoken: ContinuationToken = None,
     ) -> Response[audit_models.AuditList]:
-        """List what happened in the account, newest first, 50 to a page; for administrators and machine clients.
+        """List what happened in the account, newest first, 50 to a page.
 
         A page looks at 10,000 events at the most: one that filters leave short, or empty, may have a next one.
         """

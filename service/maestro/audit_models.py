@@ -25,6 +25,9 @@ class AuditActor(msgspec.Struct, kw_only=True, omit_defaults=True):
     kind: ActorKind
     id: Annotated[Identifier, Meta(description="of the user or client")] | UnsetType = UNSET
     name: Annotated[str, Meta(description="absent where they are gone")] | UnsetType = UNSET
+    client_id: Annotated[Identifier, Meta(description="the client that acted for the user")] | UnsetType = (
+        UNSET
+    )
 
 
 class AuditSubject(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -87,7 +90,10 @@ def actor(row: Row) -> AuditActor:
     kind = row["actor_kind"]
     identified = kind in ("user", "client")
     return AuditActor(
-        kind=kind, id=text(row["actor"]) if identified else UNSET, name=row["actor_name"] or UNSET
+        kind=kind,
+        id=text(row["actor"]) if identified else UNSET,
+        name=row["actor_name"] or UNSET,
+        client_id=text(row["acting_client"]),
     )
 
 

@@ -18,6 +18,7 @@ from service.maestro import models
 from service.maestro.account import SettingsController
 from service.maestro.action_models import CancelWorkflowInstance
 from service.maestro.audit import AuditController
+from service.maestro.consents import ConsentController
 from service.maestro.errors import credential
 from service.maestro.following import AccountFollowingController, InstanceFollowingController
 from service.maestro.history import HistoryController
@@ -27,7 +28,10 @@ from service.maestro.members import InvitationController, MemberController
 from service.maestro.requests import (
     JSON,
     LARGEST_PAGE,
+    OPERATING,
     PAGE_SIZE,
+    READING,
+    STARTING,
     YAML,
     ContinuationToken,
     PageSize,
@@ -84,6 +88,7 @@ class WorkflowController(Controller):
 
     path = "/v1/accounts/{accountId:str}/workflows"
     tags = ["Workflows"]
+    opt = READING
 
     @get("/", operation_id="GetWorkflowsList", opt={"query": ("status", "page_size", "ctoken")})
     async def get_workflows_list(
@@ -125,7 +130,7 @@ class WorkflowController(Controller):
     @post(
         "/{workflowId:str}/actions/trigger",
         operation_id="TriggerWorkflow",
-        opt={"media_type": JSON},
+        opt=STARTING | {"media_type": JSON},
         status_code=201,
     )
     async def trigger_workflow(
@@ -146,7 +151,12 @@ class WorkflowController(Controller):
         )
         return triggered(request, (accountId, workflowId), started, repeat)
 
-    @post("/{workflowId:str}/actions/pause", operation_id="pauseNewWorkflowInstances", status_code=200)
+    @post(
+        "/{workflowId:str}/actions/pause",
+        operation_id="pauseNewWorkflowInstances",
+        opt=OPERATING,
+        status_code=200,
+    )
     async def pause_new_workflow_instances(
         self, request: Request[Any, Any, Any], accountId: FromPath[UUID], workflowId: FromPath[UUID]
     ) -> models.WorkflowStatusSuccess:
@@ -154,7 +164,12 @@ class WorkflowController(Controller):
         await workflows.pause(credential(request, accountId), workflowId)
         return models.WorkflowStatusSuccess(status="paused")
 
-    @post("/{workflowId:str}/actions/resume", operation_id="resumePausedWorkflow", status_code=200)
+    @post(
+        "/{workflowId:str}/actions/resume",
+        operation_id="resumePausedWorkflow",
+        opt=OPERATING,
+        status_code=200,
+    )
     async def resume_paused_workflow(
         self, request: Request[Any, Any, Any], accountId: FromPath[UUID], workflowId: FromPath[UUID]
     ) -> models.WorkflowStatusSuccess:
@@ -168,6 +183,7 @@ class AuthoringController(Controller):
 
     path = "/v1/accounts/{accountId:str}"
     tags = ["Authoring"]
+    opt = OPERATING
 
     @post(
         "/workflows",
@@ -229,7 +245,7 @@ class AuthoringController(Controller):
         """Store a new version of a workflow from YAML 1.2, not yet published."""
         return await self._replaced(request, accountId, workflowId, body, "yaml")
 
-    @get("/workflows/{workflowId:str}", operation_id="getWorkflow")
+    @get("/workflows/{workflowId:str}", operation_id="getWorkflow", opt=READING)
     async def get_workflow(
         self, request: Request[Any, Any, Any], accountId: FromPath[UUID], workflowId: FromPath[UUID]
     ) -> models.WorkflowDefinition:
@@ -237,7 +253,7 @@ class AuthoringController(Controller):
         stored = await workflows.get(credential(request, accountId), workflowId)
         return models.workflow_definition(stored, metadata(request))
 
-    @get("/workflows/{workflowId:str}/versions", operation_id="getWorkflowVersions")
+    @get("/workflows/{workflowId:str}/versions", operation_id="getWorkflowVersions", opt=READING)
     async def get_workflow_versions(
         self, request: Request[Any, Any, Any], accountId: FromPath[UUID], workflowId: FromPath[UUID]
     ) -> models.WorkflowVersionsList:
@@ -294,6 +310,7 @@ class InstanceController(Controller):
 
     path = "/v1/accounts/{accountId:str}/workflows/{workflowId:str}/instances"
     tags = ["Workflow Instances"]
+    opt = READING
 
     @get(
         "/",
@@ -340,7 +357,7 @@ class InstanceController(Controller):
     @post(
         "/{instanceId:str}/actions/cancel",
         operation_id="cancelWorkflowInstance",
-        opt={"media_type": JSON, "optional_body": True},
+        opt=OPERATING | {"media_type": JSON, "optional_body": True},
         status_code=200,
     )
     async def cancel_workflow_instance(
@@ -360,7 +377,7 @@ class InstanceController(Controller):
     @post(
         "/{instanceId:str}/actions/signal",
         operation_id="signalWorkflowInstance",
-        opt={"media_type": JSON},
+        opt=OPERATING | {"media_type": JSON},
         status_code=202,
     )
     async def signal_workflow_instance(
@@ -381,6 +398,7 @@ class AccountController(Controller):
 
     path = "/v1/accounts/{accountId:str}/workflow-instances"
     tags = ["Workflow Instances"]
+    opt = READING
 
     @get(
         "/",
@@ -436,4 +454,5 @@ CONTROLLERS = [
     MemberController,
     InvitationController,
     IntegrationController,
+    ConsentController,
 ]

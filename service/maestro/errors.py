@@ -23,7 +23,7 @@ from auth.roles import Right
 from auth.scopes import MAESTRO
 from service.errors import InternalError, WorkflowPaused
 from service.exchange import exchange_of, header
-from service.language.misfits import MISSING, NOT_ALLOWED, UNKNOWN, misfit
+from service.language.misfits import MISSING, NOT_ALLOWED, OTHER_FORM, UNKNOWN, misfit
 from service.limits.admission import claimed
 from service.refusing import challenge, patience
 from service.settings import settings
@@ -151,23 +151,34 @@ def field_error(request: Request[Any, Any, Any], found: dict[str, Any]) -> Field
 
     An underscore at the end of a parameter's name is not on the wire: without it the name is a word of Python's.
     """
-    key, message = found.get("key"), str(found.get("message", ""))
-    key = key.removesuffix("_") if isinstance(key, str) else None
+    name, message, in_body = found.get("key"), str(found.get("message", "")), found.get("source") == "body"
+    key = name.removesuffix("_") if isinstance(name, str) else None
     if message == repr(key):
         return FieldError("FIELD_REQUIRED", "The request needs a body.")
     wrong = misfit(message)
+    target = (wrong.place if in_body or wrong.rule == UNKNOWN else "") or key
     if wrong.rule == MISSING:
         return FieldError("FIELD_REQUIRED", "is required", wrong.place or key)
     if wrong.rule == NOT_ALLOWED:
-        allowed = choices(request, str(key), in_body=found.get("source") == "body")
-        return FieldError("FIELD_INVALID", f"must be one of: {', '.join(allowed)}", key)
-    return FieldError("FIELD_INVALID", wrong.rule, (wrong.place if wrong.rule == UNKNOWN else "") or key)
+        allowed = choices(request, str(target if in_body else name), in_body=in_body)
+        return FieldError("FIELD_INVALID", f"must be one of: {', '.join(allowed)}", target)
+    if wrong.rule == OTHER_FORM and not in_body:
+        return FieldError("FIELD_INVALID", f"{OTHER_FORM}; wanted: {described(request, str(name))}", target)
+    return FieldError("FIELD_INVALID", wrong.rule, target)
+
+
+def described(request: Request[Any, Any, Any], name: str) -> str:
+    """What the document says of a parameter of the route, which tells its form, with an example."""
+    parameter = request.route_handler.parsed_fn_signature.parameters[name]
+    return getattr(parameter.kwarg_definition, "description", None) or name
 
 
 def choices(request: Request[Any, Any, Any], name: str, *, in_body: bool = False) -> list[str]:
     """List the values that a parameter of the route may have, or a member of its body: `parcels[1].size` and the like."""
     parameter = request.route_handler.parsed_fn_signature.parameters["data" if in_body else name]
     kinds = alternatives(inspect.type_info(parameter.annotation))
+    if not in_body:  # a parameter that may be repeated is a list of its values
+        kinds += [inner for kind in kinds for inner in inside(kind, "[]")]
     for step in STEPS.findall(name) if in_body else ():
         kinds = [inner for kind in kinds for inner in inside(kind, step)]
     return [str(value) for kind in kinds if isinstance(kind, inspect.LiteralType) for value in kind.values]
@@ -255,8 +266,9 @@ async def stronger_refusal(request: Request[Any, Any, Any]) -> Refusal | None:
     With a malformed account id only the token counts: no account of that id exists to be hidden.
     """
     account_id = identifier(request.path_params["accountId"])
+    right: Right = request.route_handler.opt.get("right", Right.READ)
     try:
-        async with credential(request, account_id or UUID(int=0)).rows(Right.READ):
+        async with credential(request, account_id or UUID(int=0)).rows(right):
             return None
     except Unauthenticated as refusal:
         return refusal

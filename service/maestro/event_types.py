@@ -31,7 +31,7 @@ OF_ACCOUNTS = {
     "account.instances-removed": "how many `instances`, `ended_before`, `days`",
     "account.events-removed": "how many `events`",
     "member.added, member.changed, member.suspended, member.resumed, member.removed": "`user_id`",
-    "invitation.created, invitation.declined, invitation.deleted": "`invitation_id`",
+    "invitation.created, invitation.declined, invitation.deleted, invitation.ended": "`invitation_id`",
     "client.created, client.changed, client.secret-rotated, client.deleted": "`client_id`",
     "consent.given, consent.allowed, consent.revoked, token.issued": "`client_id`, `user_id`",
 }
@@ -45,5 +45,5 @@ def listed(types: dict[str, str]) -> str:
 INSTANCE_TYPES = f"Types: {listed(OF_INSTANCES)}."
 ACCOUNT_TYPES = (
     f"Types of instances: {listed(OF_INSTANCES)}. Of workflows: {listed(OF_WORKFLOWS)}. Of the account, told to"
-    f" administrators and machine clients alone: {listed(OF_ACCOUNTS)}. More come with time: skip what you do not know."
+    f" the role admin and machine clients alone: {listed(OF_ACCOUNTS)}. More come with time: skip what you do not know."
 )

@@ -8,7 +8,7 @@ from litestar.params import FromPath, JSONBody
 
 from service.maestro import models
 from service.maestro.errors import credential
-from service.maestro.requests import JSON, metadata
+from service.maestro.requests import JSON, OPERATING, metadata
 from service.operations import events
 
 
@@ -17,6 +17,7 @@ class EventController(Controller):
 
     path = "/v1/accounts/{accountId:str}/events"
     tags = ("Events",)
+    opt = OPERATING
 
     @post("/", operation_id="publishEvent", opt={"media_type": JSON}, status_code=202)
     async def publish_event(

@@ -16,6 +16,7 @@ from service.exchange import header
 from service.maestro import models
 from service.maestro.errors import credential
 from service.maestro.history_models import event_id, recorded_event
+from service.maestro.requests import READING
 from service.operations import following
 from service.operations.following import Following, Subject
 from service.operations.pages import Row
@@ -40,6 +41,7 @@ class InstanceFollowingController(Controller):
 
     path = "/v1/accounts/{accountId:str}/workflows/{workflowId:str}/instances/{instanceId:str}"
     tags = ("Workflow Instances",)
+    opt = READING
 
     @get(
         "/wait", operation_id="waitForWorkflowInstance", opt={"query": ("until", "timeout"), "lasting": True}
@@ -95,6 +97,7 @@ class AccountFollowingController(Controller):
 
     path = "/v1/accounts/{accountId:str}/events"
     tags = ("Events",)
+    opt = READING
 
     @get("/", operation_id="followEvents", media_type=EVENT_STREAM, opt={"lasting": True})
     async def follow_events(

@@ -8,7 +8,7 @@ from litestar.params import FromPath
 
 from service.maestro import history_models
 from service.maestro.errors import credential
-from service.maestro.requests import PAGE_SIZE, ContinuationToken, PageSize, metadata, paged
+from service.maestro.requests import PAGE_SIZE, READING, ContinuationToken, PageSize, metadata, paged
 from service.operations import history
 
 
@@ -17,6 +17,7 @@ class HistoryController(Controller):
 
     path = "/v1/accounts/{accountId:str}/workflows/{workflowId:str}/instances/{instanceId:str}/history"
     tags = ("Workflow Instances",)
+    opt = READING
 
     @get("/", operation_id="getWorkflowInstanceHistory", opt={"query": ("page_size", "ctoken")})
     async def get_workflow_instance_history(

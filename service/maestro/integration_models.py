@@ -7,7 +7,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from auth.registration import MOST_KEYS, fingerprint
 from service.maestro.models import ResponseMetadata
-from service.operations import integrations
+from service.operations import consents, integrations
 from service.operations.integrations import (
     LONGEST_KEY,
     LONGEST_REDIRECT_URI,
@@ -98,6 +98,7 @@ class Integration(msgspec.Struct, kw_only=True, omit_defaults=True):
     scopes: Annotated[list[str], Meta(description="what it may ask for; none for all")]
     keys: list[IntegrationKey]
     created_at: Timestamp
+    created_by: Annotated[Identifier, Meta(description="absent where nobody knows")] | UnsetType = UNSET
     client_secret: (
         Annotated[str, Meta(description="shown here and never again, and stored as a hash")] | UnsetType
     ) = UNSET
@@ -109,13 +110,48 @@ class IntegrationsList(msgspec.Struct, kw_only=True):
     response_metadata: ResponseMetadata
 
 
-class IntegrationConsent(msgspec.Struct, kw_only=True):
+GrantedBy = Annotated[Identifier, Meta(description="who did last; absent where nobody knows")]
+
+
+class IntegrationConsent(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What an integration is allowed for every member without asking them."""
 
     client_id: Identifier
     scopes: Allowed
     granted_at: Timestamp
+    granted_by: GrantedBy | UnsetType = UNSET
+    grants_ended: (
+        Annotated[int, Meta(description="as it may do less now: how many, with their tokens")] | UnsetType
+    ) = UNSET
     response_metadata: ResponseMetadata
+
+
+class AccountConsent(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """That a client, of this account or another, may act for every member of this account."""
+
+    client_id: Identifier
+    client_name: Annotated[str, Meta(description="absent while it, or its account, is shut")] | UnsetType = (
+        UNSET
+    )
+    scopes: Allowed
+    granted_at: Timestamp
+    granted_by: GrantedBy | UnsetType = UNSET
+
+
+class AccountConsentsList(msgspec.Struct, kw_only=True):
+    data: list[AccountConsent]
+    response_metadata: ResponseMetadata
+
+
+def account_consent(row: consents.AccountConsent) -> AccountConsent:
+    """Word what a client is allowed for every member."""
+    return AccountConsent(
+        client_id=str(row.client_id),
+        client_name=UNSET if row.client_name is None else row.client_name,
+        scopes=row.scopes,
+        granted_at=timestamp(row.granted_at),
+        granted_by=UNSET if row.granted_by is None else str(row.granted_by),
+    )
 
 
 def integration(
@@ -132,6 +168,7 @@ def integration(
         scopes=row.scopes,
         keys=keys,
         created_at=timestamp(row.created_at),
+        created_by=UNSET if row.created_by is None else str(row.created_by),
         client_secret=UNSET if secret is None else secret,
         response_metadata=told,
     )

@@ -10,7 +10,15 @@ from msgspec import UNSET
 
 from service.maestro import integration_models as models
 from service.maestro.errors import credential
-from service.maestro.requests import JSON, PAGE_SIZE, ContinuationToken, PageSize, metadata, paged
+from service.maestro.requests import (
+    ADMINISTERED,
+    JSON,
+    PAGE_SIZE,
+    ContinuationToken,
+    PageSize,
+    metadata,
+    paged,
+)
 from service.operations import integrations
 from service.operations.integrations import Changes, Consent, New
 from service.wire import timestamp
@@ -21,6 +29,7 @@ class IntegrationController(Controller):
 
     path = "/v1/accounts/{accountId:str}/integrations"
     tags = ("Integrations",)
+    opt = ADMINISTERED
 
     @get("/", operation_id="getIntegrations", opt={"query": ("page_size", "ctoken")})
     async def get_integrations(
@@ -131,7 +140,10 @@ class IntegrationController(Controller):
         clientId: FromPath[UUID],
         data: JSONBody[models.AllowIntegration],
     ) -> models.IntegrationConsent:
-        """Allow an integration these scopes, in place of those before, for every member of the account without asking them."""
+        """Allow an integration these scopes, in place of those before, for every member of the account without asking them.
+
+        `account_manage` cannot be among them. Where it may do less than before, `grants_ended` tells what ended by that.
+        """
         allowed = await integrations.allow(credential(request, accountId), clientId, data.scopes)
         return consent(request, clientId, allowed)
 
@@ -157,5 +169,7 @@ def consent(request: Request[Any, Any, Any], client_id: UUID, found: Consent) ->
         client_id=str(client_id),
         scopes=found.scopes,
         granted_at=timestamp(found.granted_at),
+        granted_by=UNSET if found.granted_by is None else str(found.granted_by),
+        grants_ended=UNSET if found.grants_ended is None else found.grants_ended,
         response_metadata=metadata(request),
     )

@@ -37,13 +37,22 @@ INTEGRATION: dict[str, Any] = {
     "scopes": ["signature", "aow_manage", "impersonation"],
     "keys": [{"id": "5b6f0d7c-1e2a-4b3c-8d9e-0f1a2b3c4d5e", "fingerprint": FINGERPRINT}],
     "created_at": NOW,
+    "created_by": USER,
 }
 ANSWERED = {"response_metadata": METADATA}
 CONSENT: dict[str, Any] = {
     "client_id": CLIENT,
     "scopes": ["aow_manage", "impersonation", "signature"],
     "granted_at": NOW,
+    "granted_by": USER,
     **ANSWERED,
+}
+STANDING: dict[str, Any] = {
+    "client_id": CLIENT,
+    "client_name": "Nightly",
+    "scopes": ["aow_manage", "impersonation", "signature"],
+    "granted_at": NOW,
+    "granted_by": USER,
 }
 PAGED = {"response_metadata": METADATA | {"page_limit": 50}}
 SECRET = {"client_secret": "rW5uS2hbt1pD0jXc8yqLkOa3vEfGm6NzTiU4PwQxYsA"}
@@ -71,6 +80,7 @@ RESPONSES: dict[str, Any] = {
     "changeMember": MEMBER | ANSWERED,
     "getInvitations": {"data": [INVITED], **PAGED},
     "createInvitation": INVITED | URL | ANSWERED,
+    "getInvitation": INVITED | ANSWERED,
     "getIntegrations": {"data": [INTEGRATION], **PAGED},
     "createIntegration": INTEGRATION | {"keys": []} | SECRET | ANSWERED,
     "getIntegration": INTEGRATION | ANSWERED,
@@ -78,5 +88,6 @@ RESPONSES: dict[str, Any] = {
     "rotateIntegrationSecret": INTEGRATION | SECRET | ANSWERED,
     "addIntegrationKey": INTEGRATION | ANSWERED,
     "getIntegrationConsent": CONSENT,
-    "allowIntegration": CONSENT,
+    "allowIntegration": CONSENT | {"grants_ended": 0},
+    "getConsents": {"data": [STANDING], **PAGED},
 }

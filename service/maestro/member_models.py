@@ -6,6 +6,7 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from auth.invitations import PATH_OF_PAGE
 from service.maestro.models import ResponseMetadata
 from service.operations import invitations, members
 from service.operations.members import MemberRole
@@ -122,6 +123,5 @@ def invitation(
 
 def invitation_url(account_id: UUID, invitation_id: UUID, secret: str) -> str:
     """Where an invitation is answered (`auth.pages.invitations`)."""
-    return (
-        f"{settings().public_url}/v1/accounts/{account_id}/invitations/{invitation_id}/answer?secret={secret}"
-    )
+    path = PATH_OF_PAGE.format(account_id=account_id, invitation_id=invitation_id)
+    return f"{settings().public_url}{path}?secret={secret}"

@@ -8,7 +8,15 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 
 from service.maestro import member_models as models
 from service.maestro.errors import credential
-from service.maestro.requests import JSON, PAGE_SIZE, ContinuationToken, PageSize, metadata, paged
+from service.maestro.requests import (
+    ADMINISTERED,
+    JSON,
+    PAGE_SIZE,
+    ContinuationToken,
+    PageSize,
+    metadata,
+    paged,
+)
 from service.operations import invitations, members
 from service.operations.invitations import Wanted
 from service.operations.members import MemberRole, Status
@@ -19,6 +27,7 @@ class MemberController(Controller):
 
     path = "/v1/accounts/{accountId:str}/members"
     tags = ("Members",)
+    opt = ADMINISTERED
 
     @get("/", operation_id="getMembers", opt={"query": ("status", "role", "page_size", "ctoken")})
     async def get_members(
@@ -63,7 +72,12 @@ class MemberController(Controller):
     async def remove_member(
         self, request: Request[Any, Any, Any], accountId: FromPath[UUID], userId: FromPath[UUID]
     ) -> None:
-        """End a membership: their next request is refused, and what they made stays; 409 as for a change of role."""
+        """End a membership: their next request is refused, and what they made stays; 409 for the last active administrator.
+
+        204 too for somebody who was removed already: a client that got no answer may ask again.
+
+        That is integrations too, and what these are allowed for all members: look at `GET /consents`.
+        """
         await members.remove(credential(request, accountId), userId)
 
 
@@ -72,6 +86,7 @@ class InvitationController(Controller):
 
     path = "/v1/accounts/{accountId:str}/invitations"
     tags = ("Members",)
+    opt = ADMINISTERED
 
     @get("/", operation_id="getInvitations", opt={"query": ("page_size", "ctoken")})
     async def get_invitations(
@@ -100,6 +115,14 @@ class InvitationController(Controller):
         location = f"/v1/accounts/{accountId}/invitations/{shown.invitation.id}"
         content = models.invitation(shown.invitation, shown.secret, metadata(request))
         return Response(content, headers={"Location": location})
+
+    @get("/{invitationId:str}", operation_id="getInvitation")
+    async def get_invitation(
+        self, request: Request[Any, Any, Any], accountId: FromPath[UUID], invitationId: FromPath[UUID]
+    ) -> models.Invitation:
+        """Read an invitation that waits for its answer, without its URL."""
+        found = await invitations.get(credential(request, accountId), invitationId)
+        return models.invitation(found, told=metadata(request))
 
     @delete("/{invitationId:str}", operation_id="deleteInvitation", status_code=204)
     async def delete_invitation(

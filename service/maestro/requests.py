@@ -5,7 +5,8 @@ Malformed ids, unknown parameters and foreign media types are refused before a h
 
 from collections import Counter
 from functools import cache
-from typing import Annotated, Any
+from types import NoneType
+from typing import Annotated, Any, get_args
 from urllib.parse import urlencode
 
 import msgspec
@@ -16,6 +17,7 @@ from litestar.handlers.base import BaseRouteHandler
 from litestar.params import QueryParameter
 from msgspec import UNSET
 
+from auth.roles import Right
 from service.exchange import exchange_of, header
 from service.language.misfits import MISSING, UNKNOWN
 from service.limits.admission import admit
@@ -29,6 +31,14 @@ PAGE_SIZE = 50
 LARGEST_PAGE = 1000
 JSON = "application/json"
 YAML = "application/yaml"
+# The options of routes: each names the right that its operation asks for. A malformed request is refused for lacking it
+# too, and the document tells the roles that have it.
+READING = {"right": Right.READ}
+DECIDING = {"right": Right.DECIDE}
+STARTING = {"right": Right.START}
+OPERATING = {"right": Right.OPERATE}
+OVERSEEING = {"right": Right.OVERSEE}
+ADMINISTERED = {"right": Right.ADMINISTER}
 
 ContinuationToken = Annotated[
     str | None,
@@ -43,11 +53,14 @@ class JSONRequest(Request[Any, Any, Any]):
     """A request whose body may be no JSON at all in ways that the framework does not expect."""
 
     async def json(self) -> Any:
-        """Read the body.
+        """Read the body as what the route takes: JSON has numbers and booleans, so a string is none.
+
+        The framework would convert it as laxly as the text of a query parameter.
 
         Raises:
             SerializationException: it is not JSON, not UTF-8 or nested too deeply.
-            ValidationException: it is an object with other fields than the route's; with an entry for each.
+            ValidationException: it is an object with other fields than the route's, with an entry for each; or a value is not
+                of the type that the route takes.
         """
         try:
             value = await super().json()
@@ -56,9 +69,11 @@ class JSONRequest(Request[Any, Any, Any]):
         except RecursionError:
             raise SerializationException("The body is nested too deeply.") from None
         body = self.route_handler.parsed_data_field
-        if body is not None and isinstance(value, dict):
+        if body is None:
+            return value
+        if isinstance(value, dict):
             only_fields_of(body.annotation, value)
-        return value
+        return converted(value, body.annotation)
 
 
 class Fields(msgspec.Struct, frozen=True):
@@ -69,8 +84,10 @@ class Fields(msgspec.Struct, frozen=True):
 
 
 @cache
-def fields_of(model: Any) -> Fields:
-    """Read which fields a body has to have and may have; any other model than a struct says neither."""
+def fields_of(annotation: Any) -> Fields:
+    """Read which fields a body has to have and may have; any other model than a struct, or none, says neither."""
+    models = [one for one in get_args(annotation) or (annotation,) if one is not NoneType]
+    model = models[0] if len(models) == 1 else None
     if not (isinstance(model, type) and issubclass(model, msgspec.Struct)):
         return Fields()
     fields = msgspec.structs.fields(model)
@@ -93,6 +110,19 @@ def only_fields_of(model: Any, body: dict[str, Any]) -> None:
         raise ValidationException(
             "Wrong fields.", extra=[{"message": message, "key": key} for key, message in problems.items()]
         )
+
+
+def converted(value: Any, annotation: Any) -> Any:
+    """Make of a body's value what the route takes, converting nothing that JSON has a type for.
+
+    Raises:
+        ValidationException: it is something else; with the place of the first value that is.
+    """
+    try:
+        return msgspec.convert(value, annotation, str_keys=True)
+    except msgspec.ValidationError as error:
+        found = {"message": str(error), "source": "body"}
+        raise ValidationException("Wrong values.", extra=[found]) from None
 
 
 def only_identifiers(connection: ASGIConnection[Any, Any, Any, Any]) -> None:

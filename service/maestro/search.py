@@ -13,7 +13,7 @@ from litestar.params import FromPath, QueryParameter
 from service.language.values import flaw
 from service.maestro import models
 from service.maestro.errors import credential
-from service.maestro.requests import PAGE_SIZE, PageSize, metadata, paged
+from service.maestro.requests import PAGE_SIZE, READING, PageSize, metadata, paged
 from service.operations import search
 from service.operations.search import LONGEST_TOKEN, STATES, Range, Search, Sort, State
 
@@ -49,6 +49,7 @@ class SearchController(Controller):
 
     path = "/v1/accounts/{accountId:str}/workflow-instances/search"
     tags = ("Workflow Instances",)
+    opt = READING
 
     @get("/", operation_id="searchWorkflowInstances", opt={"query": QUERY, "repeatable": REPEATABLE})
     async def search_workflow_instances(

@@ -10,7 +10,7 @@ from msgspec import UNSET
 
 from service.maestro import webhook_models as models
 from service.maestro.errors import credential
-from service.maestro.requests import JSON, PAGE_SIZE, ContinuationToken, PageSize, metadata, paged
+from service.maestro.requests import JSON, OVERSEEING, PAGE_SIZE, ContinuationToken, PageSize, metadata, paged
 from service.operations import webhook_deliveries, webhooks
 from service.operations.webhook_deliveries import Status
 from service.operations.webhooks import Changes, Endpoint
@@ -21,12 +21,13 @@ class WebhookController(Controller):
 
     path = "/v1/accounts/{accountId:str}/webhooks"
     tags = ("Webhooks",)
+    opt = OVERSEEING
 
     @get("/", operation_id="getWebhooks")
     async def get_webhooks(
         self, request: Request[Any, Any, Any], accountId: FromPath[UUID]
     ) -> models.WebhooksList:
-        """List the account's webhooks, the oldest first; for administrators and machine clients, as all of these are."""
+        """List the account's webhooks, the oldest first."""
         found = await webhooks.get_list(credential(request, accountId))
         return models.WebhooksList(
             data=[models.webhook(one) for one in found], response_metadata=metadata(request)

@@ -11,7 +11,16 @@ from msgspec import UNSET, UnsetType
 from service.language.people import Assignees
 from service.maestro import models, work_item_models
 from service.maestro.errors import credential
-from service.maestro.requests import JSON, PAGE_SIZE, ContinuationToken, PageSize, metadata, paged
+from service.maestro.requests import (
+    DECIDING,
+    JSON,
+    PAGE_SIZE,
+    READING,
+    ContinuationToken,
+    PageSize,
+    metadata,
+    paged,
+)
 from service.operations import assignments, work_item_lists, work_items
 from service.operations.work_item_lists import Filters, Sort, Status, Whose
 from service.operations.work_items import Answer
@@ -25,6 +34,7 @@ class WorkItemController(Controller):
 
     path = "/v1/accounts/{accountId:str}/work-items"
     tags = ["Work Items"]
+    opt = READING
 
     @get(
         "/",
@@ -46,8 +56,8 @@ class WorkItemController(Controller):
             Whose | None,
             QueryParameter(
                 description="`me`: only what the caller may decide; `my_roles`: what is assigned to their role;"
-                " `claimed_by_me`: what they hold; `all`, for administrators and machine clients, who get that where"
-                " nothing is said"
+                " `claimed_by_me`: what they hold; `all`: the account's, for every role but sender;"
+                " where nothing is said a sender gets `me`, anyone else `all`"
             ),
         ] = None,
         workflow_id: Annotated[
@@ -93,7 +103,7 @@ class WorkItemController(Controller):
     @post(
         "/{workItemId:str}/actions/complete",
         operation_id="completeWorkItem",
-        opt={"media_type": JSON},
+        opt=DECIDING | {"media_type": JSON},
         status_code=200,
     )
     async def complete_work_item(
@@ -112,7 +122,7 @@ class WorkItemController(Controller):
         shown = await work_items.complete(access, sandbox_of(request), workItemId, answer)
         return models.work_item(shown, metadata(request))
 
-    @post("/{workItemId:str}/actions/claim", operation_id="claimWorkItem", status_code=200)
+    @post("/{workItemId:str}/actions/claim", operation_id="claimWorkItem", opt=DECIDING, status_code=200)
     async def claim_work_item(
         self, request: Request[Any, Any, Any], accountId: FromPath[UUID], workItemId: FromPath[UUID]
     ) -> models.WorkItem:
@@ -123,7 +133,7 @@ class WorkItemController(Controller):
         shown = await assignments.claim(credential(request, accountId), workItemId)
         return models.work_item(shown, metadata(request))
 
-    @post("/{workItemId:str}/actions/release", operation_id="releaseWorkItem", status_code=200)
+    @post("/{workItemId:str}/actions/release", operation_id="releaseWorkItem", opt=DECIDING, status_code=200)
     async def release_work_item(
         self, request: Request[Any, Any, Any], accountId: FromPath[UUID], workItemId: FromPath[UUID]
     ) -> models.WorkItem:
@@ -134,7 +144,7 @@ class WorkItemController(Controller):
     @post(
         "/{workItemId:str}/actions/reassign",
         operation_id="reassignWorkItem",
-        opt={"media_type": JSON},
+        opt=DECIDING | {"media_type": JSON},
         status_code=200,
     )
     async def reassign_work_item(

@@ -7,12 +7,13 @@ both of the dialect's media types, scopes, headers, examples, bodies that are re
 import http
 from collections.abc import Iterator
 from copy import deepcopy
-from typing import Any
+from typing import Any, get_args
 
 from litestar import Litestar, Router
 from litestar.openapi import OpenAPIConfig
 
-from auth.scopes import MAESTRO, SCOPES
+from auth.roles import HOLDERS, Role, needed_role, scopes_for
+from auth.scopes import ADMINISTRATION, MAESTRO, SCOPES
 from service.app import maestro_router
 from service.errors import InternalError, KeyReused, LimitReached, TooManyFollowers
 from service.maestro import (
@@ -180,7 +181,13 @@ EVENTS = {
     "contentMediaType": "text/event-stream",
     "contentSchema": {"$ref": SCHEMAS + "RecordedEvent"},
 }
-LIMITED = (("RateLimit-Policy", "RateLimitPolicy"), ("RateLimit", "RateLimit"))
+LIMITED = (
+    ("RateLimit-Policy", "RateLimitPolicy"),
+    ("RateLimit", "RateLimit"),
+    ("X-RateLimit-Limit", "XRateLimitLimit"),
+    ("X-RateLimit-Remaining", "XRateLimitRemaining"),
+    ("X-RateLimit-Reset", "XRateLimitReset"),
+)
 PATH_PARAMETERS = {
     "accountId": "The account's id; another account's things answer as if they did not exist.",
     "workflowId": "The workflow's id.",
@@ -203,6 +210,9 @@ HEADERS = {
     "RateLimit": "Of an account whose requests are limited: how many it may make at once (`r`), and after how many seconds it"
     " may make all of them (`t`), as draft-ietf-httpapi-ratelimit-headers has it.",
     "RateLimitPolicy": "How many requests it may make at once (`q`), and in how many seconds they come again (`w`).",
+    "XRateLimitLimit": "As `q` of `RateLimit-Policy`, by the vendor's name.",
+    "XRateLimitRemaining": "As `r` of `RateLimit`, by the vendor's name.",
+    "XRateLimitReset": "When it may make all of them again, as a Unix time.",
     "Challenge": "Which proof is missing (RFC 6750, 3).",
 }
 
@@ -246,6 +256,8 @@ def generated(router: Router) -> dict[str, Any]:
     handlers = {handler.operation_id: handler for handler in route_handlers(app)}
     for operation in operations(document):
         options = handlers[operation["operationId"]].opt
+        operation["security"] = [{"accessToken": list(scopes_for(options["right"], MAESTRO))}]
+        operation["x-right"] = options["right"]
         operation["x-media-type"] = options.get("media_type")
         operation["x-optional-body"] = options.get("optional_body", False)
     return document
@@ -256,7 +268,9 @@ def complete(operation: dict[str, Any]) -> None:
     name = operation["operationId"]
     operation.pop("deprecated", None)
     operation["summary"], operation["description"] = titled(operation["description"])
-    operation["security"] = [{"accessToken": list(MAESTRO)}]
+    right = operation.pop("x-right")
+    if set(HOLDERS[right]) != {*get_args(Role)}:
+        operation["description"] += f" This needs {needed_role(right)}."
     operation["parameters"] = [parameter(one) for one in operation["parameters"]]
     media_type, optional = operation.pop("x-media-type"), operation.pop("x-optional-body")
     if media_type is not None:
@@ -266,7 +280,7 @@ def complete(operation: dict[str, Any]) -> None:
         operation["parameters"].append(deepcopy(LAST_EVENT_ID))
         operation["responses"]["200"]["content"]["text/event-stream"]["schema"] = deepcopy(EVENTS)
         told = "The instance has ended, and all of it has been told."
-        nothing = {"description": told, "headers": headers(("X-Request-Id", "RequestId"))}
+        nothing = {"description": told, "headers": headers(("X-Request-Id", "RequestId"), *LIMITED)}
         types = event_types.ACCOUNT_TYPES
         if name == "followWorkflowInstance":
             operation["responses"]["204"] = nothing
@@ -285,7 +299,7 @@ def unconfirmed(accepted: dict[str, Any]) -> dict[str, Any]:
     """Describe the answer to a caller who has still to confirm how many things something is done to."""
     also = deepcopy(accepted)
     also["description"] = "Nothing was done: the count has still to be confirmed."
-    also["headers"] = headers(("X-Request-Id", "RequestId"))
+    also["headers"] = headers(("X-Request-Id", "RequestId"), *LIMITED)
     for content in also["content"].values():
         content["example"] = action_examples.UNCONFIRMED
     return also
@@ -386,7 +400,7 @@ def refusal(status: int) -> dict[str, Any]:
 
 def access_token(url: str) -> dict[str, Any]:
     """Describe how a client gets an access token, and what its scopes allow."""
-    scopes = {name: SCOPES[name] for name in MAESTRO}
+    scopes = {name: SCOPES[name] for name in (*MAESTRO, ADMINISTRATION)}
     token = f"{url}/oauth/token"
     return {
         "type": "oauth2",

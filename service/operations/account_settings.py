@@ -23,7 +23,6 @@ SELECT account.id, account.name, settings.instance_retention_days, settings.even
 FROM account LEFT JOIN account_settings AS settings ON settings.account_id = account.id
 WHERE account.id = $1
 """
-LOCKED = READ + "FOR NO KEY UPDATE OF account"
 RENAME = "UPDATE account SET name = $2 WHERE id = $1"
 # What is kept less long is looked at soon.
 WRITE = """
@@ -69,9 +68,9 @@ async def change(access: Access, changes: Changes) -> Settings:
         NotFound: no such account.
         BadRequest: a name or a number of days out of its bounds.
     """
-    async with access.rows(Right.ADMINISTER) as caller:
+    async with access.alone(Right.ADMINISTER) as caller:
         given = _checked(changes)
-        row = await _row(caller.account_id, LOCKED)
+        row = await _row(caller.account_id)
         before = {name: row[name] for name in Changes.__struct_fields__}
         after = before | given
         connection = current_connection()
@@ -112,8 +111,8 @@ def _checked(changes: Changes) -> dict[str, Any]:
     return given
 
 
-async def _row(account_id: UUID, statement: str = READ) -> asyncpg.Record:
-    row = await current_connection().fetchrow(statement, account_id)
+async def _row(account_id: UUID) -> asyncpg.Record:
+    row = await current_connection().fetchrow(READ, account_id)
     if row is None:
         raise no_account(account_id)
     return row

@@ -14,7 +14,7 @@ from service.engine.events import Subject, record
 from service.errors import AnswerRefused, WorkItemConflict
 from service.language.people import ANY_MEMBER, ASSIGNEE_LIMIT, NAME_LIMIT, Assignees
 from service.language.values import flaw
-from service.operations.work_items import Shown, admit, found
+from service.operations.work_items import Shown, admit, found, get
 from tenancy.errors import FieldError, Forbidden, NotFound
 from tenancy.rows import current_connection
 
@@ -81,9 +81,10 @@ async def release(credential: Credential, work_item_id: UUID) -> Shown:
 
     Raises:
         NotFound: no such work item.
-        Forbidden: the caller is neither.
+        Forbidden: the caller is neither, or may not see it.
         WorkItemConflict: it is not open, or nobody holds it.
     """
+    await get(credential, work_item_id)  # whoever may not see it is not told what became of it
     async with credential.rows(Right.DECIDE) as caller:
         item = await _open(caller, work_item_id)
         if caller.id != item.claimed_by and not caller.may(Right.OPERATE):
@@ -103,10 +104,11 @@ async def reassign(credential: Credential, work_item_id: UUID, assignees: Assign
 
     Raises:
         NotFound: no such work item.
-        Forbidden: the caller is none of these.
+        Forbidden: the caller is neither, or may not see it.
         AnswerRefused: the assignees are not valid, or too few of them could decide; with an entry for each mistake.
         WorkItemConflict: it is not open.
     """
+    await get(credential, work_item_id)  # whoever may not see it is not told what became of it
     async with credential.rows(Right.DECIDE) as caller:
         item = await _open(caller, work_item_id)
         if caller.id != item.claimed_by and not caller.may(Right.OPERATE):

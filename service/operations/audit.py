@@ -1,7 +1,8 @@
 """What happened in an account: who changed what, when, and on which request; read by page, or exported whole.
 
-Events are read in the order of their time, those of one instance in the order of their commits. A page looks at 10,000 of them at the most, so that a filter which few events
-meet costs no more than one which all do: a page may hold less than it could, or nothing, and still have a next one.
+Events are read in the order of their time, those of one instance in the order of their commits. A page looks at 10,000 of
+them at the most, so that a filter which few events meet costs no more than one which all do: a page may hold less than it
+could, or nothing, and still have a next one.
 """
 
 from collections.abc import AsyncIterator
@@ -27,7 +28,7 @@ ActorKind = Literal["user", "client", "operator", "engine"]
 
 PLACE = "event.at, event.id, event.written_in::text::bigint AS written_in"
 COLUMNS = f"""{PLACE}, event.account_id, event.workflow_id, event.instance_id, event.type, event.actor,
-event.actor_kind, event.request_id, event.data, event.before, event.after"""
+event.actor_kind, event.acting_client, event.request_id, event.data, event.before, event.after"""
 
 # A name is the one that the actor has now: events are kept, and what people are called is not theirs to keep.
 READ = f"""{COLUMNS}, coalesce(
@@ -39,6 +40,8 @@ OF_NO_INSTANCE = {
     *("account", "bulk_action", "client", "consent", "event", "invitation", "member"),
     *("schedule", "secret", "token", "webhook", "workflow"),
 }
+
+KINDS = sorted(OF_NO_INSTANCE | {"instance", "work_item"})
 
 # The column, or the field of the data, in which an event names what it is about, by the first word of its type. Of other
 # kinds it is the field of the kind's own name: `client_id`, `work_item_id`.
@@ -125,9 +128,12 @@ def checked(filters: Filters) -> Filters:
     """Return filters with times and ids in their one form.
 
     Raises:
-        BadRequest: an id of a subject without its kind, or that is none of that kind; a time without its zone.
+        BadRequest: no such kind of subject; an id of a subject without its kind, or that is none of that kind; a time without
+            its zone.
     """
     kind, subject = filters.subject_kind, filters.subject_id
+    if kind is not None and kind not in KINDS:
+        raise refused("subject_kind", "FIELD_INVALID", f"must be one of: {', '.join(KINDS)}")
     if subject is not None and kind is None:
         raise refused("subject_kind", "FIELD_REQUIRED", "goes with subject_id: say what kind of thing it is")
     try:

@@ -34,6 +34,7 @@ APPLIES: dict[Verb, str] = {
     "restart": f"status IN ({', '.join(repr(one.value) for one in TRANSITIONS['restart'])}) AND restarted_as IS NULL",
 }
 
+LOCK_ACCOUNT = "SELECT id FROM account WHERE id = $1 FOR NO KEY UPDATE"
 CREATE = f"""
 INSERT INTO bulk_action (id, account_id, verb, options, filters, created_by, created_by_name, status, created_at,
                          leased_until)
@@ -205,6 +206,7 @@ async def _created(caller: Caller, wanted: Wanted) -> UUID:
     Raises:
         BulkActionConflict: ten run already.
     """
+    await current_connection().execute(LOCK_ACCOUNT, caller.account_id)  # so that nobody counts meanwhile
     action_id: UUID | None = await current_connection().fetchval(
         CREATE,
         caller.account_id,

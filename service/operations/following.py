@@ -62,7 +62,7 @@ OF_ACCOUNT = f"""
 SELECT caller.*, caller.tenant AS found, true AS visible, told.*
 FROM enter_account($1, $2, $3) AS caller (verdict, tenant, principal_id, principal_name, role)
 LEFT JOIN LATERAL (
-    SELECT {COLUMNS}, its.started_by
+    SELECT {COLUMNS}, coalesce(its.started_by, first_actor(event.account_id, event.instance_id)) AS started_by
     FROM event LEFT JOIN instance AS its ON its.account_id = event.account_id AND its.id = event.instance_id
     WHERE event.account_id = caller.tenant AND (event.written_in, event.id) > ($4::text::xid8, $5) AND {SETTLED}
     ORDER BY event.written_in, event.id LIMIT $6

@@ -17,7 +17,6 @@ from auth.bearer import Access, Caller
 from auth.registration import Registration
 from auth.roles import Right
 from service.errors import IntegrationConflict
-from service.operations.members import LOCK_ACCOUNT
 from service.operations.pages import Page, Position, binding, position, token
 from tenancy.accounts import checked_name
 from tenancy.errors import BadRequest, FieldError, NotFound
@@ -32,11 +31,11 @@ LONGEST_SCOPE = 100  # characters
 
 Kind = Literal["confidential", "public", "machine"]
 
-COLUMNS = "id, account_id, kind, name, redirect_uris, scopes, public_keys, created_at"
+COLUMNS = "id, account_id, kind, name, redirect_uris, scopes, public_keys, created_at, created_by"
 ONE = f"SELECT {COLUMNS} FROM client WHERE account_id = $1 AND id = $2"
 COUNT = "SELECT count(*) FROM client WHERE account_id = $1"
 CONSENT = """
-SELECT scopes, granted_at FROM consent WHERE user_id IS NULL AND narrowed_to = $1 AND client_id = $2
+SELECT scopes, granted_at, granted_by FROM consent WHERE user_id IS NULL AND narrowed_to = $1 AND client_id = $2
 """
 
 
@@ -69,6 +68,7 @@ class Integration(msgspec.Struct, frozen=True):
     scopes: list[str]
     public_keys: list[str]
     created_at: datetime
+    created_by: UUID | None
 
 
 class Shown(msgspec.Struct, frozen=True):
@@ -79,10 +79,12 @@ class Shown(msgspec.Struct, frozen=True):
 
 
 class Consent(msgspec.Struct, frozen=True):
-    """What an integration is allowed for every member, and since when."""
+    """What an integration is allowed for every member, since when and by whom; `grants_ended` where it has become less."""
 
     scopes: list[str]
     granted_at: datetime
+    granted_by: UUID | None
+    grants_ended: int | None = None
 
 
 async def create(access: Access, new: New) -> Shown:
@@ -92,10 +94,9 @@ async def create(access: Access, new: New) -> Shown:
         BadRequest: with one entry for each field that is wrong, or what its kind forbids.
         IntegrationConflict: the account has as many as it may have.
     """
-    async with access.rows(Right.ADMINISTER) as caller:
+    async with access.alone(Right.ADMINISTER) as caller:
         wanted = checked(Registration(account_id=caller.account_id, **msgspec.structs.asdict(new)))
         connection = current_connection()
-        await connection.execute(LOCK_ACCOUNT, caller.account_id)  # so that nobody counts meanwhile
         if await connection.fetchval(COUNT, caller.account_id) >= MOST:
             raise IntegrationConflict(f"An account has at most {MOST} integrations; delete one first.")
         client_id, secret = await registration.register(wanted, caller.id)
@@ -191,7 +192,7 @@ async def rotate_secret(access: Access, client_id: UUID) -> Shown:
         NotFound: the account has no such integration.
         BadRequest: a public integration, which has no secret.
     """
-    async with access.rows(Right.ADMINISTER) as caller:
+    async with access.alone(Right.ADMINISTER) as caller:
         secret = await registration.renew_secret(caller.account_id, client_id, caller.id)
         if secret is None:
             raise NotFound
@@ -204,7 +205,7 @@ async def delete(access: Access, client_id: UUID) -> None:
     Raises:
         NotFound: the account has no such integration.
     """
-    async with access.rows(Right.ADMINISTER) as caller:
+    async with access.alone(Right.ADMINISTER) as caller:
         if not await registration.unregister(client_id, caller.id):
             raise NotFound
 
@@ -227,13 +228,13 @@ async def allow(access: Access, client_id: UUID, scopes: Sequence[str]) -> Conse
         NotFound: the account has no such integration.
         BadRequest: no scope, one that is unknown or that it is not registered for, or an integration that acts for nobody.
     """
-    async with access.rows(Right.ADMINISTER) as caller:
+    async with access.alone(Right.ADMINISTER) as caller:
         await found(caller, client_id)
         try:
-            await allowances.replace_for_account(caller.account_id, client_id, scopes, caller.id)
+            ended = await allowances.replace_for_account(caller.account_id, client_id, scopes, caller.id)
         except BadRequest as refusal:
             raise BadRequest(errors=(FieldError("FIELD_INVALID", refusal.detail, "scopes"),)) from None
-        return await consent_of(caller, client_id)
+        return msgspec.structs.replace(await consent_of(caller, client_id), grants_ended=ended)
 
 
 async def take_back(access: Access, client_id: UUID) -> None:
@@ -242,7 +243,7 @@ async def take_back(access: Access, client_id: UUID) -> None:
     Raises:
         NotFound: the account has no such integration, or allows it nothing.
     """
-    async with access.rows(Right.ADMINISTER) as caller:
+    async with access.alone(Right.ADMINISTER) as caller:
         await found(caller, client_id)
         if not await allowances.take_back_for_account(caller.account_id, client_id, caller.id):
             raise NotFound
@@ -256,7 +257,7 @@ async def changed(
     Raises:
         NotFound: the account has no such integration.
     """
-    async with access.rows(Right.ADMINISTER) as caller:
+    async with access.alone(Right.ADMINISTER) as caller:
         if await registration.changed(client_id, caller.id, change) is None:
             raise NotFound
         return await found(caller, client_id)
@@ -283,7 +284,7 @@ async def consent_of(caller: Caller, client_id: UUID) -> Consent:
     row = await current_connection().fetchrow(CONSENT, caller.account_id, client_id)
     if row is None:
         raise NotFound
-    return Consent(sorted(row["scopes"]), row["granted_at"])
+    return Consent(sorted(row["scopes"]), row["granted_at"], row["granted_by"])
 
 
 def checked(wanted: Registration, fields: dict[str, Any] | None = None) -> Registration:

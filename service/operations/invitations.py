@@ -14,7 +14,7 @@ from auth.bearer import Access, hash_of, new_secret
 from auth.invitations import HOLDS
 from auth.roles import Right
 from service.errors import MemberConflict
-from service.operations.members import LOCK_ACCOUNT, MemberRole
+from service.operations.members import MemberRole
 from service.operations.pages import Page, Position, binding, position, token
 from tenancy.accounts import checked_email, checked_name
 from tenancy.errors import BadRequest, FieldError, NotFound
@@ -75,10 +75,9 @@ async def create(access: Access, wanted: Wanted) -> Shown:
         MemberConflict: they are a member, they are invited already, or the account has as many open invitations as it may.
     """
     secret = new_secret()
-    async with access.rows(Right.ADMINISTER) as caller:
+    async with access.alone(Right.ADMINISTER) as caller:
         email, name = checked(wanted)
         connection = current_connection()
-        await connection.execute(LOCK_ACCOUNT, caller.account_id)  # so that nobody counts meanwhile
         await connection.execute(CLEAR, caller.account_id)
         if await connection.fetchval(IS_MEMBER, caller.account_id, email):
             raise MemberConflict(f"{email} is a member of the account already.")
@@ -115,13 +114,26 @@ async def get_list(access: Access, size: int, ctoken: str | None) -> Page:
     return Page(found, token(Position(found[-1].created_at, found[-1].id, None, bound_to)), size)
 
 
+async def get(access: Access, invitation_id: UUID) -> Invitation:
+    """Return an invitation that waits for its answer, without its secret.
+
+    Raises:
+        NotFound: there is no such invitation, or it has ended.
+    """
+    async with access.rows(Right.ADMINISTER) as caller:
+        row = await current_connection().fetchrow(f"{OPEN} AND id = $2", caller.account_id, invitation_id)
+    if row is None:
+        raise NotFound
+    return invitation_of(row)
+
+
 async def delete(access: Access, invitation_id: UUID) -> None:
     """Take an invitation back: its URL shows nothing from now on.
 
     Raises:
         NotFound: there is no such invitation, or it has ended.
     """
-    async with access.rows(Right.ADMINISTER) as caller:
+    async with access.alone(Right.ADMINISTER) as caller:
         role = await current_connection().fetchval(DELETE, caller.account_id, invitation_id)
         if role is None:
             raise NotFound

@@ -115,7 +115,11 @@ async def restart(
     access_id, secret = uuid4(), new_secret()
     url = restarting.Access(access_id, hashlib.sha256(secret.encode()).digest())
     async with access.rows(Right.OPERATE) as caller:
-        await _locked(caller.account_id, workflow_id, instance_id)
+        row = await _locked(caller.account_id, workflow_id, instance_id)
+        if (
+            row["status"] == Status.SUSPENDED
+        ):  # it ends by this, so there are no more running instances than before
+            full = space.refusal_of_storage(access.account_id)
         if full is not None:
             raise full
         actor = Actor(caller.id, caller.name)

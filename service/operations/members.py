@@ -14,7 +14,7 @@ from auth.bearer import Access
 from auth.roles import Right
 from service.errors import MemberConflict
 from service.operations.pages import Page, Position, binding, position, token
-from tenancy.accounts import dismissed
+from tenancy.accounts import dismissed, end_invitations, other_admin
 from tenancy.errors import NotFound
 from tenancy.events import OfAccount, differences, record
 from tenancy.rows import current_connection
@@ -35,14 +35,6 @@ WITH_STATUS = {
     "suspended": "membership.status = 'active' AND app_user.status = 'suspended'",
     "removed": "membership.status = 'removed'",
 }
-# Whoever changes members of an account waits here for whoever does so already: two administrators cannot remove each other.
-LOCK_ACCOUNT = "SELECT FROM account WHERE id = $1 FOR NO KEY UPDATE"
-OTHER_ADMIN = """
-SELECT EXISTS (
-    SELECT FROM membership JOIN app_user ON app_user.id = membership.user_id
-    WHERE membership.account_id = $1 AND membership.role = 'admin' AND membership.user_id <> $2
-      AND membership.status = 'active' AND app_user.status = 'active')
-"""
 CHANGE = "UPDATE membership SET role = $3 WHERE account_id = $1 AND user_id = $2"
 
 
@@ -106,7 +98,7 @@ async def change(access: Access, user_id: UUID, role: MemberRole) -> Member:
         NotFound: nobody of this id has joined the account.
         MemberConflict: they were removed, or the account would have no active administrator.
     """
-    async with access.rows(Right.ADMINISTER) as caller:
+    async with access.alone(Right.ADMINISTER) as caller:
         before = await changeable(caller.account_id, user_id)
         if role == before.role:
             return before
@@ -114,30 +106,33 @@ async def change(access: Access, user_id: UUID, role: MemberRole) -> Member:
         await current_connection().execute(CHANGE, caller.account_id, user_id, role)
         difference = differences({"role": before.role}, {"role": role})
         await record(OfAccount(caller.account_id), "member.changed", caller.id, **difference, user_id=user_id)
+        if before.role == "admin":
+            await end_invitations(caller.account_id, user_id, caller.id, made=True)
         return msgspec.structs.replace(before, role=role)
 
 
 async def remove(access: Access, user_id: UUID) -> None:
-    """End a membership: their next request in the account is refused; what they made stays.
+    """End a membership: their next request in the account is refused; what they made stays. It may have ended already.
 
     Raises:
         NotFound: nobody of this id has joined the account.
-        MemberConflict: they were removed already, or the account would have no active administrator.
+        MemberConflict: the account would have no active administrator.
     """
-    async with access.rows(Right.ADMINISTER) as caller:
-        before = await changeable(caller.account_id, user_id)
+    async with access.alone(Right.ADMINISTER) as caller:
+        before = await found(caller.account_id, user_id)
+        if before.status == "removed":
+            return
         await require_another_admin(caller.account_id, before)
         await dismissed(caller.account_id, user_id, caller.id)
 
 
 async def changeable(account_id: UUID, user_id: UUID) -> Member:
-    """Return a member who is one still, once nobody else changes members of the account.
+    """Return a member who is one still.
 
     Raises:
         NotFound: nobody of this id has joined the account.
         MemberConflict: they were removed.
     """
-    await current_connection().execute(LOCK_ACCOUNT, account_id)
     member = await found(account_id, user_id)
     if member.status == "removed":
         raise MemberConflict("This user was removed from the account; invite them to bring them back.")
@@ -150,9 +145,7 @@ async def require_another_admin(account_id: UUID, member: Member) -> None:
     Raises:
         MemberConflict: nobody is.
     """
-    if member.role == "admin" and not await current_connection().fetchval(
-        OTHER_ADMIN, account_id, member.user_id
-    ):
+    if member.role == "admin" and not await other_admin(account_id, member.user_id):
         raise MemberConflict("An account keeps one active admin; make another member admin first.")
 
 

@@ -7,7 +7,9 @@ asked, a search has 3 seconds, and an account few searches at once.
 """
 
 import asyncio
+import contextlib
 import time
+from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -24,6 +26,7 @@ from service.operations.instance_lists import filled
 from service.operations.instances import COLUMNS, starter
 from service.operations.pages import Page, binding, in_calendar, token
 from service.operations.pages import place as place_in
+from service.settings import settings
 from tenancy.rows import current_connection
 
 SEARCH_SECONDS = 3
@@ -87,7 +90,18 @@ class Place(msgspec.Struct, frozen=True, array_like=True):
     binding: bytes
 
 
-_turns: WeakValueDictionary[UUID, asyncio.Semaphore] = WeakValueDictionary()
+_turns: WeakValueDictionary[UUID | None, asyncio.Semaphore] = (
+    WeakValueDictionary()
+)  # of accounts, and of the process
+
+
+@contextlib.asynccontextmanager
+async def turn_of(account_id: UUID) -> AsyncIterator[None]:
+    """Wait for a turn among the account's searches, and then among all that this process makes: with half of its connections."""
+    own = _turns.setdefault(account_id, asyncio.Semaphore(SEARCHES))
+    everybodys = _turns.setdefault(None, asyncio.Semaphore(max(1, settings().pool_size // 2)))
+    async with own, everybodys:
+        yield
 
 
 async def get_page(access: Access, search: Search, size: int, ctoken: str | None) -> Page:
@@ -98,8 +112,9 @@ async def get_page(access: Access, search: Search, size: int, ctoken: str | None
         PageTokenRefused: the token is not of this search.
         SearchTooBroad: it took longer than 3 seconds.
     """
-    turn = _turns.setdefault(access.account_id, asyncio.Semaphore(SEARCHES))
-    async with turn, access.rows(Right.READ) as caller:
+    async with access.rows(Right.READ):
+        pass  # strangers take no turn, and who waits for one holds no connection
+    async with turn_of(access.account_id), access.rows(Right.READ) as caller:
         search = msgspec.structs.replace(search, started_by=starter(caller, search.started_by))
         bound_to = binding(caller.account_id, "search", search)
         begin = None if ctoken is None else place(ctoken, search.sort, bound_to)

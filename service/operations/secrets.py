@@ -19,7 +19,6 @@ from service.language.document import DocumentRefused
 from service.language.texts import parse_json
 from service.language.values import flaw
 from service.operations import webhook_secrets
-from tenancy.accounts import no_account
 from tenancy.errors import BadRequest, Conflict, NotFound, TooLarge
 from tenancy.rows import current_connection, read, rows_of
 
@@ -28,7 +27,6 @@ LONGEST_VALUE = 64 * 1024  # bytes, of an object those of its JSON text
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,127}")
 NAME_RULE = "A secret's name has 1 to 128 letters, digits, hyphens and underscores, and does not begin with a digit or hyphen."
 
-LOCK_ACCOUNT = "SELECT id FROM account WHERE id = $1 FOR NO KEY UPDATE"
 UPSERT = """
 INSERT INTO secret (id, account_id, name, ciphertext, created_at, modified_at) VALUES ($1, $2, $3, $4, now(), now())
 ON CONFLICT (account_id, name) DO UPDATE SET ciphertext = excluded.ciphertext, modified_at = now()
@@ -69,7 +67,7 @@ async def require_settable(access: Access, name: str) -> None:
     keys()
     if not NAME.fullmatch(name):
         raise BadRequest(NAME_RULE)
-    async with access.rows(Right.ADMINISTER):
+    async with access.alone(Right.ADMINISTER):
         await _require_place(access.account_id, name)
 
 
@@ -87,7 +85,7 @@ async def set_secret(access: Access, name: str, value: str | dict[str, Any]) -> 
         raise BadRequest(NAME_RULE)
     _check_value(value)
     ciphertext = sealed(access.account_id, name, value)
-    async with access.rows(Right.ADMINISTER) as caller:
+    async with access.alone(Right.ADMINISTER) as caller:
         await _require_place(caller.account_id, name)
         arguments = uuid4(), caller.account_id, name, ciphertext
         replaced = bool(await current_connection().fetchval(UPSERT, *arguments))
@@ -185,9 +183,7 @@ def _check_value(value: str | dict[str, Any]) -> None:
 
 
 async def _require_place(account_id: UUID, name: str) -> None:
-    """Refuse an account that is not there and one secret too many; others wait, so that nobody counts meanwhile."""
-    if await current_connection().fetchval(LOCK_ACCOUNT, account_id) is None:
-        raise no_account(account_id)
+    """Refuse one secret too many."""
     others = "SELECT count(*) FROM secret WHERE account_id = $1 AND name <> $2"
     if await current_connection().fetchval(others, account_id, name) >= MOST:
         raise Conflict(f"An account has at most {MOST} secrets; delete one first.")

@@ -15,7 +15,7 @@ import msgspec
 
 from auth.bearer import Access, Caller
 from auth.roles import Right
-from service.engine.egress import CallError, address_of
+from service.engine.egress import CREDENTIALS, CallError, address_of
 from service.engine.events import OfAccount, record
 from service.errors import WebhookConflict
 from service.language.values import flaw
@@ -41,17 +41,17 @@ CONNECT = {
     "workflow-failed": "instance.faulted",
     "workflow-completed": "instance.completed",
 }
-TYPE = re.compile(r"\*|[a-z][a-z_]*(\.[a-z][a-z_]*)*(\.\*)?")
+TYPE = re.compile(r"\*|[a-z][a-z_]*\.(\*|[a-z][a-z-]*)")
 TYPE_RULE = (
     "is not an event type such as instance.completed, nor the beginning of some such as instance.*, nor *"
 )
+NO_CREDENTIALS = f"{CREDENTIALS}; that we sent a message is known by its signature."
 CONNECT_RULE = f"is none of Connect's events: {', '.join(CONNECT)}"
 
 COLUMNS = """id, account_id, url, description, format, event_types, workflow_ids, enabled, disabled_at, disabled_because,
 failures, failing_since, previous_until, created_at, created_by, modified_at, modified_by"""
 ONE = f"SELECT {COLUMNS} FROM webhook WHERE account_id = $1 AND id = $2 AND deleted_at IS NULL"
 LISTED = f"SELECT {COLUMNS} FROM webhook WHERE account_id = $1 AND deleted_at IS NULL ORDER BY created_at, id"
-LOCK_ACCOUNT = "SELECT id FROM account WHERE id = $1 FOR NO KEY UPDATE"
 INSERT = f"""
 INSERT INTO webhook (id, account_id, url, description, format, event_types, workflow_ids, secret,
                      created_at, created_by, modified_at, modified_by)
@@ -149,11 +149,10 @@ async def create(access: Access, wanted: Endpoint) -> Shown:
         WebhookConflict: the account has as many as it may have, or the service has no key to keep a secret by.
     """
     webhook_id, secret = uuid4(), new_secret(wanted.format)
-    async with access.rows(Right.OVERSEE) as caller:
+    async with access.alone(Right.OVERSEE) as caller:
         await _check(caller, wanted)
         kept = seal(caller.account_id, webhook_id, secret)
         connection = current_connection()
-        await connection.execute(LOCK_ACCOUNT, caller.account_id)  # so that nobody counts meanwhile
         if len(await connection.fetch(LISTED, caller.account_id)) >= MOST:
             raise WebhookConflict(f"An account has at most {MOST} webhooks; delete one first.")
         fields = (wanted.url, wanted.description, wanted.format, wanted.event_types, wanted.workflow_ids)
@@ -205,7 +204,9 @@ async def change(access: Access, webhook_id: UUID, changes: Changes) -> Webhook:
         fields = (wanted.url, wanted.description, wanted.event_types, wanted.workflow_ids)
         row = await current_connection().fetchrow(CHANGE, caller.account_id, webhook_id, *fields, caller.id)
         after = webhook_of(row)
-        changed = differences(told(before), told(after))
+        changed: dict[str, Any] = differences(told(before), told(after))
+        if before.url.partition("?")[1:] != after.url.partition("?")[1:]:
+            changed["url_query"] = "changed"  # and nothing more: it may hold a password
         await record(
             OfAccount(caller.account_id), "webhook.changed", caller.id, **changed, webhook_id=webhook_id
         )
@@ -365,7 +366,8 @@ def _mistakes(wanted: Endpoint) -> list[tuple[str, str]]:
     try:
         address_of(wanted.url)
     except CallError as error:
-        mistakes.append(("url", error.detail))
+        has_credentials = error.detail.startswith(CREDENTIALS)
+        mistakes.append(("url", NO_CREDENTIALS if has_credentials else error.detail))
     for one in wanted.event_types:
         if wanted.format == "connect" and one not in CONNECT:
             mistakes.append(("event_types", f"{one[:LONGEST_TYPE]!r} {CONNECT_RULE}"))

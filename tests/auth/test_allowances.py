@@ -53,12 +53,14 @@ async def test_what_is_allowed_for_an_account_is_allowed_for_each_member_and_nob
 async def test_allow_for_account_refuses_what_no_client_can_be_allowed(world: World) -> None:
     robot, *_ = await list_clients(world.acme.id)
     narrow = await app_of(world.acme, scopes=["signature"])
+    whole = await app_of(world.acme)
     for client_id, scopes, told in (
         (narrow, [], "at least one"),
         (narrow, ["nonsense"], "nonsense"),
         (narrow, ["signature", "aow_manage"], "not registered for aow_manage"),
         (narrow, ["signature"], "not registered for impersonation.* scope impersonation"),
         (robot.client_id, ["signature"], "machine client"),
+        (whole, ["signature", "account_manage"], "account_manage is not allowed for every member"),
     ):
         with pytest.raises(BadRequest, match=told):
             await allow_for_account(world.acme.id, client_id, scopes)

@@ -126,7 +126,7 @@ async def test_users_whom_a_client_cannot_know_do_not_exist(
 
 
 async def test_member_who_left_is_unknown(client: httpx.AsyncClient, world: World, app: App) -> None:
-    await remove_member(str(world.acme.admin_id), world.acme.id)
+    await remove_member(str(world.acme.admin_id), world.acme.id, even_the_last=True)
     assert (await refusal(client, app.assertion(world.acme.admin_id)))[1] == "user_not_found"
 
 
@@ -134,7 +134,10 @@ async def test_consent_covers_what_was_asked_and_no_more(
     client: httpx.AsyncClient, world: World, app: App
 ) -> None:
     more = app.assertion(world.acme.admin_id, scope="signature aow_manage extended")
-    assert (await refusal(client, more))[0] == "consent_required"
+    refused = await by_assertion(client, more)
+    assert error_of(refused) == "consent_required"
+    for way in ("/oauth/auth", "/integrations/{clientId}/consent", "tutti grant allow"):
+        assert way in refused.json()["error_description"]
     await app.allowed_by(world.acme.admin_id, scopes=["extended"])
     answered(await by_assertion(client, more))
     await app.allowed_by(world.acme.member_id, scopes=MAESTRO)

@@ -30,8 +30,8 @@ from auth.clients import (
     rotate_secret,
 )
 from auth.passwords import LONGEST, hash_password
-from auth.registration import ABOUT_PEOPLE, MOST_KEYS, Registration, check_key, fingerprint, origins_of
-from auth.scopes import MAESTRO, SCOPES
+from auth.registration import MOST_KEYS, Registration, check_key, fingerprint, origins_of
+from auth.scopes import ABOUT_PEOPLE, MAESTRO, SCOPES
 from tenancy.accounts import suspend_user
 from tenancy.errors import BadRequest, Conflict, NotFound
 from tenancy.rows import rows_of

@@ -230,7 +230,7 @@ async def suspend_the_user(both: Both, one: Held, other: Held) -> None:
 
 
 async def remove_the_member(both: Both, one: Held, other: Held) -> None:
-    await remove_member(str(one.of.admin_id), one.of.id)
+    await remove_member(str(one.of.admin_id), one.of.id, even_the_last=True)
 
 
 async def delete_the_clients(both: Both, one: Held, other: Held) -> None:

@@ -286,7 +286,7 @@ async def suspended_user(world: World, _: App) -> None:
 
 async def removed_membership(world: World, _: App) -> None:
     """The user leaves the account."""
-    await remove_member(str(world.acme.admin_id), world.acme.id)
+    await remove_member(str(world.acme.admin_id), world.acme.id, even_the_last=True)
 
 
 async def deleted_client(_: World, app: App) -> None:

@@ -180,7 +180,19 @@ async def test_machine_client_gets_all_its_scopes_or_those_it_asks_for(
     assert answered(await app.token(client, ask))["scope"] == " ".join(MAESTRO)
     assert answered(await app.token(client, ask | {"scope": "signature"}))["scope"] == "signature"
     for beyond in ("signature extended", "nonsense", "orchestration:read"):
-        assert error_of(await app.token(client, ask | {"scope": beyond})) == "invalid_scope"
+        refused = await app.token(client, ask | {"scope": beyond})
+        assert error_of(refused) == "invalid_scope"
+        registered_for = f"registered for: {' '.join(MAESTRO)}"
+        assert beyond == "nonsense" or refused.json()["error_description"].endswith(registered_for)
+
+
+async def test_machine_client_without_scopes_is_told_who_registers_some(
+    client: httpx.AsyncClient, world: World
+) -> None:
+    app = await registered(world.acme.id, "machine", scopes=())
+    refused = await app.token(client, {"grant_type": "client_credentials"})
+    assert error_of(refused) == "invalid_scope"
+    assert "none; an administrator of its account can register some" in refused.json()["error_description"]
 
 
 async def test_account_in_a_machine_clients_request_is_no_account(

@@ -4,15 +4,22 @@ import asyncio
 import re
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import httpx
+import msgspec
 import pytest
 
+from auth.consents import allowed, remember
 from auth.pages.rendering import HEADERS, STYLE, hash_of
 from auth.passwords import check, hash_password
+from auth.scopes import MAESTRO
 from auth.throttle import MOST_OF_PAIR, MOST_OF_URLS
 from tenancy.accounts import add_user, remove_member, set_password, suspend_account, suspend_user
-from tests.auth.oauth import registered
+from tenancy.errors import Conflict
+from tenancy.events import OPERATOR
+from tenancy.rows import transaction
+from tests.auth.oauth import App, registered
 from tests.auth.person import HASH, PASSWORD, Person, alert_of, reason_of
 from tests.auth.rows import everything, forget_failures
 from tests.maestro.people import colleague, stored
@@ -251,6 +258,8 @@ async def test_no_part_of_the_url_can_be_guessed(client: httpx.AsyncClient, worl
     refused = [await client.get(path) for _ in range(MOST_OF_URLS)]
     assert refused[-1].status_code == 429
     assert (await client.get(own)).status_code == 200  # the right one is never refused
+    instance = f"/v1/accounts/{world.acme.id}/instances/{world.acme.id}/execution?secret=nonsense"
+    assert (await client.get(instance)).status_code == 404  # counted by itself
 
 
 async def test_a_form_of_another_site_or_without_an_answer_does_nothing(
@@ -300,3 +309,88 @@ async def test_a_password_is_needed_of_whoever_has_none(client: httpx.AsyncClien
         "You have joined"
         in (await answered(client, url, answer="user", password="a password of theirs")).text
     )
+
+
+async def impostor(client: httpx.AsyncClient, of: Tenant) -> App:
+    """Invite a stranger's address and join as them; return a client that they let act for them in all accounts."""
+    app = await registered(of.id)
+    assert "You have joined" in (await answered(client, await invited(client, of), **JOINING)).text
+    user_id = await check(NEW, PASSWORD)
+    assert user_id is not None
+    async with transaction():
+        await remember(app.id, user_id, MAESTRO, None)
+    return app
+
+
+@pytest.mark.parametrize("vouched", ["reset", "set-password"])
+async def test_whoever_opened_an_invitation_of_another_account_is_nobody_that_the_operator_adds(
+    client: httpx.AsyncClient, world: World, vouched: str
+) -> None:
+    app = await impostor(client, world.acme)
+    before = await everything()
+    globex = world.globex.id
+    for typed in (None, HASH):
+        with pytest.raises(Conflict, match="--reset"):
+            await add_user(NEW, "Grace", typed, globex, "admin")
+    assert await everything() == before
+    own = hash_password("a password of theirs")
+    if vouched == "reset":
+        user_id = await add_user(NEW, "Grace", own, globex, "admin", reset=True)
+    else:
+        user_id = await set_password(NEW, own)
+        assert await add_user(NEW, "Grace", None, globex, "admin") == user_id
+    assert await check(NEW, PASSWORD) is None
+    assert await check(NEW, "a password of theirs") == user_id
+    async with transaction():
+        assert await allowed(app.id, user_id, MAESTRO) is None
+    assert await stored(world.acme, "SELECT id FROM event WHERE type = 'consent.revoked'")
+
+
+async def test_a_password_that_is_typed_for_a_user_is_set_or_refused(world: World) -> None:
+    await set_password("admin@acme.example", HASH)
+    with pytest.raises(Conflict, match="the one that was typed was not set"):
+        await add_user("admin@acme.example", "Ada", hash_password("typed now"), world.globex.id, "viewer")
+    assert "admin@acme.example" not in await members(world.globex)
+    assert await check("admin@acme.example", PASSWORD) == world.acme.admin_id
+
+
+async def ended(of: Tenant) -> list[tuple[UUID, dict[str, str]]]:
+    """Who ended which invitations, as the audit tells."""
+    rows = await stored(of, "SELECT actor, data FROM event WHERE type = 'invitation.ended' ORDER BY id")
+    return [(row["actor"], msgspec.json.decode(row["data"])) for row in rows]
+
+
+async def test_invitations_end_with_what_they_were_made_on(client: httpx.AsyncClient, world: World) -> None:
+    acme = world.acme
+    grace, token = await colleague(acme, "grace", "admin")
+    own, hers = await invited(client, acme, "a@new.example"), await invited(client, acme, by=token)
+    await add_user("a@new.example", "A", HASH, acme.id, "viewer")  # otherwise
+    assert ENDED in reason_of(await client.get(own), 404)
+    await client.patch(f"{acme.url}/members/{grace}", json={"role": "viewer"}, headers=bearer(acme.admin))
+    await client.patch(f"{acme.url}/members/{grace}", json={"role": "admin"}, headers=bearer(acme.admin))
+    assert ENDED in reason_of(
+        await client.get(hers), 404
+    )  # she is an administrator again, and it does not come back
+    another = await invited(client, acme, by=token)
+    await client.delete(f"{acme.url}/members/{grace}", headers=bearer(acme.admin))
+    await add_user("grace@acme.example", "Grace", None, acme.id, "admin")
+    assert ENDED in reason_of(await client.get(another), 404)
+    events = await ended(acme)
+    assert [actor for actor, _ in events] == [OPERATOR, acme.admin_id, acme.admin_id]
+    assert all(
+        told["invitation_id"] in url for (_, told), url in zip(events, (own, hers, another), strict=True)
+    )
+
+
+async def test_an_invitation_changes_nobody_who_is_a_member(client: httpx.AsyncClient, world: World) -> None:
+    acme = world.acme
+    await set_password(str(acme.member_id), HASH)
+    url = await invited(client, acme, role="admin")
+    await stored(
+        acme, "UPDATE invitation SET email = 'member@acme.example' RETURNING id"
+    )  # as a race of old could
+    answer = await answered(client, url, answer="user", password=PASSWORD)
+    assert "is a sender of the account, and stays so" in answer.text
+    assert (await members(acme))["member@acme.example"] == ("sender", "active")
+    assert [actor for actor, _ in await ended(acme)] == [acme.member_id]
+    assert ENDED in reason_of(await client.get(url), 404)

@@ -252,7 +252,7 @@ async def test_a_suspended_user_is_told_no_more_than_a_stranger(ada: Person, app
 
 
 async def test_somebody_without_an_account_is_told_so(ada: Person, app: App, world: World) -> None:
-    await remove_member(str(world.acme.admin_id), world.acme.id)
+    await remove_member(str(world.acme.admin_id), world.acme.id, even_the_last=True)
     answer = await ada.logs_in(await ada.begins(app))
     assert "No account is open to you" in alert_of(answer)
     assert await stored("SELECT count(*) FROM login_session") == 0

@@ -715,7 +715,7 @@ async def test_row_35_who_may_no_longer_act_is_refused_at_once(
     if change == "the user is suspended":
         await suspend_user(str(world.acme.admin_id))
     elif change == "the membership ends":
-        await remove_member(str(world.acme.admin_id), world.acme.id)
+        await remove_member(str(world.acme.admin_id), world.acme.id, even_the_last=True)
     else:
         await delete_client(world.acme.id, app.id)
     headers = bearer(tokens["access_token"])

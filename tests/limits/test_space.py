@@ -147,6 +147,24 @@ async def test_a_bulk_restart_waits_for_room_and_loses_nothing(
     await until(client, acme, action, status="completed", done_count=4)
 
 
+async def test_a_suspended_instance_is_restarted_although_there_is_no_room(
+    client: httpx.AsyncClient, world: World
+) -> None:
+    """The new one takes its place."""
+    acme = world.acme
+    url = await trigger(client, acme, "waiting", {})
+    await limited(acme, running_instances=1)
+    assert (await start(client, acme)).status_code == 429
+    assert (await client.post(f"{url}/actions/suspend", headers=bearer(acme.admin))).status_code == 200
+    restarted = await client.post(f"{url}/actions/restart", headers=bearer(acme.admin))
+    assert restarted.status_code == 201, restarted.text
+    await no_bytes(acme)
+    new = url.rpartition("/")[0] + f"/{restarted.json()['instance_id']}"
+    assert (await client.post(f"{new}/actions/suspend", headers=bearer(acme.admin))).status_code == 200
+    refused = await client.post(f"{new}/actions/restart", headers=bearer(acme.admin))
+    assert codes(refused) == ["STORAGE_LIMIT_REACHED"]
+
+
 async def test_workflows_that_others_run_are_counted_and_not_refused(
     client: httpx.AsyncClient, world: World
 ) -> None:

@@ -11,7 +11,7 @@ import httpx
 import msgspec
 
 from auth.clients import issue_token
-from auth.scopes import MAESTRO
+from auth.scopes import ADMINISTRATION, MAESTRO
 from tenancy.accounts import add_user
 from tenancy.rows import rows_of
 from tests.world import LIFE, Tenant, bearer, until
@@ -105,7 +105,7 @@ async def all_opened(client: httpx.AsyncClient, of: Tenant, instance: str, count
 async def colleague(of: Tenant, name: str, role: str = "sender") -> tuple[UUID, str]:
     """Make one more member; return their id and token."""
     user = await add_user(f"{name}@acme.example", name.title(), None, of.id, role)
-    return user, await issue_token(of.id, ("user", user), MAESTRO, LIFE)
+    return user, await issue_token(of.id, ("user", user), (*MAESTRO, ADMINISTRATION), LIFE)
 
 
 async def pages(

@@ -8,6 +8,8 @@ import msgspec
 from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 
+from auth.roles import Right, scopes_for
+from auth.scopes import MAESTRO
 from service.app import create_litestar
 
 # The pages of an instance and of an invitation ask for the secret in their own address: see tests/console and tests/auth.
@@ -63,8 +65,14 @@ class Route(msgspec.Struct, frozen=True):
     media_type: str | None
     query: tuple[str, ...]
     tag: str
+    right: Right
     lasting: bool = False  # a good request is answered when something happens, if ever
     model: str | None = None  # of the body, in dialects whose routes read any type of it
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """Which scopes a token needs."""
+        return scopes_for(self.right, MAESTRO)
 
     @property
     def ids(self) -> list[str]:
@@ -121,6 +129,7 @@ def account_routes(dialect: str | None = None) -> list[Route]:
             handler.opt.get("media_type"),
             tuple(handler.opt.get("query", ())),
             tag_of(handler),
+            handler.opt["right"],
             handler.opt.get("lasting", False),
             handler.opt.get("body"),
         )

@@ -55,6 +55,16 @@ async def test_a_claim_keeps_others_out_until_it_is_released(ask: Asking, world:
     await asked.done(acme.admin, outcome="approve")
 
 
+async def test_a_sender_is_not_told_what_became_of_others_work_items(ask: Asking, world: World) -> None:
+    asked = await ask(assignees={"roles": ["admin"]})
+    await asked.done(world.acme.admin, outcome="reject")
+    for action, body in (("release", {}), ("reassign", {"assignees": {"users": [], "roles": ["sender"]}})):
+        response = await act(asked, world.acme.member, action, **body)
+        assert_refused(response, 403)
+        assert "Acme Admin" not in response.text
+        assert_refused(await act(asked, world.acme.admin, action, **body), 409)
+
+
 async def test_the_holder_answers(ask: Asking, world: World) -> None:
     asked = await ask()
     await done(asked, world.acme.member, "claim")

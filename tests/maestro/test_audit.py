@@ -14,7 +14,7 @@ from auth.bearer import Credential, Operator, hash_of
 from auth.clients import add_redirect_uri, create_client, delete_client, issue_token, rotate_secret
 from auth.consents import remember
 from auth.registration import Registration
-from auth.scopes import MAESTRO
+from auth.scopes import ADMINISTRATION, MAESTRO
 from service.operations import audit, secrets
 from service.operations.audit import Filters
 from service.operations.looking import LOOKED_AT
@@ -31,6 +31,7 @@ from tenancy.errors import Unauthenticated
 from tenancy.events import OPERATOR, OfAccount, record
 from tenancy.postgres import connected
 from tenancy.rows import rows_of, transaction
+from tests.auth.oauth import by_assertion, registered
 from tests.maestro.errors import assert_refused, targets
 from tests.world import GREETING, LIFE, Tenant, World, bearer, trigger, until
 
@@ -80,6 +81,31 @@ async def test_a_change_tells_who_asked_for_it_when_and_what_it_changed(
         "before": {"paused": False},
         "after": {"paused": True},
     }
+
+
+async def test_a_client_that_acts_for_a_user_is_told_beside_them(
+    client: httpx.AsyncClient, world: World
+) -> None:
+    acme = world.acme
+    app = await registered(acme.id)
+    scopes = [*MAESTRO, ADMINISTRATION]
+    async with transaction():
+        await remember(app.id, acme.admin_id, [*scopes, "impersonation"], acme.id)
+    answer = await by_assertion(client, app.assertion(acme.admin_id, scope=" ".join(scopes)))
+    acting = bearer(answer.json()["access_token"])
+    both = {"kind": "user", "id": str(acme.admin_id), "name": "Acme Admin", "client_id": str(app.id)}
+    await client.patch(f"{acme.url}/members/{acme.member_id}", json={"role": "viewer"}, headers=acting)
+    changed = await latest(client, acme)
+    assert (changed["type"], changed["actor"]) == ("member.changed", both)
+    body = {"instance_name": "one", "trigger_inputs": {}}
+    url = f"{acme.workflow_url('waiting')}/actions/trigger"
+    assert (await client.post(url, json=body, headers=acting)).is_success
+    (started,) = await told(client, acme, type="instance.triggered")
+    assert started["actor"] == both
+    (exported_,) = await exported(client, acme, type="member.changed")
+    assert exported_["actor"] == both
+    await client.post(url, json=body, headers=bearer(acme.machine))
+    assert {one["actor"].get("client_id") for one in await told(client, acme, actor_kind="client")} == {None}
 
 
 async def test_the_hot_paths_tell_of_their_request_and_of_the_status(
@@ -339,6 +365,7 @@ async def test_filters_narrow_the_list_and_the_export_alike(client: httpx.AsyncC
         ({"subject_id": str(uuid4())}, "subject_kind"),
         ({"subject_kind": "workflow", "subject_id": "nonsense"}, "subject_id"),
         ({"subject_kind": "Workflow"}, "subject_kind"),
+        ({"subject_kind": "nonsense"}, "subject_kind"),
         ({"type": "workflow"}, "type"),
         ({"type": "workflow.published\0"}, "type"),
         ({"actor_id": "nobody"}, "actor_id"),

@@ -1,18 +1,21 @@
 """Whatever is sent, the answer is a refusal in the dialect's shape, and nothing is stored."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
+import msgspec
 import pytest
 import uvicorn
+from msgspec import inspect
 
 from service.app import LARGEST_BODY
+from service.maestro.errors import alternatives
 from tests.maestro.conftest import Scene
 from tests.maestro.errors import assert_refused, targets
-from tests.maestro.routes import DOCUMENT, ROUTES, Route
+from tests.maestro.routes import DOCUMENT, ROUTES, Route, handlers
 from tests.malformed import DEEP, NO_JSON, VALUES
 from tests.world import bearer
 
@@ -66,18 +69,15 @@ PLACES = {
 # Bodies that are good ones for routes whose every field may be left out, and for those whose body may.
 FINE: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(
-        ("cancelWorkflowInstance", "restartWorkflowInstance"), ("nothing", "null", "an empty object")
-    ),
-    **dict.fromkeys(
         (
+            "cancelWorkflowInstance",
+            "restartWorkflowInstance",
             "cancelWorkflowInstances",
             "restartWorkflowInstances",
-            "changeWebhook",
-            "changeIntegration",
-            "changeAccountSettings",
         ),
-        ("an empty object",),
+        ("nothing", "null", "an empty object"),
     ),
+    **dict.fromkeys(("changeWebhook", "changeIntegration", "changeAccountSettings"), ("an empty object",)),
 }
 NO_YAML = {
     "nothing": b"",
@@ -163,6 +163,49 @@ async def test_value_that_cannot_be_stored_is_refused(
 ) -> None:
     content = PLACES[route.name].replace(b"VALUE", VALUES[value])
     assert_refused(await call(client, scene, route, content=content), 400)
+
+
+def typed_fields() -> Iterator[tuple[str, str, list[str]]]:
+    """Each field of a body that is no text, with texts that a lax reader would take for it."""
+    texts = {inspect.IntType: "1", inspect.FloatType: "1", inspect.BoolType: "true", inspect.NoneType: "null"}
+    for _, handler in handlers():
+        body = handler.parsed_data_field
+        if not body or not isinstance(handler.operation_id, str):
+            continue
+        for kind in alternatives(inspect.type_info(body.annotation)):
+            for field in kind.fields if isinstance(kind, inspect.StructType) else ():
+                kinds = [type(one) for one in alternatives(field.type)]
+                wrong = [texts[one] for one in kinds if one in texts and inspect.StrType not in kinds]
+                if wrong:
+                    yield handler.operation_id, field.encode_name, wrong
+
+
+TYPED = list(typed_fields())
+
+
+def test_bodies_have_fields_that_are_no_texts() -> None:
+    found = {(route, field) for route, field, _ in TYPED}
+    assert ("changeAccountSettings", "instance_retention_days") in found
+    assert ("cancelWorkflowInstances", "confirm_count") in found
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "texts"), TYPED, ids=[f"{name}-{field}" for name, field, _ in TYPED]
+)
+async def test_text_is_no_number_no_boolean_and_not_null(
+    client: httpx.AsyncClient, scene: Scene, name: str, field: str, texts: list[str]
+) -> None:
+    route = next(route for route in ROUTES if route.name == name)
+    for text in texts:
+        body = msgspec.json.decode(route.body) | {field: text}
+        response = await call(client, scene, route, content=msgspec.json.encode(body))
+        assert targets(response) == {field: "FIELD_INVALID"}
+
+
+async def test_null_as_a_body_is_told_of_no_field(client: httpx.AsyncClient, scene: Scene) -> None:
+    route = next(route for route in ROUTES if route.name == "changeAccountSettings")
+    response = await call(client, scene, route, content=b"null")
+    assert response.json()["errors"] == [{"code": "FIELD_INVALID", "message": "must be an object"}]
 
 
 @pytest.mark.parametrize("text", NO_YAML.values(), ids=NO_YAML)
@@ -288,6 +331,21 @@ async def test_wrong_query_parameter_is_refused_by_name(
 @pytest.mark.parametrize(
     ("path", "query", "message"),
     [
+        (
+            "workflow-instances/search",
+            "status=zzz",
+            "must be one of: Canceled, Completed, Failed, In Progress",
+        ),
+        (
+            "audit",
+            "type=%00",
+            "has the wrong form; wanted: only this type, as in `workflow.published`",
+        ),
+        (
+            "audit",
+            "from=yesterday",
+            "must be a moment as of RFC 3339, with its zone, such as 2026-05-04T09:30:00Z",
+        ),
         ("work-items", "status=done", "must be one of: cancelled, completed, failed, open, overdue"),
         ("work-items", "assigned_to=you", "must be one of: all, claimed_by_me, me, my_roles"),
         ("work-items", "workflow_id=x", "must be a UUID"),
@@ -301,7 +359,19 @@ async def test_wrong_query_parameter_is_refused_by_name(
             "must be one of: active, archived, archiving, inactive, publishing, unpublishing",
         ),
     ],
-    ids=["status", "assigned_to", "id", "too few", "too many", "no number", "long", "status of workflows"],
+    ids=[
+        "several",
+        "form",
+        "moment",
+        "status",
+        "assigned_to",
+        "id",
+        "too few",
+        "too many",
+        "no number",
+        "long",
+        "status of workflows",
+    ],
 )
 async def test_what_a_query_parameter_may_be_is_told(
     bare: httpx.AsyncClient, scene: Scene, path: str, query: str, message: str

@@ -83,6 +83,8 @@ async def test_nothing_is_done_before_the_count_is_confirmed(client: httpx.Async
         assert (answer.status_code, answer.json()["matched_count"]) == (200, 3)
         assert "bulk_action" not in answer.json()
         assert "confirm_count 3" in answer.json()["message"]
+    plain = await client.post(f"{acme.url}/{CANCEL}", headers=bearer(acme.admin))
+    assert (plain.status_code, plain.json()["matched_count"]) == (200, 3)
     assert (await statuses(acme))["cancelled"] == 0
     listed = await client.get(f"{acme.url}/bulk-actions", headers=bearer(acme.admin))
     assert listed.json()["data"] == []
@@ -251,6 +253,15 @@ async def test_an_account_has_ten_at_a_time(client: httpx.AsyncClient, world: Wo
     refusal = await call(client, acme, CANCEL, confirm_count=10)
     assert_refused(refusal, 409)
     assert "10 bulk actions" in refusal.json()["detail"]
+
+
+async def test_ten_at_a_time_are_ten_when_many_are_begun_at_once(
+    client: httpx.AsyncClient, world: World, paused: None
+) -> None:
+    acme = world.acme
+    await trigger(client, acme, "waiting", {})
+    answers = await asyncio.gather(*(call(client, acme, CANCEL, confirm_count=1) for _ in range(14)))
+    assert Counter(answer.status_code for answer in answers) == {202: 10, 409: 4}
 
 
 async def test_they_are_for_administrators_and_machines(client: httpx.AsyncClient, world: World) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from service.engine.states import TRANSITIONS
 from service.maestro.event_types import OF_ACCOUNTS, OF_INSTANCES, OF_WORKFLOWS
+from service.operations.audit import KINDS
 
 ROOT = Path(__file__).parents[2]
 TYPE = re.compile(r"([a-z_]+)\.[a-z]+(?:-[a-z]+)*")
@@ -25,6 +26,10 @@ def described() -> set[str]:
         for names in types
         for name in names.split(", ")
     }
+
+
+def test_the_audit_can_be_asked_for_every_kind_of_subject() -> None:
+    assert {name.partition(".")[0] for name in described()} == set(KINDS)
 
 
 def sources() -> Iterator[ast.Module]:

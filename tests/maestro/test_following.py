@@ -21,10 +21,12 @@ from service.maestro import following as routes
 from service.operations import following
 from service.protocol import Http1Protocol
 from service.settings import settings
+from tenancy.accounts import remove_member
 from tenancy.postgres import connected
 from tenancy.rows import read
 from tests.cell import free_port
 from tests.maestro.errors import assert_refused
+from tests.maestro.people import colleague
 from tests.maestro.streams import ARRIVED, Told, eventually, following_of, note, rest, revoke, some
 from tests.world import World, bearer, trigger, until
 
@@ -169,6 +171,38 @@ async def test_a_sender_is_told_of_what_they_started(
     assert {event.content["instance_id"] for event in told} == {own.json()["instance_id"]}
     async with following_of(address, world.acme.url, world.acme.member, opening.id) as events:
         assert (await some(events, 3))[1:] == told
+
+
+async def test_a_sender_is_told_what_became_of_their_own_after_it_was_deleted_too(
+    client: httpx.AsyncClient, world: World, address: str
+) -> None:
+    acme, admin = world.acme, bearer(world.acme.admin)
+    async with following_of(address, acme.url, acme.member) as events:
+        (opening,) = await some(events, 1)
+    body = {"instance_name": "mine", "trigger_inputs": {}}
+    url = f"{acme.workflow_url('waiting')}"
+    own = await client.post(f"{url}/actions/trigger", json=body, headers=bearer(acme.member))
+    url += f"/instances/{own.json()['instance_id']}"
+    await client.post(f"{url}/actions/cancel", headers=admin)
+    async with following_of(address, acme.url, acme.member, opening.id) as events:
+        told = [event.event for event in await some(events, 3)]
+        assert (await client.delete(url, headers=admin)).status_code == 204
+        told += [event.event for event in await some(events, 1)]
+    assert told[1:] == ["instance.triggered", "instance.cancelled", "instance.deleted"]
+    async with following_of(address, acme.url, acme.member, opening.id) as events:
+        assert [event.event for event in await some(events, 4)] == told
+
+
+async def test_whoever_is_removed_is_told_nothing_more(
+    client: httpx.AsyncClient, world: World, address: str
+) -> None:
+    acme = world.acme
+    _, other = await colleague(acme, "other", "admin")
+    async with following_of(address, acme.url, other) as events:
+        await some(events, 1)
+        await remove_member("other@acme.example", acme.id)
+        await trigger(client, acme, "greeting", {"who": "Ada"})
+        assert await rest(events) == []
 
 
 async def test_what_the_audit_holds_is_told_to_its_readers_alone(

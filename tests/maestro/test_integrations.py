@@ -5,13 +5,16 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
+import msgspec
 import pytest
 
+from auth.allowances import allow_for_account
 from auth.bearer import hash_of
 from auth.clients import create_client
 from auth.consents import remember
 from auth.registration import MOST_KEYS, Registration, fingerprint
 from service.operations.integrations import MOST, MOST_REDIRECT_URIS
+from tenancy.events import OPERATOR
 from tenancy.rows import transaction
 from tests.auth.oauth import CALLBACK, KEY, OTHER_KEY, App, by_assertion, registered
 from tests.maestro.errors import assert_refused, targets
@@ -73,6 +76,7 @@ async def test_a_machine_is_registered_works_gets_a_new_secret_and_is_deleted(
     assert (await token_of(client, client_id, second)).status_code == 200
     read = await client.get(url, headers=bearer(acme.admin))
     assert "client_secret" not in read.json()
+    assert read.json()["created_by"] == str(acme.admin_id)
     assert (await client.delete(url, headers=bearer(acme.admin))).status_code == 204
     assert (await client.get(f"{acme.url}/workflows", headers=bearer(token))).status_code == 401
     assert_refused(await client.get(url, headers=bearer(acme.admin)), 404)
@@ -265,17 +269,39 @@ async def test_what_is_allowed_for_all_members_is_replaced_and_ends_at_once(
     assert len(await events(acme, "consent.revoked")) == 1
 
 
+@pytest.mark.parametrize("verb", ["DELETE", "PUT"])
+async def test_a_members_own_consent_spares_the_grants_that_it_covers_alone(
+    client: httpx.AsyncClient, world: World, verb: str
+) -> None:
+    acme = world.acme
+    app = await registered(acme.id)
+    url = f"{acme.url}/integrations/{app.id}/consent"
+    await allowed(client, acme, app, "signature", "aow_manage")
+    answer = await by_assertion(client, app.assertion(acme.member_id, scope="signature aow_manage"))
+    token = answer.json()["access_token"]
+    async with transaction():
+        await remember(app.id, acme.member_id, ["openid", "signature", "impersonation"], acme.id)
+    own = await by_assertion(client, app.assertion(acme.member_id, scope="openid signature"))
+    body = {"scopes": ["openid"]} if verb == "PUT" else None
+    assert (await client.request(verb, url, json=body, headers=bearer(acme.admin))).is_success
+    assert (await client.get(f"{acme.url}/workflows", headers=bearer(token))).status_code == 401
+    theirs = await client.get("/oauth/userinfo", headers=bearer(own.json()["access_token"]))
+    assert theirs.status_code == 200
+
+
 async def test_what_cannot_be_allowed_is_refused(client: httpx.AsyncClient, world: World) -> None:
     acme = world.acme
     narrow = await registered(acme.id, scopes=("signature", "impersonation"))
     alone = await registered(acme.id, scopes=("signature",))
     machine = await registered(acme.id, "machine")
+    whole = await registered(acme.id)
     for app, scopes in (
         (narrow, ["aow_manage"]),
         (narrow, ["nonsense"]),
         (narrow, []),
         (alone, ["signature"]),
         (machine, ["signature"]),
+        (whole, ["signature", "account_manage"]),
     ):
         assert targets(await allowed(client, acme, app, *scopes)) == {"scopes": "FIELD_INVALID"}
     assert await events(acme, "consent.allowed") == []
@@ -321,3 +347,60 @@ async def test_another_accounts_admin_sees_and_changes_no_integration(
     listed = await client.get(f"{acme.url}/integrations", headers=bearer(acme.admin))
     assert [one["name"] for one in listed.json()["data"]] == ["robot"]
     assert [tuple(row) for row in await stored(globex, "SELECT * FROM client ORDER BY id")] == before
+
+
+async def test_what_clients_may_for_all_members_is_listed_and_ended_other_accounts_clients_too(
+    client: httpx.AsyncClient, world: World
+) -> None:
+    acme = world.acme
+    own, foreign = await registered(acme.id), await registered(world.globex.id)
+    await allowed(client, acme, own, "signature")
+    await allow_for_account(acme.id, foreign.id, ["signature", "aow_manage"])
+    found: list[dict[str, Any]] = []
+    url: str | None = f"{acme.url}/consents?page_size=1"
+    while url:
+        answer = await client.get(url, headers=bearer(acme.admin))
+        found += answer.json()["data"]
+        url = answer.links.get("next", {}).get("url")
+    assert {one["client_id"]: (one["scopes"], one["granted_by"]) for one in found} == {
+        str(own.id): (["impersonation", "signature"], str(acme.admin_id)),
+        str(foreign.id): (["aow_manage", "impersonation", "signature"], str(OPERATOR)),
+    }
+    assert all(one["client_name"] for one in found)
+    answer = await by_assertion(client, foreign.assertion(acme.member_id, scope="signature aow_manage"))
+    token = answer.json()["access_token"]
+    url = f"{acme.url}/consents/{foreign.id}"
+    assert_refused(await client.delete(url, headers=bearer(world.globex.admin)), 404)
+    assert (await client.delete(url, headers=bearer(acme.admin))).status_code == 204
+    assert_refused(await client.delete(url, headers=bearer(acme.admin)), 404)
+    assert (await client.get(f"{acme.url}/workflows", headers=bearer(token))).status_code == 401
+    (told,) = await stored(acme, "SELECT data, before FROM event WHERE type = 'consent.revoked'")
+    assert msgspec.json.decode(told["before"]) == {"scopes": ["aow_manage", "impersonation", "signature"]}
+    assert msgspec.json.decode(told["data"])["grants"] == 1
+
+
+async def test_allowing_less_tells_how_many_grants_ended(client: httpx.AsyncClient, world: World) -> None:
+    acme = world.acme
+    app = await registered(acme.id)
+    assert (await allowed(client, acme, app, "signature", "aow_manage")).json()["grants_ended"] == 0
+    await by_assertion(client, app.assertion(acme.member_id, scope="signature aow_manage"))
+    assert (await allowed(client, acme, app, "signature")).json()["grants_ended"] == 1
+    (told,) = await stored(
+        acme, "SELECT data FROM event WHERE type = 'consent.allowed' ORDER BY id DESC LIMIT 1"
+    )
+    assert msgspec.json.decode(told["data"])["grants"] == 1
+
+
+async def test_a_machine_without_scopes_gets_no_token_about_people(
+    client: httpx.AsyncClient, world: World
+) -> None:
+    body = (await made(client, world.acme, kind="machine", redirect_uris=[], scopes=[])).json()
+    for scope, status in (("signature", 200), ("openid", 400), ("signature impersonation", 400)):
+        fields = {"grant_type": "client_credentials", "scope": scope}
+        answer = await client.post("/oauth/token", data=fields, auth=(body["id"], body["client_secret"]))
+        assert answer.status_code == status, answer.text
+
+
+async def test_a_scope_is_kept_once(client: httpx.AsyncClient, world: World) -> None:
+    answer = await made(client, world.acme, scopes=["signature", "aow_manage", "signature"])
+    assert answer.json()["scopes"] == ["signature", "aow_manage"]

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from auth.scopes import MAESTRO
+from auth.scopes import ADMINISTRATION, MAESTRO
 from service.openapi import documents
 from tests.documents import committed, operations_of, walked
 
@@ -40,7 +40,9 @@ def test_vendors_operations_keep_their_ids_and_paths() -> None:
 
 def test_every_operation_names_scopes_and_its_errors(document: dict[str, Any]) -> None:
     for name, operation in operations_of(document).items():
-        assert operation["security"] == [{"accessToken": list(MAESTRO)}], name
+        of_account = operation["tags"][0] in ("Account", "Members", "Integrations")
+        scopes = [*MAESTRO, ADMINISTRATION] if of_account else list(MAESTRO)
+        assert operation["security"] == [{"accessToken": scopes}], name
         assert set(operation["responses"]) > ERRORS, name
         if "requestBody" in operation:
             assert {"413", "415"} < set(operation["responses"]), name

@@ -1,7 +1,9 @@
 """Search over an account's instances: what finds what, in which order, page by page, and what it costs."""
 
 import asyncio
+import contextlib
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -9,10 +11,12 @@ import httpx
 import msgspec
 import pytest
 
+from service.operations import search as searching
+from service.operations.instance_lists import filled
 from service.operations.pages import binding, token
 from service.operations.search import LIMITS, Place, Range, Search, listing
 from service.settings import settings
-from tenancy.postgres import connected
+from tenancy.postgres import connected, engine
 from tenancy.rows import rows_of
 from tests.maestro.errors import assert_refused, targets
 from tests.maestro.rows import insert_instances
@@ -458,6 +462,49 @@ async def test_search_that_takes_too_long_says_how_to_narrow_it(
         assert advice in refused.json()["detail"]
     monkeypatch.undo()
     assert await names(client, acme, name_contains="no name has this") == []
+
+
+async def test_strangers_wait_for_no_turn_and_who_waits_holds_no_connection(
+    client: httpx.AsyncClient, world: World
+) -> None:
+    turns = searching._turns.setdefault(world.acme.id, asyncio.Semaphore(searching.SEARCHES))
+    url = f"{world.acme.url}/workflow-instances/search"
+    async with contextlib.AsyncExitStack() as busy:
+        for _ in range(searching.SEARCHES):
+            await busy.enter_async_context(turns)
+        async with asyncio.timeout(5):
+            for token, status in ((world.globex.admin, 404), ("unknown", 401)):
+                assert (await client.get(url, headers=bearer(token))).status_code == status
+        waiting = asyncio.create_task(answer(client, world.acme))
+        while not turns._waiters:  # noqa: ASYNC110 - no event tells of it
+            await asyncio.sleep(0.01)
+        pool = engine().pool
+        assert pool is not None
+        assert pool.get_idle_size() == pool.get_size()
+    assert (await waiting).status_code == 200
+
+
+async def test_searches_leave_half_of_the_connections_to_others(
+    client: httpx.AsyncClient, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once: list[int] = []
+    under_way = 0
+
+    async def counted(*arguments: Any) -> Any:
+        nonlocal under_way
+        under_way += 1
+        at_once.append(under_way)
+        await asyncio.sleep(0.05)
+        try:
+            return await filled(*arguments)
+        finally:
+            under_way -= 1
+
+    monkeypatch.setattr(searching, "filled", counted)
+    monkeypatch.setattr(searching, "settings", lambda: SimpleNamespace(pool_size=4))
+    answers = await asyncio.gather(*(answer(client, one) for one in (world.acme, world.globex) * 4))
+    assert {response.status_code for response in answers} == {200}
+    assert max(at_once) == 2
 
 
 async def test_searches_of_an_account_take_turns_and_those_of_another_do_not_wait(

@@ -1,5 +1,6 @@
 """Accounts and users: suspended, resumed, removed, found; and what that does to the next request."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from uuid import UUID, uuid4
 
@@ -11,6 +12,7 @@ from auth.clients import issue_token
 from auth.scopes import MAESTRO
 from tenancy.accounts import (
     Member,
+    StatusChanged,
     add_user,
     find_user,
     list_members,
@@ -48,7 +50,7 @@ async def test_a_suspended_account_is_shut_until_it_is_resumed(
 async def test_a_suspended_user_is_shut_out_until_they_are_resumed(
     client: httpx.AsyncClient, world: World
 ) -> None:
-    assert await suspend_user(" MEMBER@acme.example ") == world.acme.member_id
+    assert (await suspend_user(" MEMBER@acme.example ")).user_id == world.acme.member_id
     assert await status_of(client, world.acme, world.acme.member) == 401
     assert await status_of(client, world.acme, world.acme.admin) == 200
     assert await resume_user(str(world.acme.member_id)) == world.acme.member_id
@@ -140,8 +142,28 @@ async def test_a_user_who_is_not_there_is_told_with_what_to_do(
 
 async def test_an_account_that_is_not_there_is_told_with_what_to_do(world: World) -> None:
     missing = uuid4()
-    for verb in (suspend_account, resume_account):
+    for verb in (suspend_account, resume_account, lambda account: remove_member(MEMBER, account)):
         with pytest.raises(NotFound, match=f"no account {missing}; make it with: tutti account create"):
             await verb(missing)
-    with pytest.raises(NotFound, match="not a member"):
-        await remove_member(MEMBER, missing)
+
+
+async def test_the_last_active_admin_is_removed_only_where_that_is_meant(world: World) -> None:
+    admin, acme = str(world.acme.admin_id), world.acme.id
+    with pytest.raises(Conflict, match="--even-the-last"):
+        await remove_member(admin, acme)
+    second = await add_user("second@acme.example", "S", None, acme, "admin")
+    answers = await asyncio.gather(
+        remove_member(admin, acme), remove_member(str(second), acme), return_exceptions=True
+    )
+    assert sorted(type(answer) is Conflict for answer in answers) == [False, True]
+    left = second if answers[0] == world.acme.admin_id else world.acme.admin_id
+    assert await remove_member(str(left), acme, even_the_last=True) == left
+
+
+async def test_suspending_a_user_tells_which_accounts_have_no_admin_then(world: World) -> None:
+    admin = world.acme.admin_id
+    await add_user("admin@acme.example", "A", None, world.globex.id, "admin")
+    assert await suspend_user(str(admin)) == StatusChanged(admin, [world.acme.id])
+    await resume_user(str(admin))
+    await add_user("second@acme.example", "S", None, world.acme.id, "admin")
+    assert (await suspend_user(str(admin))).without_admin == []

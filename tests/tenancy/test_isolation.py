@@ -312,7 +312,7 @@ async def test_create_account_of_an_id_that_exists_is_a_conflict_and_changes_not
 
 
 async def test_add_user_to_a_second_account_keeps_the_user(world: World) -> None:
-    user_id = await add_user("Admin@Acme.example", "Somebody else", "hash", world.globex.id, "sender")
+    user_id = await add_user("Admin@Acme.example", "Somebody else", None, world.globex.id, "sender")
     assert user_id == world.acme.admin_id
     async with transaction() as connection:
         row = await connection.fetchrow("SELECT name, password_hash FROM app_user WHERE id = $1", user_id)

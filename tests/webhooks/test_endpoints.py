@@ -7,9 +7,11 @@ import httpx
 import pytest
 
 from service.engine.vault import opened
+from service.maestro.event_types import OF_ACCOUNTS, OF_INSTANCES, OF_WORKFLOWS
 from service.operations.secrets import Rotated, rotate_secrets
 from service.operations.webhook_deliveries import listing
 from service.operations.webhook_secrets import secret_name
+from service.operations.webhooks import MOST_TYPES
 from service.settings import settings
 from tenancy.rows import rows_of
 from tests.webhooks.conftest import KEYS, Webhooks
@@ -105,6 +107,30 @@ async def test_every_change_is_told_in_the_audit_without_what_an_address_may_hid
     )
 
 
+async def test_that_the_query_of_an_address_changed_is_told_and_not_how(
+    world: World, webhooks: Webhooks, secret_keys: None
+) -> None:
+    made = await webhooks.make(URL)
+    for changes in ({"url": f"{URL}d"}, {"description": "Tells"}):
+        await webhooks.ask("PATCH", f"/{made['id']}", changes)
+    async with rows_of(world.acme.id) as connection:
+        rows = await connection.fetch(
+            "SELECT data ->> 'url_query' AS query, one::text AS text FROM event AS one"
+            " WHERE type = 'webhook.changed' ORDER BY id"
+        )
+    assert [row["query"] for row in rows] == ["changed", None]
+    assert not any("token" in row["text"] for row in rows)
+
+
+async def test_every_type_of_event_can_be_asked_for(
+    world: World, webhooks: Webhooks, secret_keys: None
+) -> None:
+    kinds = (name for types in (OF_INSTANCES, OF_WORKFLOWS, OF_ACCOUNTS) for name in types)
+    types = sorted({name for names in kinds for name in names.split(", ")})
+    for some in (types[:MOST_TYPES], types[MOST_TYPES:]):
+        assert (await webhooks.make(URL, event_types=some))["event_types"] == some
+
+
 async def test_without_a_key_of_the_operators_no_endpoint_is_made(world: World, webhooks: Webhooks) -> None:
     """An endpoint without a signature is one that anybody can talk to."""
     refused = await webhooks.ask("POST", body={"url": URL}, status=409)
@@ -127,7 +153,7 @@ async def test_an_account_has_ten_endpoints_at_most(
     [
         ({"url": "ftp://hooks.example/"}, "url", "http"),
         ({"url": "hooks.example"}, "url", "http"),
-        ({"url": "https://user:password@hooks.example/"}, "url", "password"),
+        ({"url": "https://user:password@hooks.example/"}, "url", "password in it; that we sent"),
         ({"url": "https://hooks.example/" + "a" * 2048}, "url", "2048"),
         ({"url": "https://hooks.example/a\x00b"}, "url", "NUL"),
         ({"url": ""}, "url", "1"),
@@ -135,6 +161,8 @@ async def test_an_account_has_ten_endpoints_at_most(
         ({"description": "a" * 256}, "description", "255"),
         ({"event_types": ["instance.*.x"]}, "event_types", "instance.*"),
         ({"event_types": ["instance*"]}, "event_types", "instance.*"),
+        ({"event_types": ["instance"]}, "event_types", "instance.*"),
+        ({"event_types": ["instance.completed.twice"]}, "event_types", "instance.*"),
         ({"event_types": ["%"]}, "event_types", "instance.*"),
         ({"event_types": ["a" * 101]}, "event_types", "100"),
         ({"event_types": ["test.one"] * 51}, "event_types", "50"),

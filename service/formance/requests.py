@@ -48,6 +48,8 @@ async def only_on_one_account(request: Request_) -> None:
         BadRequest: the path names an account by no id, or none, and the token is good for several.
         LimitReached: the account makes too many requests.
     """
+    if request.method == "OPTIONS":  # which tells methods, and nothing of anybody's
+        return
     authorization = header(request.scope, b"authorization")
     token = token_hash(authorization)
     reach = await reach_of(token)

@@ -180,3 +180,13 @@ async def test_unknown_method_is_405_and_names_the_known_ones(
 )
 async def test_unknown_path_is_404_in_the_words_of_the_dialect(bare: httpx.AsyncClient, path: str) -> None:
     assert assert_refused(await bare.get(path), 404).startswith("Nothing is at this path")
+
+
+async def test_asking_for_methods_tells_nothing_about_rows(bare: httpx.AsyncClient, scene: Scene) -> None:
+    for route in ROUTES:
+        answers = [
+            await bare.options(route.url(ids))
+            for ids in (scene.ids("acme"), dict.fromkeys(route.ids, uuid4()))
+        ]
+        assert [answer.status_code for answer in answers] == [204, 204]
+        assert answers[0].headers["allow"] == answers[1].headers["allow"]

@@ -45,7 +45,8 @@ def stage(live: Live) -> Stage:
     admin = f"{uuid4().hex}@example.org"
     on = ("--account", account)
     user_id = live.tutti("user", "create", admin, "--name", "Ada Lovelace", "--role", "admin", *on)["user_id"]
-    token = live.tutti("token", "issue", "--user", user_id, *on)["access_token"]
+    scopes = "aow_manage signature account_manage"
+    token = live.tutti("token", "issue", "--user", user_id, "--scope", scopes, *on)["access_token"]
     user = f"{uuid4().hex}@example.org"
     with_password(live, "create", user, "--name", "Alan Turing", "--account", other)
     live.wait()

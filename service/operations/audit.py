@@ -37,7 +37,7 @@ READ = f"""{COLUMNS}, coalesce(
 
 # Kinds of things that belong to the account itself: their events are found without looking at all instances'.
 OF_NO_INSTANCE = {
-    *("account", "bulk_action", "client", "consent", "event", "invitation", "member"),
+    *("account", "bulk_action", "client", "consent", "event", "event_trigger", "invitation", "member"),
     *("schedule", "secret", "token", "webhook", "workflow"),
 }
 
@@ -46,7 +46,13 @@ KINDS = sorted(OF_NO_INSTANCE | {"instance", "work_item"})
 # The column, or the field of the data, in which an event names what it is about, by the first word of its type. Of other
 # kinds it is the field of the kind's own name: `client_id`, `work_item_id`.
 COLUMNS_NAMING = {"account": "account_id", "instance": "instance_id", "workflow": "workflow_id"}
-FIELDS_NAMING = {"consent": "client_id", "member": "user_id", "secret": "name", "token": "grant_id"}
+FIELDS_NAMING = {
+    "consent": "client_id",
+    "event_trigger": "trigger_id",
+    "member": "user_id",
+    "secret": "name",
+    "token": "grant_id",
+}
 
 
 # SQL with a `{}` for each of the values that follow it.

@@ -114,7 +114,7 @@ async def create(access: Access, sandbox: Sandbox, new: NewTrigger) -> Row:
         )
         if row is None:
             raise NotFound("The workflow does not exist.")
-        await noted(row, account_id, caller.id, "created")
+        await noted(row, account_id, caller.id, "event_trigger.created")
         return row
 
 
@@ -138,7 +138,7 @@ async def delete(access: Access, trigger_id: UUID) -> None:
         row = await current_connection().fetchrow(DELETE, caller.account_id, trigger_id)
         if row is None:
             raise NotFound
-        await noted({"id": trigger_id, **row}, caller.account_id, caller.id, "deleted")
+        await noted({"id": trigger_id, **row}, caller.account_id, caller.id, "event_trigger.deleted")
 
 
 async def get_list(access: Access, size: int, edge: Edge | None, *, name: str | None = None) -> Window:
@@ -324,8 +324,6 @@ def refuse_unfit(event: Any, fields: dict[str, Any]) -> None:
         raise TooLarge(f"An event has at most {LARGEST_EVENT} bytes.")
 
 
-async def noted(row: Row, account_id: UUID, caller_id: UUID, what: str) -> None:
+async def noted(row: Row, account_id: UUID, caller_id: UUID, kind: str) -> None:
     """Write down what was done with a trigger, in the open transaction."""
-    await record(
-        Subject(account_id, row["workflow_id"]), f"event_trigger.{what}", caller_id, trigger_id=row["id"]
-    )
+    await record(Subject(account_id, row["workflow_id"]), kind, caller_id, trigger_id=row["id"])

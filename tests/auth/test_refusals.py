@@ -28,7 +28,7 @@ from tests.auth.oauth import (
 from tests.auth.routes import PREFIXES, PROOFS, ROUTES, Route
 from tests.auth.rows import everything, forget_failures, run
 from tests.copying import emptied
-from tests.maestro.routes import PUBLIC, handlers
+from tests.maestro.routes import PUBLIC, account_routes, handlers
 from tests.maestro.routes import ROUTES as ACCOUNT_ROUTES
 from tests.world import LIFE, World, bearer
 
@@ -253,7 +253,8 @@ def told(answer: httpx.Response) -> tuple[int, list[tuple[bytes, bytes]], bytes]
 
 def test_every_route_is_an_accounts_the_oauth_servers_or_a_probe() -> None:
     ours = {path for path, handler in handlers() if "proof" in handler.opt}
-    accounts = {route.path for route in ACCOUNT_ROUTES}
+    dialects = (ACCOUNT_ROUTES, account_routes("formance"), account_routes("bus"))
+    accounts = {route.path for routes in dialects for route in routes}
     every = {path for path, _ in handlers()}
     assert every == ours | accounts | PUBLIC
     assert len(every) == len(ours) + len(accounts) + len(PUBLIC), "a route is in two matrices"

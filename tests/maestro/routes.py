@@ -129,7 +129,7 @@ def account_routes(dialect: str | None = None) -> list[Route]:
             handler.opt.get("media_type"),
             tuple(handler.opt.get("query", ())),
             tag_of(handler),
-            handler.opt["right"],
+            handler.opt.get("right", Right.READ),
             handler.opt.get("lasting", False),
             handler.opt.get("body"),
         )

@@ -93,7 +93,6 @@ WANTED: dict[tuple[str, ...], set[str]] = {
     ("instance.*",): {"instance.completed", "instance.faulted"},
     ("work_item.*",): {"work_item.opened"},
     ("instance.faulted", "test.*"): {"instance.faulted", "test.last"},
-    ("instance",): set(),
 }
 
 

@@ -67,6 +67,10 @@ async def filled(client: httpx.AsyncClient, of: Tenant, ids: dict[str, str]) -> 
         for body in bodies:
             made = await client.post(f"{of.url}/{path}", json=body, headers=bearer(of.admin))
             assert made.status_code == 201, made.text
+            if path == "integrations":
+                url = f"{of.url}/integrations/{made.json()['id']}/consent"
+                allowed = await client.put(url, json={"scopes": ["signature"]}, headers=bearer(of.admin))
+                assert allowed.status_code == 200, allowed.text
 
 
 async def token(client: httpx.AsyncClient, url: str, of: Tenant) -> str:

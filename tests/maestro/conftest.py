@@ -45,7 +45,8 @@ class Scene(msgspec.Struct):
     """A world in which nothing moves.
 
     Each account has two instances that wait, two that are complete, two that wait for approvals of administrators, two
-    bulk actions that have ended, a disabled webhook, two invitations, and an integration that members need not be asked about.
+    bulk actions that have ended, a disabled webhook, two invitations, and two integrations that members
+    need not be asked about.
     """
 
     world: World
@@ -109,8 +110,9 @@ async def people_of(client: httpx.AsyncClient, tenant: Tenant) -> People:
         )
         for name in ("first", "last")
     ]
-    app = await registered(tenant.id)
-    await allow_for_account(tenant.id, app.id, ["signature"])
+    app, other = await registered(tenant.id), await registered(tenant.id)
+    for client_id in (app.id, other.id):
+        await allow_for_account(tenant.id, client_id, ["signature"])
     return People(made[0].json()["id"], str(app.id), str(key_id_of(KEY.as_pem(private=False).decode())))
 
 

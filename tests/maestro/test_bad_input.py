@@ -34,6 +34,7 @@ FILTERS: dict[str, dict[str, str]] = {
     "getAudit": {"actor_kind": "operator"},
     "getInvitations": {},  # has none
     "getIntegrations": {},
+    "getConsents": {},
 }
 REPEATABLE = {"searchWorkflowInstances": {"status", "workflow_id"}}
 STATUSES = {

@@ -195,6 +195,11 @@ CLIENT = f"""
 INSERT INTO client (id, account_id, name, kind, created_at)
 SELECT pg_temp.identifier(crowd, 9, n), $1, 'Robot ' || n, 'machine', pg_temp.moment(crowd, n) {NUMBERS} {FEW}
 """
+CONSENT = f"""
+INSERT INTO consent (id, client_id, narrowed_to, scopes, granted_at)
+SELECT pg_temp.identifier(crowd, 11, n), pg_temp.identifier(crowd, 9, n), $1, ARRAY['signature'], pg_temp.moment(crowd, n)
+{NUMBERS} {FEW}
+"""
 INVITATION = f"""
 INSERT INTO invitation (id, account_id, email, role, secret_hash, invited_by, created_at, expires_at)
 SELECT pg_temp.identifier(crowd, 10, n), $1, 'guest-' || n || '@many.example', 'viewer', sha256(n::text::bytea),
@@ -207,5 +212,5 @@ OF_EVERY_ACCOUNT = (INSTANCE, TERM, EVENT)
 OF_THE_BUSY_ONE = (
     *(TASK_RUN, WORK_ITEM, ASSIGNEE),
     *(ACCOUNT_EVENT, WORK_ITEM_EVENT, LONG_HISTORY, BULK_ACTION, DELIVERY, WORKFLOW),
-    *(PERSON, MEMBERSHIP, CLIENT, INVITATION),
+    *(PERSON, MEMBERSHIP, CLIENT, CONSENT, INVITATION),
 )

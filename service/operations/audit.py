@@ -225,6 +225,9 @@ def look(
     way, sign = ("DESC", "<") if newest_first else ("ASC", ">")
     narrowing = kept(filters)
     if instance_id is None:
+        filters = (
+            filters if after is None else without_bound_before(filters, after.at, newest_first=newest_first)
+        )
         order, indexed = "event.at", [("event.account_id = {}", account_id), *found(filters)]
     else:
         order = "event.written_in"
@@ -238,6 +241,18 @@ def look(
     where, arguments = written(indexed)
     asked, more = written(narrowing, len(arguments))
     return Look("event", f"{order} {way}, event.id {way}", where, arguments, asked, more)
+
+
+def without_bound_before(filters: Filters, at: datetime, *, newest_first: bool) -> Filters:
+    """Leave out the bound that lies before the place where a page begins.
+
+    Of two bounds of one side PostgreSQL begins at either, and went through all 50,000 events between them to the 1,000th page.
+    """
+    if newest_first and filters.before is not None and at < filters.before:
+        return msgspec.structs.replace(filters, before=None)
+    if not newest_first and filters.since is not None and at >= filters.since:
+        return msgspec.structs.replace(filters, since=None)
+    return filters
 
 
 def found(filters: Filters) -> list[Condition]:

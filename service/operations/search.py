@@ -167,7 +167,8 @@ def listing(
     arguments: list[Any] = [account_id]
     found = terms_in(search, arguments)
     terms = FIRST_TERM.format(found[0]) if found else ""
-    where = conditions(search, arguments, started_at="term0.started_at" if terms else "started_at")
+    began = None if after is None else (search.sort, after[0])
+    where = conditions(search, arguments, "term0.started_at" if terms else "started_at", began)
     where += [TERM.format(other) for other in found[1:]]
     direction, beyond = ("DESC", "<") if search.sort.startswith("-") else ("ASC", ">")
     key = sort_key(search.sort)
@@ -199,8 +200,14 @@ def terms_in(search: Search, arguments: list[Any]) -> list[str]:
     return terms
 
 
-def conditions(search: Search, arguments: list[Any], started_at: str) -> list[str]:
-    """Write what is searched for as conditions, and add their arguments; `started_at` is the column of an index."""
+def conditions(
+    search: Search, arguments: list[Any], started_at: str, began: tuple[Sort, datetime | str] | None
+) -> list[str]:
+    """Write what is searched for as conditions, and add their arguments.
+
+    `started_at` is the column of an index. `began` is where a later page begins, in its order: the bound before that is left
+    out. Of two bounds of one side PostgreSQL begins at either, and went through all that lies between them, page after page.
+    """
     where = ["instance.account_id = $1"]
     one = search.workflow_ids[0] if len(search.workflow_ids) == 1 else None
     prefix = search.name_prefix or None
@@ -213,18 +220,26 @@ def conditions(search: Search, arguments: list[Any], started_at: str) -> list[st
         ('name COLLATE "C" >= ${}', prefix),
         ('name COLLATE "C" < ${}', prefix and behind(prefix)),
         ("strpos(lower(name), lower(${})) > 0", search.name_contains or None),
-        (started_at + " >= ${}", search.started.start),
-        (started_at + " < ${}", ends),
+        (started_at + " >= ${}", _ahead(search.started.start, began, "started_at")),
+        (started_at + " < ${}", _ahead(ends, began, "-started_at")),
         ("ended_at >= ${}", search.ended.start),
         ("ended_at < ${}", search.ended.end),
-        ("last_modified_at >= ${}", starts),
-        ("last_modified_at < ${}", search.modified.end),
+        ("last_modified_at >= ${}", _ahead(starts, began, "last_modified_at")),
+        ("last_modified_at < ${}", _ahead(search.modified.end, began, "-last_modified_at")),
         (f"status = 'faulted' AND ended_at IS NOT NULL AND {FAILED_TASK}", search.failed_task),
     ):
         if value is not None:
             arguments.append(value)
             where.append(condition.format(len(arguments)))
     return where
+
+
+def _ahead(bound: datetime | None, began: tuple[Sort, datetime | str] | None, sort: Sort) -> datetime | None:
+    """Return a bound, unless a page in this order begins behind it."""
+    if bound is None or began is None or began[0] != sort or isinstance(began[1], str):
+        return bound
+    behind_it = began[1] < bound if sort.startswith("-") else began[1] >= bound
+    return None if behind_it else bound
 
 
 def bounds(search: Search) -> tuple[datetime | None, datetime | None]:

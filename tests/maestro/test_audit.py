@@ -497,3 +497,15 @@ async def test_an_export_is_read_a_thousand_at_a_time_and_ends_when_its_token_is
     await revoke_grants(many.acme.admin_id, None, None)
     with pytest.raises(Unauthenticated):
         await anext(batches)
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+def test_later_page_begins_at_its_place_and_not_at_the_bound_before_it(*, newest_first: bool) -> None:
+    """Given both, PostgreSQL may begin at the bound, and go through every event up to the place."""
+    now, hour = datetime.now(UTC), timedelta(hours=1)
+    filters = Filters(since=now - hour, before=now + hour)
+    bound = "event.at < $" if newest_first else "event.at >= $"
+    beyond = now + 2 * hour if newest_first else now - 2 * hour
+    places = (None, audit.Place(now, 1), audit.Place(beyond, 1))
+    asked = [audit.look(uuid4(), filters, place, None, newest_first=newest_first) for place in places]
+    assert [bound in one.found for one in asked] == [True, False, True]

@@ -14,7 +14,7 @@ import pytest
 from service.operations import search as searching
 from service.operations.instance_lists import filled
 from service.operations.pages import binding, token
-from service.operations.search import LIMITS, Place, Range, Search, listing
+from service.operations.search import LIMITS, Place, Range, Search, Sort, listing
 from service.settings import settings
 from tenancy.postgres import connected, engine
 from tenancy.rows import rows_of
@@ -431,6 +431,18 @@ async def test_every_common_search_is_read_along_an_index_among_many(world: Worl
         if "Index" not in text or "Seq Scan on instance" in text or rows_sorted(text) > 1000
     }
     assert not wrong, "\n".join(f"{name}:\n{text}" for name, text in wrong.items())
+
+
+@pytest.mark.parametrize("sort", ["started_at", "-started_at", "last_modified_at", "-last_modified_at"])
+def test_later_page_begins_at_its_place_and_not_at_the_bound_before_it(sort: Sort) -> None:
+    """Given both, PostgreSQL may begin at the bound, and go through every entry of the index up to the place."""
+    now, hour = datetime.now(UTC), timedelta(hours=1)
+    search = Search(started=Range(now - hour, now + hour), modified=Range(now - hour, now + hour), sort=sort)
+    column, sign = sort.removeprefix("-"), "<" if sort.startswith("-") else ">="
+    first, _ = listing(uuid4(), search, None, 51)
+    later, _ = listing(uuid4(), search, (now, uuid4()), 51)
+    forged, _ = listing(uuid4(), search, (now + 2 * hour if sign == "<" else now - 2 * hour, uuid4()), 51)
+    assert [f"AND {column} {sign} $" in one for one in (first, later, forged)] == [True, False, True]
 
 
 def rows_sorted(text: str) -> int:

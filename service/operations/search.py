@@ -51,8 +51,11 @@ FIRST_TERM = " JOIN instance_term AS term0 ON term0.account_id = $1 AND term0.te
 # The moment follows from the id, and leads into the index.
 TERM = """EXISTS (
     SELECT FROM instance_term AS other WHERE other.account_id = $1 AND other.term = {}
-      AND other.started_at = term0.started_at AND other.instance_id = term0.instance_id)"""
-LIMITS = "SET LOCAL statement_timeout = {}; SET LOCAL plan_cache_mode = force_custom_plan"
+      AND other.started_at = term0.started_at AND other.instance_id = term0.instance_id{})"""
+# A page is wanted, in an index's order. PostgreSQL takes conditions that go together for ones that do not, believes that few rows
+# fit, and then hashes and sorts all that there are: 660 ms for two inputs of 1,000,000 instances instead of 5.
+LIMITS = """SET LOCAL statement_timeout = {}; SET LOCAL plan_cache_mode = force_custom_plan;
+SET LOCAL enable_hashjoin = off; SET LOCAL enable_sort = off; SET LOCAL max_parallel_workers_per_gather = 0"""
 LAST_CHARACTER = chr(0x10FFFF)
 BEFORE_SURROGATES, AFTER_SURROGATES = chr(0xD7FF), chr(0xE000)
 
@@ -169,13 +172,17 @@ def listing(
     terms = FIRST_TERM.format(found[0]) if found else ""
     began = None if after is None else (search.sort, after[0])
     where = conditions(search, arguments, "term0.started_at" if terms else "started_at", began)
-    where += [TERM.format(other) for other in found[1:]]
     direction, beyond = ("DESC", "<") if search.sort.startswith("-") else ("ASC", ">")
     key = sort_key(search.sort)
     place = ("term0.started_at", "term0.instance_id") if terms and key == "started_at" else (KEYS[key], "id")
     if after is not None:
         arguments += after
-        where.append(f"({', '.join(place)}) {beyond} (${len(arguments) - 1}, ${len(arguments)})")
+        beyond = f"{beyond} (${len(arguments) - 1}, ${len(arguments)})"
+        where.append(f"({', '.join(place)}) {beyond}")
+    from_there = (
+        f" AND (other.started_at, other.instance_id) {beyond}" if after and key == "started_at" else ""
+    )
+    where += [TERM.format(other, from_there) for other in found[1:]]
     states = [] if set(search.statuses) == set(STATES) else [STATES[one] for one in search.statuses]
     order = "ORDER BY {0} {2}, {1} {2} LIMIT {3}".format(*place, direction, take)
     branches = [

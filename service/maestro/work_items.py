@@ -9,7 +9,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import UNSET, UnsetType
 
 from service.language.people import Assignees
-from service.maestro import models, work_item_models
+from service.maestro import work_item_models as models
 from service.maestro.errors import credential
 from service.maestro.requests import (
     DECIDING,
@@ -152,7 +152,7 @@ class WorkItemController(Controller):
         request: Request[Any, Any, Any],
         accountId: FromPath[UUID],
         workItemId: FromPath[UUID],
-        data: JSONBody[work_item_models.ReassignWorkItem],
+        data: JSONBody[models.ReassignWorkItem],
     ) -> models.WorkItem:
         """Ask others instead, as its holder or who operates the account; decisions so far stay and count.
 
@@ -174,12 +174,12 @@ class WorkItemController(Controller):
         workItemId: FromPath[UUID],
         page_size: PageSize = None,
         ctoken: ContinuationToken = None,
-    ) -> Response[work_item_models.WorkItemHistory]:
+    ) -> Response[models.WorkItemHistory]:
         """List what happened to a work item, the first first, 50 to a page: who did what, and when."""
         page = await work_item_lists.history(
             credential(request, accountId), workItemId, page_size or PAGE_SIZE, ctoken
         )
-        return paged(request, work_item_models.history(page.rows, metadata(request, page)), page)
+        return paged(request, models.history(page.rows, metadata(request, page)), page)
 
 
 def given(value: Any | UnsetType) -> Any:

@@ -168,3 +168,11 @@ async def until(
                 return instance
             await asyncio.sleep(0.02)
     raise AssertionError(f"never {wanted}: {instance}")
+
+
+async def until_waiting(client: httpx.AsyncClient, of: Tenant, url: str) -> None:
+    """Wait until an instance waits for something that comes from outside."""
+    answer = await client.get(
+        f"{url}/wait", params={"until": "waiting", "timeout": "15"}, headers=bearer(of.admin)
+    )
+    assert (answer.status_code, answer.json()["workflow_status"]) == (200, "In Progress"), answer.text

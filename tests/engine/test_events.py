@@ -20,7 +20,7 @@ from service.language.cloudevents import LARGEST_EVENT
 from service.operations import events
 from tenancy.rows import rows_of
 from tests.maestro.rows import insert_instances
-from tests.world import Tenant, World, bearer, trigger, until
+from tests.world import Tenant, World, bearer, trigger, until, until_waiting
 
 ARRIVED = {"specversion": "1.0", "id": "1", "source": "urn:shop", "type": "goods.arrived", "data": {"sku": 7}}
 
@@ -372,7 +372,7 @@ async def test_an_event_that_nobody_listens_for_is_not_kept(client: httpx.AsyncC
     answer = await send(client, acme, {"type": "goods.arrived"})
     assert (answer.status_code, answer.json()["delivered_to"]) == (202, 0)
     url = await trigger(client, acme, "waiting", {})
-    await until(client, acme, url, last_completed_step=1)
+    await until_waiting(client, acme, url)
     answer = await send(client, acme, {"type": "goods.arrived", "data": "now"})
     assert answer.json()["delivered_to"] == 1
     instance = await until(client, acme, url, workflow_status="Completed")
@@ -385,16 +385,14 @@ async def test_an_event_of_the_account_reaches_all_of_its_instances_and_no_other
     urls = [await trigger(client, world.acme, "waiting", {}) for _ in range(3)]
     foreign = await trigger(client, world.globex, "waiting", {})
     for url in urls:
-        await until(client, world.acme, url, last_completed_step=1)
-    await until(client, world.globex, foreign, last_completed_step=1)
+        await until_waiting(client, world.acme, url)
+    await until_waiting(client, world.globex, foreign)
     answer = await send(client, world.acme, {"type": "goods.arrived", "data": 5})
     assert answer.json()["delivered_to"] == 3
     for url in urls:
         instance = await until(client, world.acme, url, workflow_status="Completed")
         assert instance["output"] == {"received": 5}
-    assert (await until(client, world.globex, foreign, last_completed_step=1))[
-        "workflow_status"
-    ] == "In Progress"
+    await until_waiting(client, world.globex, foreign)
 
 
 async def test_what_an_instance_emits_reaches_those_who_listen(
@@ -417,7 +415,7 @@ async def test_what_an_instance_emits_reaches_those_who_listen(
         }
     )
     url = await trigger(client, acme, "waiting", {})
-    await until(client, acme, url, last_completed_step=1)
+    await until_waiting(client, acme, url)
     told = await trigger(client, acme, "telling", {"what": "news"})
     await until(client, acme, told, workflow_status="Completed")
     instance = await until(client, acme, url, workflow_status="Completed")
@@ -485,7 +483,7 @@ async def test_the_same_event_again_satisfies_no_second_task(
         await signal(ARRIVED)
     else:
         await send(client, acme, ARRIVED)
-    await until(client, acme, url, last_completed_step=1)
+    await until_waiting(client, acme, url)
     await signal(ARRIVED)
     await send(client, acme, ARRIVED)
     await signal(ARRIVED | {"id": "2", "data": "another"})

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from service.settings import settings
 from tenancy.postgres import connected
+from tests.copying import mender
 
 TABLES = (
     "account",
@@ -26,26 +27,24 @@ TABLES = (
     "webhook",
     "webhook_delivery",
     "webhook_attempt",
+    "event_trigger",
+    "trigger_occurrence",
 )
 DIGEST = " UNION ALL ".join(
-    # The owner's functions look at every account's events.
     f"SELECT '{table}', count(*), md5(string_agg(one::text, '|' ORDER BY one::text)) FROM {table} AS one"
-    + (" WHERE account_id = current_account()" if table == "event" else "")
+    f" WHERE {'id' if table == 'account' else 'account_id'} = ANY($1)"
     for table in TABLES
 )
 
 
 async def digest(accounts: Iterable[UUID]) -> dict[str, Any]:
-    """Count and digest every row of the accounts, and count the jobs."""
-    found: dict[str, Any] = {}
-    async with connected(settings().database.owner) as connection:
-        found["jobs"] = await connection.fetchval("SELECT count(*) FROM job")
-        for account in accounts:
-            async with connection.transaction():
-                await connection.execute("SELECT set_config('app.account_id', $1, true)", str(account))
-                for table, *rest in await connection.fetch(DIGEST):
-                    found[f"{table} of {account}"] = rest
-    return found
+    """Count and digest every row of the accounts, and count the jobs.
+
+    On a connection that is kept: a new one spends twenty times as long on learning what the tables are.
+    """
+    async with mender.transaction() as connection:
+        found = {table: rest for table, *rest in await connection.fetch(DIGEST, list(accounts))}
+        return found | {"jobs": await connection.fetchval("SELECT count(*) FROM job")}
 
 
 async def at_rest(accounts: list[UUID]) -> None:

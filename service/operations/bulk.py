@@ -16,7 +16,7 @@ from service.errors import BulkActionConflict
 from service.limits import space
 from service.operations.inputs import unstorable_fields
 from service.operations.instance_lists import Filters, conditions
-from service.operations.pages import Page, Position, binding, position, token
+from service.operations.pages import Page, binding, cut, position
 from tenancy.errors import BadRequest, NotFound
 from tenancy.rows import current_connection
 
@@ -148,10 +148,7 @@ async def get_list(access: Access, status: Status | None, size: int, ctoken: str
             f"SELECT {COLUMNS} FROM bulk_action WHERE {where} ORDER BY created_at DESC, id DESC LIMIT $2",
             *arguments,
         )
-    if len(rows) <= size:
-        return Page(rows, None, size)
-    last = rows[size - 1]
-    return Page(rows[:size], token(Position(last["created_at"], last["id"], None, bound_to)), size)
+    return cut(rows, size, "created_at", bound_to)
 
 
 async def cancel(access: Access, action_id: UUID) -> asyncpg.Record:

@@ -17,7 +17,7 @@ from auth.bearer import Access, Caller
 from auth.registration import Registration
 from auth.roles import Right
 from service.errors import IntegrationConflict
-from service.operations.pages import Page, Position, binding, position, token
+from service.operations.pages import Page, binding, cut, position, worded
 from tenancy.accounts import checked_name
 from tenancy.errors import BadRequest, FieldError, NotFound
 from tenancy.rows import current_connection
@@ -115,11 +115,7 @@ async def get_list(access: Access, size: int, ctoken: str | None) -> Page:
         after = () if begin is None else (begin.at, begin.id)
         statement = listing(size + 1, going_on=begin is not None)
         rows = await current_connection().fetch(statement, caller.account_id, *after)
-    integrations = [integration_of(row) for row in rows[:size]]
-    if len(rows) <= size:
-        return Page(integrations, None, size)
-    last = integrations[-1]
-    return Page(integrations, token(Position(last.created_at, last.id, None, bound_to)), size)
+    return worded(cut(rows, size, "created_at", bound_to), integration_of)
 
 
 def listing(most: int, *, going_on: bool = False) -> str:

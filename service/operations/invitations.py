@@ -15,7 +15,7 @@ from auth.invitations import HOLDS
 from auth.roles import Right
 from service.errors import MemberConflict
 from service.operations.members import MemberRole
-from service.operations.pages import Page, Position, binding, position, token
+from service.operations.pages import Page, binding, cut, position, worded
 from tenancy.accounts import checked_email, checked_name
 from tenancy.errors import BadRequest, FieldError, NotFound
 from tenancy.events import OfAccount, record
@@ -108,10 +108,7 @@ async def get_list(access: Access, size: int, ctoken: str | None) -> Page:
         going_on = " AND (created_at, id) > ($2, $3)" if after else ""
         statement = f"{OPEN}{going_on} ORDER BY created_at, id LIMIT {size + 1}"
         rows = await current_connection().fetch(statement, caller.account_id, *after)
-    found = [invitation_of(row) for row in rows[:size]]
-    if len(rows) <= size:
-        return Page(found, None, size)
-    return Page(found, token(Position(found[-1].created_at, found[-1].id, None, bound_to)), size)
+    return worded(cut(rows, size, "created_at", bound_to), invitation_of)
 
 
 async def get(access: Access, invitation_id: UUID) -> Invitation:

@@ -13,7 +13,7 @@ import msgspec
 from auth.bearer import Access
 from auth.roles import Right
 from service.errors import MemberConflict
-from service.operations.pages import Page, Position, binding, position, token
+from service.operations.pages import Page, binding, cut, position, worded
 from tenancy.accounts import dismissed, end_invitations, other_admin
 from tenancy.errors import NotFound
 from tenancy.events import OfAccount, differences, record
@@ -65,11 +65,7 @@ async def get_list(
             arguments += [begin.at, begin.id]
         statement = listing(size + 1, status, by_role=role is not None, going_on=begin is not None)
         rows = await current_connection().fetch(statement, *arguments)
-    members = [member_of(row) for row in rows[:size]]
-    if len(rows) <= size:
-        return Page(members, None, size)
-    last = rows[size - 1]
-    return Page(members, token(Position(last["joined_at"], last["id"], None, bound_to)), size)
+    return worded(cut(rows, size, "joined_at", bound_to), member_of)
 
 
 def listing(most: int, status: Status | None = None, *, by_role: bool = False, going_on: bool = False) -> str:

@@ -105,6 +105,19 @@ class Page(msgspec.Struct, frozen=True):
     total: int | None = None
 
 
+def cut(rows: list[Any], size: int, key: str, bound_to: bytes, total: int | None = None) -> Page:
+    """Make a page of `size` rows out of one row more: the extra one only tells that there is a next page."""
+    if len(rows) <= size:
+        return Page(rows, None, size, total)
+    last = rows[size - 1]
+    return Page(rows[:size], token(Position(last[key], last["id"], total, bound_to)), size, total)
+
+
+def worded(page: Page, word: Callable[[Any], object]) -> Page:
+    """Return a page with its rows as something else."""
+    return msgspec.structs.replace(page, rows=[word(row) for row in page.rows])
+
+
 class Edge(msgspec.Struct, frozen=True):
     """The first or last row of a page by its key, and whether the list goes on from it towards its beginning."""
 

@@ -4,11 +4,12 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
+import asyncpg
 import msgspec
 
 from auth.bearer import Access
 from auth.roles import Right
-from service.operations.pages import Page, Position, binding, position, token
+from service.operations.pages import Page, binding, cut, position, worded
 from service.operations.webhooks import found, require_enabled
 from tenancy.errors import NotFound
 from tenancy.rows import current_connection
@@ -97,11 +98,7 @@ async def get_list(
             arguments += [begin.at, begin.id]
         statement = listing(size + 1, by_status=status is not None, going_on=begin is not None)
         rows = await current_connection().fetch(statement, *arguments)
-    deliveries = [msgspec.convert(dict(row), Delivery) for row in rows[:size]]
-    if len(rows) <= size:
-        return Page(deliveries, None, size)
-    last = deliveries[-1]
-    return Page(deliveries, token(Position(last.created_at, last.id, None, bound_to)), size)
+    return worded(cut(rows, size, "created_at", bound_to), delivery_of)
 
 
 def listing(most: int, *, by_status: bool = False, going_on: bool = False) -> str:
@@ -128,7 +125,7 @@ async def get(access: Access, webhook_id: UUID, delivery_id: UUID) -> Shown:
             raise NotFound
         rows = await current_connection().fetch(ATTEMPTS, caller.account_id, delivery_id)
     attempts = [msgspec.convert(dict(one), Attempt) for one in rows]
-    return Shown(msgspec.convert(dict(row), Delivery), attempts)
+    return Shown(delivery_of(row), attempts)
 
 
 async def redeliver(access: Access, webhook_id: UUID, delivery_id: UUID) -> Delivery:
@@ -146,3 +143,8 @@ async def redeliver(access: Access, webhook_id: UUID, delivery_id: UUID) -> Deli
         require_enabled(webhook)
         again = await current_connection().fetchrow(AGAIN, caller.account_id, delivery_id)
         return msgspec.convert(dict(again or row), Delivery)
+
+
+def delivery_of(row: asyncpg.Record) -> Delivery:
+    """Read a delivery's row."""
+    return msgspec.convert(dict(row), Delivery)

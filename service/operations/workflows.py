@@ -30,7 +30,7 @@ from service.language.reading import check
 from service.language.sandbox import Sandbox
 from service.language.texts import parse_json, parse_yaml
 from service.limits import space
-from service.operations.pages import Page, Position, binding, position, token
+from service.operations.pages import Page, binding, cut, position
 from service.tables import Workflow, WorkflowVersion
 from tenancy.errors import NotFound
 from tenancy.events import differences
@@ -260,15 +260,6 @@ async def trigger_requirements(
 def shown_status(row: dict[str, Any]) -> str:
     """Say a workflow's status in a word: a paused workflow is an active one that takes no triggers."""
     return "paused" if row["paused"] else str(row["status"])
-
-
-def cut(rows: list[Any], size: int, key: str, bound_to: bytes, total: int | None = None) -> Page:
-    """Make a page of `size` rows out of one row more: the extra one only tells that there is a next page."""
-    if len(rows) <= size:
-        return Page(rows, None, size, total)
-    last = rows[size - 1]
-    at: datetime = last[key]
-    return Page(rows[:size], token(Position(at, last["id"], total, bound_to)), size, total)
 
 
 async def _row(workflow_id: UUID) -> dict[str, Any]:

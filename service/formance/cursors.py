@@ -29,7 +29,7 @@ class InstanceFilters(msgspec.Struct, frozen=True, rename="pascal", omit_default
 
 LONGEST_NAME = 255
 
-Name = Annotated[str, msgspec.Meta(max_length=LONGEST_NAME)]
+Name = Annotated[str, msgspec.Meta(max_length=LONGEST_NAME, pattern=r"^[^\x00]*$")]
 
 
 class Cursor(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

@@ -205,3 +205,10 @@ async def test_page_of_workflows_is_read_along_an_index_past_what_is_archived(
     for newest_first in (True, False):
         asked = look_at_workflows(account, after, newest_first=newest_first)
         assert looked_at(await planned(account, asked, WORKFLOW_COLUMNS), "workflow") < 200
+
+
+async def test_cursor_holds_no_name_that_none_can_have(acme: Calling) -> None:
+    fields = {"pageSize": 1, "at": "2026-01-01T00:00:00Z", "id": str(UUID(int=1)), "name": "a\0"}
+    cursor = base64.urlsafe_b64encode(msgspec.json.encode(fields)).decode().rstrip("=")
+    refused = await acme("GET", "/v2/triggers", 400, params={"cursor": cursor})
+    assert refused["errorCode"] == "VALIDATION"

@@ -236,7 +236,8 @@ async def signal(
 ) -> dict[str, Any]:
     """Send an event to one instance; it is kept until a `listen` takes it or the instance ends.
 
-    The same event (source and id) again is kept once. Returns the event, with what its sender left out.
+    The same event (source and id) again is kept once. Returns the event, with what its sender left out: its `subject` is the
+    instance's id, by which a task can tell it from one of the account.
 
     Raises:
         NotFound: no such instance of that workflow.
@@ -249,7 +250,7 @@ async def signal(
         status = await _locked_status(workflow_id, instance_id)
         if status.terminal:
             raise InstanceConflict(f"The instance has ended ({status}) and takes no events.")
-        whole = completed(caller, event)
+        whole = completed(caller, {"subject": str(instance_id), **event})
         space.refuse_storing(caller.account_id)
         if await Signal.count().where(Signal.instance_id == instance_id).run() >= KEPT_EVENTS:
             raise InstanceConflict(

@@ -14,7 +14,7 @@ from service.formance.requests import READ, WRITE, while_connected
 from service.limits import space
 from tests.formance.conftest import HERE, Calling, token_of
 from tests.formance.errors import assert_refused
-from tests.world import World, trigger, until
+from tests.world import World, bearer, trigger, until
 
 
 async def reached(acme: Calling, instance_id: str, stage: int | None = None) -> dict[str, Any]:
@@ -163,6 +163,20 @@ async def test_event_is_for_the_stage_that_waits_for_it_by_its_very_name(acme: C
     assert (await acme("GET", f"/instances/{told['id']}", 200))["data"]["terminated"] is False
     await acme("POST", f"/v2/instances/{told['id']}/events", 204, json={"name": "go.*"})
     assert "error" not in await reached(acme, told["id"])
+
+
+async def test_event_of_the_account_is_for_no_stage(
+    acme: Calling, client: httpx.AsyncClient, world: World
+) -> None:
+    told = await acme.run(await acme.made({"wait_event": {"event": "go"}}))
+    await reached(acme, told["id"], 0)
+    headers = bearer(world.acme.admin)
+    await client.post(f"{world.acme.url}/events", json={"type": "go"}, headers=headers)
+    await asyncio.sleep(0.3)
+    assert (await acme("GET", f"/instances/{told['id']}", 200))["data"]["terminated"] is False
+    url = f"{world.acme.url}/workflows/{told['workflowID']}/instances/{told['id']}/actions/signal"
+    assert (await client.post(url, json={"type": "go"}, headers=headers)).status_code == 202
+    await reached(acme, told["id"])
 
 
 async def test_event_that_comes_early_is_kept(acme: Calling) -> None:

@@ -170,9 +170,12 @@ def test_an_event_is_awaited_by_its_name_letter_by_letter(name: str) -> None:
         instance, reached = started({"wait_event": stage}, name=name)
         plain = name == "go" and stage["event"] == name
         assert reached.effects == (Listen(1, (name if plain else None,)),)
+        own = instance.facts.instance_id
         for other in ("GO", "a.b", "a", "", f"{name} "):
-            assert instance.send(type=other).status is Status.WAITING
-        assert instance.send(type=name).status is Status.COMPLETED
+            assert instance.send(type=other, subject=own).status is Status.WAITING
+        for another in ({}, {"subject": "another instance"}):
+            assert instance.send(type=name, **another).status is Status.WAITING
+        assert instance.send(type=name, subject=own).status is Status.COMPLETED
 
 
 def test_variables_are_texts_and_nothing_else() -> None:

@@ -52,11 +52,14 @@ def _length(given: dict[str, Any]) -> dict[str, int] | str:
 
 
 def wait_event(fields: Fields) -> list[dict[str, Any]]:
-    """An event by its name, letter by letter; for as long as it takes.
+    """An event by its name, letter by letter, that was sent to this very instance; for as long as it takes.
 
     A plain name stands in the definition itself: who listens for it is then found by it.
     """
     given = {"event": fields.text("event", required=True)}
     plain = isinstance(given["event"], str) and PLAIN.fullmatch(given["event"])
-    wanted = {"one": {"with": {"type": given["event"] if plain else "${ . == $context.stage.event }"}}}
-    return [resolve(given), {"wait": {"listen": {"to": wanted}}}]
+    wanted = {
+        "type": given["event"] if plain else "${ . == $context.stage.event }",
+        "subject": "${ . == $workflow.id }",
+    }
+    return [resolve(given), {"wait": {"listen": {"to": {"one": {"with": wanted}}}}}]

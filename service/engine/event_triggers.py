@@ -25,7 +25,7 @@ from service.language.expr import ExprRefused, asked, printed, read
 from service.language.expressions import Evaluation, ExpressionFailure
 from service.language.inputs import with_defaults
 from service.language.questions import Answering, Validation, ask
-from service.language.values import flaw
+from service.language.values import LARGEST_INTEGER, flaw
 from tenancy.rows import current_connection
 from tenancy.rows import read as read_at_once
 
@@ -187,12 +187,26 @@ async def question(text: str, payload: Any) -> Evaluation | ExpressionFailure:
 async def variables(
     answering: Answering, account_id: UUID, texts: Mapping[str, str], payload: Any
 ) -> dict[str, str | ExpressionFailure]:
-    """The variables for an event as texts, or why they have no value."""
-    found = await values(answering, account_id, list(texts.values()), payload)
+    """The variables for an event as texts, or why they have no value.
+
+    A filter may take a number that is too large to be held for its neighbour; a variable, of which somebody may be paid, has
+    all of its digits.
+    """
+    found = await values(answering, account_id, list(texts.values()), with_digits(payload))
     return {
         name: one if isinstance(one, ExpressionFailure) else storable(printed(one))
         for name, one in zip(texts, found, strict=True)
     }
+
+
+def with_digits(value: Any) -> Any:
+    """A value of JSON, in which the numbers that not every reader holds exactly are the texts of their digits."""
+    if isinstance(value, dict):
+        return {key: with_digits(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [with_digits(inner) for inner in value]
+    is_number = isinstance(value, int | float)
+    return str(int(value)) if is_number and abs(value) > LARGEST_INTEGER else value
 
 
 def storable(text: str) -> str | ExpressionFailure:

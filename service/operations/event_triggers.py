@@ -20,6 +20,7 @@ from service.engine.events import OfAccount, Subject, record
 from service.language.cloudevents import LARGEST_EVENT
 from service.language.expr import ExprRefused, read
 from service.language.sandbox import Sandbox
+from service.language.values import is_deep
 from service.limits import space
 from service.operations.inputs import unstorable_fields
 from service.operations.instance_lists import Key, filled
@@ -317,7 +318,7 @@ def refuse_unfit(event: Any, fields: dict[str, Any]) -> None:
         BadRequest: something in it cannot be stored.
         TooLarge: it has more than 64 KiB.
     """
-    errors = unstorable_fields(fields)
+    errors = unstorable_fields(fields if is_deep(fields) else engine.with_digits(fields))
     if errors:
         raise BadRequest("The event cannot be taken.", errors=tuple(errors))
     if len(msgspec.json.encode(event)) > LARGEST_EVENT:

@@ -122,6 +122,25 @@ async def test_an_event_starts_the_workflow_and_is_told(acme: Calling, bus: Call
     assert (page["pageSize"], page["hasMore"]) == (15, False)
 
 
+async def test_amounts_of_any_size_are_events_and_keep_their_digits(acme: Calling, bus: Calling) -> None:
+    ether = 10**18 + 1
+    workflow = await acme.made({"wait_event": {"event": "${amount}"}})
+    trigger = await made(
+        acme, workflowID=workflow, filter="event.amounts[0] > 10", vars={"amount": "event.amounts[0]"}
+    )
+    payload = {"amounts": [ether, 2**80, -(2**70), 1e21]}
+    tested = (await acme("POST", f"/v2/triggers/{trigger['id']}/test", 200, json=payload))["data"]
+    assert tested == {"filter": {"match": True}, "variables": {"amount": {"value": str(ether)}}}
+    await bus("POST", "", 202, json={"type": trigger["event"], "payload": payload})
+    (told,) = await occurrences(acme, trigger, 1)
+    assert told["event"]["payload"] == payload
+    history: list[dict[str, Any]] = []
+    async with asyncio.timeout(15):
+        while not history:
+            history = (await acme("GET", f"/instances/{told['workflowInstanceID']}/history", 200))["data"]
+    assert history[0]["input"] == {"event": str(ether)}
+
+
 async def test_occurrences_have_pages(acme: Calling, bus: Calling) -> None:
     trigger = await made(acme, vars={"bad": "event.a.b"})
     for number in range(3):

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from tests.compat.apps import LOOPBACK, PASSWORD, App, KeyPair, Script, new_keys, register, with_password
+from tests.compat.formance import Bank, Flows, driven
 from tests.compat.live import Live
 from tests.compat.login import Person
 from tests.compat.node import FOLDER, installed
@@ -209,3 +210,32 @@ def openid() -> Iterator[Script]:
     driven = Script(installed(FOLDER), "openid.mjs")
     yield driven
     driven.close()
+
+
+@pytest.fixture(scope="session")
+def banks(live: Live) -> tuple[Bank, Bank]:
+    """Two accounts with a machine client each, for Formance's SDKs, made by the command line."""
+
+    def bank(name: str) -> Bank:
+        account_id = live.tutti("account", "create", name)["account_id"]
+        scopes = ("orchestration:read", "orchestration:write")
+        return Bank(account_id, register(live, account_id, "machine", scopes=scopes))
+
+    with ThreadPoolExecutor() as threads:
+        ours, theirs = threads.map(bank, ["Bank", "Other Bank"])
+    live.wait()
+    return ours, theirs
+
+
+@pytest.fixture(params=["v1", "v2"])
+def bank(banks: tuple[Bank, Bank], request: pytest.FixtureRequest) -> Iterator[Flows]:
+    """Our account by each version in turn; every answer is one that the TypeScript SDK would take."""
+    with driven(banks[0].app, request.param) as flows:
+        yield flows
+
+
+@pytest.fixture
+def other(banks: tuple[Bank, Bank], bank: Flows) -> Iterator[Flows]:
+    """The other account, by the same version."""
+    with driven(banks[1].app, bank.version) as flows:
+        yield flows

@@ -1,19 +1,30 @@
 """The vendor's Python SDK on a live service, with what strikes the stricter TypeScript SDK looked for in every answer."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import msgspec
+import pytest
 from formance_sdk_python import SDK
-from formance_sdk_python.models import shared
+from formance_sdk_python._hooks.clientcredentials import ClientCredentialsHook
+from formance_sdk_python.models import orchestration, shared
 
 from tests.compat.apps import App
+from tests.compat.operations import NAMES, WAITING, Things
 from tests.formance.strictness import INSTANT, members
 
 ABOUT = {"content_type", "status_code", "raw_response"}  # the fields of an answer that are not its content
 PATHS = {"trigger_id"}  # what stands in a list's path, which no cursor can replace
-# The SDK's names of operations that are not those of the contract.
-NAMES = {("v1", "get_server_info"): "get_server_info_orchestration"}
+ERRORS = {"v1": orchestration.Error, "v2": orchestration.V2Error}
+
+
+class Bank(msgspec.Struct, frozen=True):
+    """An account, and a machine client of it."""
+
+    id: str
+    app: App
 
 
 class Flows(msgspec.Struct, frozen=True):
@@ -42,26 +53,57 @@ class Flows(msgspec.Struct, frozen=True):
         request = {"workflow_id": workflow_id, "wait": wait, "request_body": variables}
         return self.call("run_workflow", request).data
 
+    def things(self) -> Things:
+        """Make something of each kind."""
+        workflow_id = self.made(WAITING)
+        trigger = self.call("create_trigger", {"event": "X", "workflow_id": workflow_id})
+        return Things(workflow_id, self.run(workflow_id).id, trigger.data.id)
+
+    def refused(self, operation: str, request: Any, **options: Any) -> tuple[int, str]:
+        """Make a call that has to be refused by the SDK's typed error; return its status and code."""
+        with pytest.raises(ERRORS[self.version]) as caught:
+            self.call(operation, request, **options)
+        error: Any = caught.value
+        assert error.data.error_message
+        return error.status_code, error.data.error_code.value
+
     def listed(self, operation: str, **request: Any) -> list[Any]:
         """Everything that a list holds: all pages of v2's, the whole answer of v1's."""
         if self.version == "v1":
             asked = request or ({} if operation == "list_triggers" else None)  # whose request the SDK wants
             return list(self.call(operation, asked).data)
-        found, page = [], self.call(operation, {"page_size": 2} | request).cursor
+        return [one for page in self.pages(operation, **request) for one in page.data]
+
+    def pages(self, operation: str, onward: str = "next", **request: Any) -> Iterator[Any]:
+        """Turn the pages of a list of v2's to its end: its last one or, by `previous`, its first."""
+        page = self.call(operation, {"page_size": 2} | request).cursor
         while True:
-            found += page.data
             assert page.has_more == (page.next is not None)
-            if not page.has_more:
-                return found
+            yield page
+            cursor = getattr(page, onward)
+            if cursor is None:
+                return
             page = self.call(
-                operation, {"cursor": page.next} | {name: request[name] for name in PATHS & {*request}}
+                operation, {"cursor": cursor} | {name: request[name] for name in PATHS & {*request}}
             ).cursor
 
 
-def flows(app: App, version: str, http: httpx.Client, answers: list[httpx.Response]) -> Flows:
-    """Give a machine client the SDK."""
+@contextlib.contextmanager
+def driven(app: App, version: str) -> Iterator[Flows]:
+    """Hand a machine client the SDK, which keeps tokens for the whole process: those are forgotten."""
+    ClientCredentialsHook._sessions.clear()
+    answers: list[httpx.Response] = []
     security = shared.Security(client_id=app.id, client_secret=app.secret)
-    return Flows(SDK(server_url=app.live.url, security=security, client=http), version, answers)
+    with httpx.Client(event_hooks={"response": [strict, answers.append]}) as http:
+        yield Flows(SDK(server_url=app.live.url, security=security, client=http), version, answers)
+    ClientCredentialsHook._sessions.clear()
+
+
+def use_token(token: str) -> None:
+    """Put another token in the place of those that the SDK has fetched."""
+    for sessions in ClientCredentialsHook._sessions.values():
+        for session in sessions.values():
+            session.token = token
 
 
 def strict(answer: httpx.Response) -> None:

@@ -1,5 +1,6 @@
 """A live service of the tests' own: the command line, a database in a temporary folder, a free port."""
 
+import base64
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "service.cli"]  # what `tutti` runs
 READY_SECONDS = 60
 STOP_SECONDS = 30
+KEYS = base64.urlsafe_b64encode(bytes(32)).decode()
 
 
 class Live:
@@ -30,17 +32,19 @@ class Live:
         self.log = folder / "service.log"
         self.data = folder / "data"
         own = {"TUTTI_DATA_DIR": str(self.data), "TUTTI_PUBLIC_URL": self.url}
+        own |= {"TUTTI_SECRET_KEYS": KEYS, "TUTTI_EGRESS_ALLOW": "127.0.0.0/8"}  # the tests' own servers
         self.environment = clean(dict(os.environ)) | own
         self.http = httpx.Client(timeout=30)  # one for all: making one costs more than a request
         self._process: subprocess.Popen[bytes] | None = None
         self._log: IO[bytes] | None = None
 
-    def tutti(self, *arguments: str) -> Any:
-        """Run one command and read the object that it prints."""
+    def tutti(self, *arguments: str, typed: str = "") -> Any:
+        """Run one command, give it what it reads, and read the object that it prints."""
         finished = subprocess.run(
             [*COMMAND, *arguments, "--json"],
             cwd=ROOT,
             env=self.environment,
+            input=typed,
             capture_output=True,
             text=True,
             check=False,

@@ -49,7 +49,7 @@ class Sdk:
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         assert line, "the Node.js process ended; its message is on standard error"
-        answer = json.loads(line, object_hook=dated)
+        answer = json.loads(line, object_hook=typed)
         if "refusal" in answer:
             raise Refused(answer["refusal"])
         return answer.get("value")
@@ -64,8 +64,10 @@ def is_id(text: str) -> bool:
     return str(UUID(text)) == text
 
 
-def dated(node: dict[str, Any]) -> Any:
-    """Read what stands for a JavaScript Date."""
+def typed(node: dict[str, Any]) -> Any:
+    """Read what stands for a JavaScript Date or BigInt."""
+    if node.keys() == {"$bigint"}:
+        return int(node["$bigint"])
     return datetime.fromisoformat(node["$date"]) if node.keys() == {"$date"} else node
 
 

@@ -94,7 +94,7 @@ async def create(access: Access, sandbox: Sandbox, new: NewTrigger) -> Row:
     errors = misfits(new) or await unreadable(access.account_id, sandbox, new)
     if errors:
         raise BadRequest("The trigger cannot be made.", errors=tuple(errors))
-    async with access.rows(Right.OPERATE) as caller:
+    async with access.alone(Right.OPERATE) as caller:
         connection, account_id = current_connection(), caller.account_id
         space.refuse_storing(account_id)
         if await connection.fetchval(COUNT, account_id) >= MOST_TRIGGERS:

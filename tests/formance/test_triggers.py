@@ -9,6 +9,7 @@ import pytest
 
 from auth.scopes import MAESTRO
 from service.formance.requests import READ, WRITE
+from service.operations import event_triggers
 from tests.callers import UNPROVEN, unproven
 from tests.formance.conftest import HERE, Calling, token_of
 from tests.formance.errors import assert_refused
@@ -201,6 +202,17 @@ async def test_trigger_that_cannot_be_made_is_refused_with_the_place(
     sent = {"event": "X", "workflowID": await acme.made({"noop": {}})} | fields
     answer = await acme.http.post(f"{HERE}/triggers", json=sent, headers=acme.headers)
     assert says in assert_refused(answer, status)
+
+
+async def test_an_account_has_its_number_of_triggers_however_many_ask_at_once(
+    acme: Calling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_triggers, "MOST_TRIGGERS", 3)
+    wanted = {"event": "a", "workflowID": await acme.made({"noop": {}})}
+    asked = [acme.http.post(f"{HERE}/triggers", json=wanted, headers=acme.headers) for _ in range(12)]
+    answers = await asyncio.gather(*asked)
+    assert sorted(one.status_code for one in answers) == [201] * 3 + [400] * 9
+    assert len((await acme("GET", "/triggers", 200))["data"]) == 3
 
 
 async def test_deleted_workflow_gets_no_trigger_and_starts_nothing(acme: Calling, bus: Calling) -> None:

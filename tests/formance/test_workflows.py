@@ -1,12 +1,16 @@
 """Workflows of stages: written, listed, read and deleted, here and as the Maestro dialect sees them."""
 
+from collections.abc import Sequence
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
 
 from service.formance.requests import READ, WRITE
+from service.language.expressions import ExpressionFailure
+from service.language.sandbox import Sandbox
+from service.language.sandbox_worker import COMPILE, Answer, Item
 from tenancy.accounts import add_user
 from tests.formance.conftest import HERE, Calling, machine_of, token_of
 from tests.formance.errors import assert_refused
@@ -34,6 +38,23 @@ async def test_workflow_may_have_no_name_and_no_stages(acme: Calling) -> None:
     assert made["config"] == {"stages": []}
     nameless = (await acme("POST", "/workflows/", 201, json={"name": "", "stages": [{"noop": {}}]}))["data"]
     assert nameless["config"] == {"name": "", "stages": [{"noop": {}}]}
+
+
+async def test_what_stages_have_alike_is_compiled_once(
+    acme: Calling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs: list[bytes] = []
+    answered = Sandbox.round_trips
+
+    async def noted(
+        self: Sandbox, account_id: UUID, items: Sequence[Item]
+    ) -> list[Answer | ExpressionFailure]:
+        programs.extend(item.first for item in items if item.kind == COMPILE)
+        return await answered(self, account_id, items)
+
+    monkeypatch.setattr(Sandbox, "round_trips", noted)
+    await acme.made(*[{"delay": {"duration": "${pause}"}}] * 100)
+    assert len(programs) == len(set(programs)) < 20
 
 
 async def test_two_workflows_may_have_one_name(acme: Calling) -> None:

@@ -253,17 +253,14 @@ class Sandbox:
     async def compile(self, account_id: UUID, expressions: Sequence[Expression]) -> list[str | None]:
         """What is wrong with each expression, with line and column in the author's own text; None if it compiles."""
         checks = [list(compilations(subject)) for subject in expressions]
-        programs = [
-            wire.Item(wire.COMPILE, program.encode(errors="replace"), b"")
-            for each in checks
-            for _, program in each
-        ]
+        programs = list(dict.fromkeys(program for each in checks for _, program in each))  # each of them once
+        items = [wire.Item(wire.COMPILE, program.encode(errors="replace"), b"") for program in programs]
         async with self._turns.line(account_id):
-            answers = iter(await self.round_trips(account_id, programs))
+            answers = dict(zip(programs, await self.round_trips(account_id, items), strict=True))
         found: list[str | None] = []
         for subject, each in zip(expressions, checks, strict=True):
             problems = [misplaced(subject)]
-            problems += [compile_problem(next(answers), place, subject) for place, _ in each]
+            problems += [compile_problem(answers[program], place, subject) for place, program in each]
             found.append(next((problem for problem in problems if problem is not None), None))
         return found
 

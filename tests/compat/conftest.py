@@ -239,3 +239,11 @@ def other(banks: tuple[Bank, Bank], bank: Flows) -> Iterator[Flows]:
     """The other account, by the same version."""
     with driven(banks[1].app, bank.version) as flows:
         yield flows
+
+
+@pytest.fixture(scope="session")
+def formance_script() -> Iterator[Script]:
+    """Formance's TypeScript SDK, at the version that package.json names."""
+    driven = Script(installed(FOLDER), "formance.mjs")
+    yield driven
+    driven.close()

@@ -17,7 +17,7 @@ from tests.formance.strictness import INSTANT, members
 
 ABOUT = {"content_type", "status_code", "raw_response"}  # the fields of an answer that are not its content
 PATHS = {"trigger_id"}  # what stands in a list's path, which no cursor can replace
-ERRORS = {"v1": orchestration.Error, "v2": orchestration.V2Error}
+ERRORS: dict[str, type[Exception]] = {"v1": orchestration.Error, "v2": orchestration.V2Error}
 
 
 class Bank(msgspec.Struct, frozen=True):

@@ -25,6 +25,7 @@ from service.language.expr import ExprRefused, asked, printed, read
 from service.language.expressions import Evaluation, ExpressionFailure
 from service.language.inputs import with_defaults
 from service.language.questions import Answering, Validation, ask
+from service.language.sizes import VALUE_BYTES
 from service.language.values import LARGEST_INTEGER, flaw
 from tenancy.rows import current_connection
 from tenancy.rows import read as read_at_once
@@ -34,6 +35,7 @@ SWEPT_AT_ONCE = 1000
 LONGEST_ERROR = 2000
 
 TOO_DEEP = f"Workflows start one another by their events at most {DEEPEST} deep."
+TOO_LARGE = f"The variables have more than {VALUE_BYTES} bytes together."
 DELETED = "The workflow has been deleted."
 UNPUBLISHED = "The workflow is not published."
 PAUSED = "The workflow is paused and starts no instances."
@@ -239,6 +241,8 @@ async def outcome(answering: Answering, met: Meeting, payload: Any, depth: int) 
     if failed:
         return Outcome(error="; ".join(failed)[:LONGEST_ERROR])
     complete = with_defaults(definition.input_schema, dict(found))
+    if len(msgspec.json.encode(complete)) > VALUE_BYTES:
+        return Outcome(error=TOO_LARGE)
     misfits = await misfit(answering, row["account_id"], definition, complete)
     return Outcome(complete) if misfits is None else Outcome(error=misfits[:LONGEST_ERROR])
 

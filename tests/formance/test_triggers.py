@@ -142,6 +142,19 @@ async def test_amounts_of_any_size_are_events_and_keep_their_digits(acme: Callin
     assert history[0]["input"] == {"event": str(ether)}
 
 
+async def test_variables_are_no_larger_than_a_body_whatever_the_workflow_takes(
+    acme: Calling, bus: Calling, world: World
+) -> None:
+    long = " + ".join(["event.text"] * 20)
+    trigger = await made(
+        acme, workflowID=str(world.acme.workflows["waiting"]), vars={"a": long, "b": long, "c": "1"}
+    )
+    await bus("POST", "", 202, json={"type": trigger["event"], "payload": {"text": "x" * 30_000}})
+    (told,) = await occurrences(acme, trigger, 1)
+    assert "workflowInstanceID" not in told
+    assert told["error"] == "The variables have more than 1048576 bytes together."
+
+
 async def test_occurrences_have_pages(acme: Calling, bus: Calling) -> None:
     trigger = await made(acme, vars={"bad": "event.a.b"})
     for number in range(3):

@@ -11,7 +11,7 @@ from typing import Any
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
-from service.errors import InternalError, NotTriggerable
+from service.errors import InputsRefused, InternalError, NotTriggerable
 from service.exchange import exchange_of
 from service.formance.models import Error, ErrorCode
 from service.refusing import challenge, patience
@@ -19,6 +19,7 @@ from tenancy.errors import BadRequest, Conflict, FieldError, NotFound, Refusal, 
 
 PATHS = re.compile(r"(/accounts/[^/]*)?/api/orchestration(/.*)?|/v1/accounts/[^/]*/bus-events/?")
 UNKNOWN_PATH = "Nothing is at this path: compare it with the paths of the OpenAPI document."
+MISFITS = "The workflow does not take these variables."
 UNKNOWN_METHOD = "This path does not take this method; the Allow header names those that it takes."
 
 logger = logging.getLogger("tutti.formance")
@@ -59,12 +60,20 @@ def as_refusal(error: HTTPException) -> Refusal:
 
 
 def as_told(refusal: Refusal) -> Refusal:
-    """Put a refusal into the classes that the dialect knows: it has no conflict, and an archived workflow is deleted."""
+    """Put a refusal into the classes and words of the dialect: it has no conflict, and an archived workflow is deleted."""
     if isinstance(refusal, NotTriggerable) and refusal.errors[0].code == "WORKFLOW_ARCHIVED":
         return NotFound("The workflow has been deleted and cannot be run.")
+    if isinstance(refusal, InputsRefused):
+        return BadRequest(MISFITS, errors=tuple(map(of_a_variable, refusal.errors)))
     if isinstance(refusal, Conflict):
         return BadRequest(refusal.detail, errors=refusal.errors)
     return refusal
+
+
+def of_a_variable(error: FieldError) -> FieldError:
+    """Name a variable by its name, where other dialects name a field of their body."""
+    name = (error.target or "").removeprefix("trigger_inputs").removeprefix("/")
+    return FieldError(error.code, error.message, name or None)
 
 
 def answer(

@@ -259,6 +259,16 @@ async def test_instance_of_maestro_is_told_in_stages(
     assert [one["stage"] for one in ended["status"]] == [0, 1, 2]
 
 
+async def test_variables_that_a_workflow_does_not_take_are_named(acme: Calling, world: World) -> None:
+    path = f"/workflows/{world.acme.workflows['greeting']}/instances"
+    told = await acme("POST", path, 400, json={"times": "two"})
+    assert told["errorMessage"] == "The workflow does not take these variables."
+    named = [line.partition(":")[0] for line in told["details"].splitlines()]
+    assert named == ["times", "who"]
+    nul = await acme("POST", path, 400, json={"who": "\0"})
+    assert nul["errorMessage"].startswith("The workflow does not take these variables: who: must not contain")
+
+
 async def test_sender_sees_what_they_started(acme: Calling, client: httpx.AsyncClient, world: World) -> None:
     workflow_id = await acme.made({"wait_event": {"event": "go"}})
     sender = Calling(client, await token_of(world.acme, READ, WRITE, user=world.acme.member_id))

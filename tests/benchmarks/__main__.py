@@ -28,7 +28,7 @@ async def measure(postgres: Postgres, options: Options) -> None:
     """Measure each part that is asked for, one after the other on one PostgreSQL."""
     await postgres.start()
     surroundings(options.rounds, options.seconds)
-    if {"instances", "oauth"} & set(options.parts):
+    if {"instances", "formance", "oauth"} & set(options.parts):
         await measure_requests(postgres, options)
     for part, measured in (
         ("engine", measure_engine),

@@ -4,7 +4,6 @@ import base64
 import contextlib
 import itertools
 import os
-import random
 import subprocess
 import sys
 import time
@@ -21,10 +20,12 @@ from service.language.sandbox import Sandbox
 from service.settings import settings
 from tenancy.postgres import connected, pool
 from tenancy.schema import migrate
-from tests.benchmarks.load import Measurement, Request, asked, median, round_of
+from tests.benchmarks.flows import PAIRS, measure_flows
+from tests.benchmarks.load import asked
 from tests.benchmarks.options import Options
 from tests.benchmarks.reporting import ratio, table
 from tests.benchmarks.server import DSN
+from tests.benchmarks.subjects import Bench, cycled
 from tests.cell import Postgres, environment, free_port
 from tests.world import Tenant, tenant
 
@@ -68,26 +69,6 @@ class Caller(msgspec.Struct, frozen=True):
     grant_id: UUID | None = None
 
 
-class Bench:
-    """A prepared service and what to ask of it."""
-
-    def __init__(self, options: Options, port: int) -> None:
-        self.options = options
-        self.port = port
-        self.random = random.Random(7)  # noqa: S311 - which row is read next is no secret
-        self.results: dict[str, Measurement] = {}
-
-    async def compare(self, subjects: dict[str, Request]) -> None:
-        """Measure subjects in alternating rounds."""
-        rounds: dict[str, list[Measurement]] = {name: [] for name in subjects}
-        for _ in range(self.options.rounds):
-            for name, request in subjects.items():
-                rounds[name].append(
-                    await round_of(self.port, request, self.options.connections, self.options.seconds)
-                )
-        self.results |= {name: median(found) for name, found in rounds.items()}
-
-
 def form(caller: Caller, fields: str) -> bytes:
     """Write a request for tokens."""
     headers = (
@@ -96,11 +77,6 @@ def form(caller: Caller, fields: str) -> bytes:
     return (
         f"POST /oauth/token HTTP/1.1\r\n{headers}\r\nContent-Length: {len(fields)}\r\n\r\n{fields}".encode()
     )
-
-
-def cycled(requests: list[bytes]) -> Request:
-    """Ask for one after another, round and round."""
-    return itertools.cycle(requests).__next__
 
 
 async def prepare(many: int, superuser: str) -> tuple[Tenant, Tenant, list[UUID]]:
@@ -271,6 +247,7 @@ def ratios(bench: Bench) -> dict[str, float]:
         "cancel / bare update": ("cancel", "cancel, bare update"),
         "client credentials / bare inserts": ("client credentials", "client credentials, bare inserts"),
         "refresh / bare inserts": ("refresh", "refresh, bare inserts"),
+        **PAIRS,
     }
     found = {
         name: results[one].rate / results[other].rate
@@ -292,6 +269,8 @@ async def measure_requests(postgres: Postgres, options: Options) -> None:
         bench = Bench(options, port)
         if "instances" in options.parts:
             await measure(bench, small, large, known)
+        if "formance" in options.parts:
+            await measure_flows(bench, large, known)
         if "oauth" in options.parts:
             enough = int(options.rounds * options.seconds * MOST_PER_SECOND)
             clients = await prepare_clients(large, enough, superuser)

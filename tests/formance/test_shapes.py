@@ -55,9 +55,44 @@ class History(msgspec.Struct, rename="camel"):
     error: str | Absent = UNSET
 
 
+class StageHistory(msgspec.Struct, rename="camel", kw_only=True):
+    name: str
+    input: dict[str, Any]
+    output: dict[str, Any] | Absent = UNSET
+    terminated: bool
+    started_at: datetime
+    terminated_at: datetime | Absent = UNSET
+    attempt: int
+    last_failure: str | Absent = UNSET
+    next_execution: datetime | Absent = UNSET
+    error: str | Absent = UNSET
+
+
 class Error(msgspec.Struct, rename="camel"):
     error_code: Literal["VALIDATION", "NOT_FOUND"]
     error_message: str
+
+
+# The operations of 2023, by the names that the TypeScript client had for them: how each is called.
+OPERATIONS = {
+    "orchestrationgetServerInfo": "GET /_info",
+    "listWorkflows": "GET /workflows",
+    "createWorkflow": "POST /workflows",
+    "getWorkflow": "GET /workflows/{flowId}",
+    "runWorkflow": "POST /workflows/{workflowID}/instances",
+    "listInstances": "GET /instances",
+    "getInstance": "GET /instances/{instanceID}",
+    "sendEvent": "POST /instances/{instanceID}/events",
+    "cancelEvent": "PUT /instances/{instanceID}/abort",
+    "getInstanceHistory": "GET /instances/{instanceID}/history",
+    "getInstanceStageHistory": "GET /instances/{instanceID}/stages/{number}/history",
+}
+STATUSES = {
+    "createWorkflow": 201,
+    "runWorkflow": 201,
+    "sendEvent": 204,
+    "cancelEvent": 204,
+}  # 200 of all others
 
 
 def data(kind: Any) -> Any:
@@ -79,32 +114,79 @@ def strict(client: httpx.AsyncClient) -> httpx.AsyncClient:
     return client
 
 
-async def test_the_eleven_operations_of_2023(acme: Calling, strict: httpx.AsyncClient) -> None:
-    async def asked(kind: Any, method: str, path: str, status: int = 200, **request: Any) -> Any:
-        answer = await strict.request(method, HERE + path, headers=acme.headers, **request)
-        assert answer.status_code == status, answer.text
+class Client(msgspec.Struct):
+    """A client of 2023: each operation under its name, answers read by its models."""
+
+    http: httpx.AsyncClient
+    headers: dict[str, str]
+    driven: set[str] = msgspec.field(default_factory=set)
+
+    async def __call__(
+        self,
+        operation: str,
+        kind: Any,
+        status: int | None = None,
+        *,
+        of: dict[str, Any] | None = None,
+        **request: Any,
+    ) -> Any:
+        """Call an operation; return what its answer holds, or nothing where it has none."""
+        method, path = OPERATIONS[operation].format(**of or {}).split(" ")
+        answer = await self.http.request(method, HERE + path, headers=self.headers, **request)
+        assert answer.status_code == (status or STATUSES.get(operation, 200)), answer.text
+        self.driven.add(operation)
         return msgspec.json.decode(answer.content, type=kind) if kind else answer.content
 
+    async def data(
+        self, operation: str, kind: Any, *, of: dict[str, Any] | None = None, **request: Any
+    ) -> Any:
+        """Call an operation; return what stands in the envelope."""
+        return (await self(operation, data(kind), of=of, **request)).data
+
+
+async def test_the_eleven_operations_of_2023(acme: Calling, strict: httpx.AsyncClient) -> None:
+    client = Client(strict, acme.headers)
     config = {"name": "demo", "stages": [{"noop": {}}, {"wait_event": {"event": "go"}}]}
-    workflow = (await asked(data(Workflow), "POST", "/workflows", 201, json=config)).data
-    assert (await asked(data(Workflow), "GET", f"/workflows/{workflow.id}")).data == workflow
-    assert (await asked(data(list[Workflow]), "GET", "/workflows")).data[0] == workflow
-    run = f"/workflows/{workflow.id}/instances"
-    began = (await asked(data(Instance), "POST", run, 201, json={"a": "b"})).data
-    path = f"/instances/{began.id}"
-    assert (await asked(data(Instance), "GET", path)).data.terminated_at is UNSET
-    assert (await asked(data(list[Instance]), "GET", "/instances", params={"running": "true"})).data
-    assert len((await asked(data(list[History]), "GET", f"{path}/history")).data) == 2
-    assert (await asked(data(list[Any]), "GET", f"{path}/stages/0/history")).data == []
-    assert await asked(None, "POST", f"{path}/events", 204, json={"name": "other"}) == b""
-    assert await asked(None, "PUT", f"{path}/abort", 204) == b""
-    ended = (await asked(data(Instance), "GET", path)).data
+    workflow = await client.data("createWorkflow", Workflow, json=config)
+    assert await client.data("getWorkflow", Workflow, of={"flowId": workflow.id}) == workflow
+    assert (await client.data("listWorkflows", list[Workflow]))[0] == workflow
+    began = await client.data("runWorkflow", Instance, of={"workflowID": workflow.id}, json={"a": "b"})
+    one = {"instanceID": began.id, "number": 0}
+    assert (await client.data("getInstance", Instance, of=one)).terminated_at is UNSET
+    assert await client.data("listInstances", list[Instance], params={"running": "true"})
+    assert len(await client.data("getInstanceHistory", list[History], of=one)) == 2
+    assert await client.data("getInstanceStageHistory", list[StageHistory], of=one) == []
+    assert await client("sendEvent", None, of=one, json={"name": "other"}) == b""
+    assert await client("cancelEvent", None, of=one) == b""
+    ended = await client.data("getInstance", Instance, of=one)
     assert (ended.terminated, ended.error, ended.status[1].error) == (True, "canceled", "canceled")
-    assert (await asked(data(list[Instance]), "GET", "/instances")).data == [ended]
-    assert (await asked(dict[str, str], "GET", "/_info"))["version"]
-    for method, wrong, status in (
-        ("GET", "/workflows/x", 404),
-        ("DELETE", "/workflows/x", 400),
-        ("POST", "/workflows", 400),
-    ):
-        await asked(Error, method, wrong, status)
+    assert await client.data("listInstances", list[Instance]) == [ended]
+    assert (await client("orchestrationgetServerInfo", dict[str, str]))["version"]
+    assert client.driven == {*OPERATIONS}
+
+
+async def test_activities_that_have_failed(acme: Calling, strict: httpx.AsyncClient) -> None:
+    client = Client(strict, acme.headers)
+    config = {"stages": [{"update": {"account": {"id": "a", "metadata": {"b": "c"}}}}]}
+    workflow = await client.data("createWorkflow", Workflow, json=config)
+    failed = await client.data(
+        "runWorkflow", Instance, of={"workflowID": workflow.id}, params={"wait": "true"}, json={}
+    )
+    one = {"instanceID": failed.id, "number": 0}
+    (stage,) = await client.data("getInstanceHistory", list[History], of=one)
+    (activity,) = await client.data("getInstanceStageHistory", list[StageHistory], of=one)
+    assert (activity.name, activity.attempt, activity.terminated) == ("AddAccountMetadata", 1, True)
+    assert failed.error == stage.error == activity.error != ""
+
+
+async def test_errors(acme: Calling, strict: httpx.AsyncClient) -> None:
+    client = Client(strict, acme.headers)
+    nothing = dict.fromkeys(("flowId", "workflowID", "instanceID", "number"), "x")
+    for operation, path in OPERATIONS.items():
+        if "{" in path:
+            refusal = await client(operation, Error, 400 if operation == "sendEvent" else 404, of=nothing)
+            assert refusal.error_message
+    assert (await client("createWorkflow", Error, 400)).error_code == "VALIDATION"
+    stranger = Client(strict, {})
+    for operation in OPERATIONS:
+        assert (await stranger(operation, Error, 401, of=nothing)).error_code == "VALIDATION"

@@ -33,6 +33,7 @@ from tenancy.rows import read as read_at_once
 KEPT_FOR = timedelta(days=30)
 SWEPT_AT_ONCE = 1000
 LONGEST_ERROR = 2000
+TOO_MANY_DIGITS = 10**100  # amounts have no more
 
 TOO_DEEP = f"Workflows start one another by their events at most {DEEPEST} deep."
 TOO_LARGE = f"The variables have more than {VALUE_BYTES} bytes together."
@@ -202,13 +203,13 @@ async def variables(
 
 
 def with_digits(value: Any) -> Any:
-    """A value of JSON, in which the numbers that not every reader holds exactly are the texts of their digits."""
+    """A value of JSON, in which the numbers that not every reader holds exactly are the texts of their up to 100 digits."""
     if isinstance(value, dict):
         return {key: with_digits(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [with_digits(inner) for inner in value]
-    is_number = isinstance(value, int | float)
-    return str(int(value)) if is_number and abs(value) > LARGEST_INTEGER else value
+    is_large = isinstance(value, int | float) and LARGEST_INTEGER < abs(value) < TOO_MANY_DIGITS
+    return str(int(value)) if is_large else value
 
 
 def storable(text: str) -> str | ExpressionFailure:

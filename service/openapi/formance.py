@@ -14,11 +14,12 @@ from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 
 from auth.scopes import SCOPES
+from service.claims import READING
 from service.errors import InternalError, LimitReached
 from service.formance import models, trigger_models
 from service.formance.controllers import formance_routers
 from service.formance.errors import answer_of
-from service.formance.requests import READ, READING, WRITE
+from service.formance.requests import READ, WRITE
 from service.openapi.formance_examples import REQUESTS, RESPONSES
 from service.openapi.parts import (
     COMPONENTS,

@@ -8,7 +8,8 @@ import pytest
 
 from service.formance.requests import READ, WRITE
 from tenancy.accounts import add_user
-from tests.formance.conftest import HERE, Calling, machine_of, token_of
+from tests.callers import machine_of, token_of
+from tests.formance.conftest import HERE, Calling
 from tests.formance.errors import assert_refused
 from tests.world import World, bearer
 

@@ -17,8 +17,9 @@ from service.engine.states import Status
 from service.language.errors import Fault, Problem
 from service.language.inputs import TriggerField
 from service.operations.pages import Row
+from service.operations.versions import Stored
 from service.operations.work_items import Shown
-from service.operations.workflows import Stored, shown_status
+from service.operations.workflows import shown_status
 from service.wire import Identifier, Timestamp, maybe_timestamp, timestamp
 
 # How Maestro says the engine's seven phases.

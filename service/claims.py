@@ -12,10 +12,10 @@ import msgspec
 from litestar import Request
 from litestar.exceptions import HTTPException
 
-from auth.bearer import Credential, token_hash
+from auth.bearer import Credential
 from auth.reach import Reach, reach_of
 from auth.roles import Right
-from service.limits.admission import admit, claimed
+from service.limits.admission import admit_token, claimed
 from service.limits.known import somebody_is_limited
 from service.wire import identifier
 from tenancy.errors import BadRequest, Forbidden, NotFound, Refusal
@@ -41,19 +41,15 @@ class Scopes(msgspec.Struct, frozen=True):
 
 
 async def claim(
-    request: Request_,
-    authorization: str | None,
-    scopes: Scopes,
-    account_of: Callable[[Request_, Reach], UUID],
+    request: Request_, token: bytes, scopes: Scopes, account_of: Callable[[Request_, Reach], UUID]
 ) -> None:
-    """Find the account that a request is on, by what its token is good for, and keep its claim.
+    """Find the account that a request is on, by what its token is good for, whose hash is known, and keep its claim.
 
     Raises:
-        Unauthenticated: no token, or one that does not hold.
+        Unauthenticated: the token does not hold.
         BadRequest: `account_of` cannot tell the account.
         LimitReached: the account makes too many requests.
     """
-    token = token_hash(authorization)
     reach = await reach_of(token)
     needed = (scopes.needed(request.method, reach),)
     try:
@@ -65,7 +61,7 @@ async def claim(
         raise
     state = request.scope["state"]
     if somebody_is_limited():
-        await admit(state, authorization, account_id)
+        await admit_token(state, token, account_id)
     state[CREDENTIAL] = claimed(state, token, account_id, needed)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 from uuid import UUID
 
+from auth.bearer import token_hash
 from auth.reach import Reach
 from service.claims import Request_, Scopes, claim, decoded, only_account, proving
 from service.exchange import header
@@ -39,7 +40,7 @@ async def only_on_one_account(request: Request_) -> None:
         LimitReached: the account makes too many requests.
     """
     if request.method != "OPTIONS":  # which tells methods, and nothing of anybody's
-        await claim(request, header(request.scope, b"authorization"), SCOPES, account_of)
+        await claim(request, token_hash(header(request.scope, b"authorization")), SCOPES, account_of)
 
 
 def account_of(request: Request_, reach: Reach) -> UUID:

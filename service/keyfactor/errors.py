@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from service.errors import InternalError
 from service.exchange import exchange_of
+from service.keyfactor.basic import forget
 from service.refusing import as_refusal, challenge, patience, said
 from tenancy.errors import Conflict, Refusal, Unauthenticated
 
@@ -75,6 +76,8 @@ def is_keyfactor(path: str) -> bool:
 
 def refused(request: Request[Any, Any, Any], refusal: Refusal) -> Response[Error]:
     """Answer a refusal of the service itself."""
+    if isinstance(refusal, Unauthenticated):
+        forget(request)
     return answer(request, refusal)
 
 

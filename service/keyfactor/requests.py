@@ -10,13 +10,16 @@ import msgspec
 from litestar import Response
 from msgspec import inspect
 
+from auth.basic import WRONG
+from auth.bearer import token_hash
 from auth.reach import Reach
 from service.claims import Request_, Scopes, claim, credential, id_of, only_account, proving
 from service.exchange import header
+from service.keyfactor import basic
 from service.keyfactor.errors import Code, Refused
 from service.language.document import DocumentRefused
 from service.language.texts import TEXT_LIMIT, parse_json
-from tenancy.errors import BadRequest, FieldError, TooLarge
+from tenancy.errors import BadRequest, FieldError, TooLarge, Unauthenticated
 
 __all__ = [
     "Listing",
@@ -37,6 +40,10 @@ PREFIXES = ("pq.", "instancequery.", "query.")
 VERSIONS = ("", "1", "1.0", "2", "2.0")
 REQUESTED_WITH = "x-keyfactor-requested-with"
 API_VERSION = "x-keyfactor-api-version"
+NO_PROOF = (
+    "Nothing proves who calls: send the header Authorization, with Basic and base64 of ACCOUNT\\user:password or "
+    "client_id:client_secret, or with Bearer and an access token."
+)
 PAGE_SIZE = 50
 LARGEST_PAGE = 1000
 LARGEST_NUMBER = 2**31 - 1
@@ -72,17 +79,36 @@ async def only_known_clients(request: Request_) -> None:
     """
     if request.method == "OPTIONS":  # which tells methods, and nothing of anybody's
         return
-    await claim(request, header(request.scope, b"authorization"), SCOPES, account_of)
+    await claim(request, await token_of(request), SCOPES, account_of)
     async with proving(request):
         check_headers(request)
 
 
-def account_of(_: Request_, reach: Reach) -> UUID:
+async def token_of(request: Request_) -> bytes:
+    """Return the hash of the token that a request comes with, or of what its name and password are worth.
+
+    Raises:
+        Unauthenticated: neither, or what does not hold.
+        BadRequest, TooManyAttempts: see `basic_token`.
+    """
+    sent = header(request.scope, b"authorization") or ""
+    scheme = sent.partition(" ")[0].lower()
+    if scheme == basic.SCHEME:
+        return await basic.basic_token(request, sent, (READ, WRITE))
+    if scheme != "bearer":
+        raise Unauthenticated(NO_PROOF)
+    return token_hash(sent)
+
+
+def account_of(request: Request_, reach: Reach) -> UUID:
     """Say on which account a request is.
 
     Raises:
+        Unauthenticated: whoever sent a password has none any more.
         BadRequest: its token is good for several.
     """
+    if not reach.accounts and basic.was_used(request):
+        raise Unauthenticated(WRONG)
     return only_account(
         reach, "use a token of one alone, or HTTP Basic with the account in front, as in ACCOUNT\\user."
     )

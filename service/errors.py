@@ -71,11 +71,11 @@ class PageTokenRefused(BadRequest):
 class SearchTooBroad(BadRequest):
     """The search took too long; narrow it by started_from, workflow_id, status or name_prefix, and try again."""
 
-    def __init__(self, seconds: int) -> None:
-        advice = (
-            f"The search took longer than {seconds} seconds. Narrow it: by started_from and started_to, workflow_id, status or"
-            " name_prefix; or sort by what it is narrowed by."
+    def __init__(self, seconds: int, advice: str | None = None) -> None:
+        advice = advice or (
+            "Narrow it: by started_from and started_to, workflow_id, status or name_prefix; or sort by what it is narrowed by."
         )
+        advice = f"The search took longer than {seconds} seconds. {advice}"
         super().__init__(advice, errors=(FieldError("SEARCH_TOO_BROAD", advice),))
 
 
@@ -137,12 +137,12 @@ class InstanceConflict(Conflict):
 class StateRefused(InstanceConflict):
     """The instance's present state does not allow it.
 
-    `status` is the engine's, `restarted_as` the instance that runs again in its place, if one does.
+    `present` is its status in the engine, `restarted_as` the instance that runs again in its place, if one does.
     """
 
     def __init__(self, status: str, restarted_as: UUID | None = None) -> None:
         super().__init__(f"The instance is {status}, which does not allow it.")
-        self.status = status
+        self.present = str(status)
         self.restarted_as = restarted_as
 
 

@@ -9,6 +9,7 @@ from msgspec import Meta
 from auth.roles import Right
 from service.claims import Request_, credential
 from service.keyfactor.errors import EXCEPTION_HANDLERS, PREFIX
+from service.keyfactor.instances import InstanceController
 from service.keyfactor.requests import listed, only_known_clients
 from service.keyfactor.roles import ROLES
 
@@ -50,7 +51,7 @@ class SecurityController(Controller):
             return listed(roles, len(roles))
 
 
-CONTROLLERS: list[type[Controller]] = [StatusController, SecurityController]
+CONTROLLERS: list[type[Controller]] = [StatusController, SecurityController, InstanceController]
 
 
 def keyfactor_router() -> Router:

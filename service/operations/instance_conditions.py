@@ -11,6 +11,7 @@ import msgspec
 
 from service.engine.states import Status
 from service.operations.conditions import ALWAYS, NEVER, OPPOSITES, Comparison, Condition, Every, changed
+from service.operations.step_instances import NAMESPACE
 
 Phase = tuple[Status, bool]  # and whether another instance runs in its place
 
@@ -28,8 +29,12 @@ IN_TEXT = {
     "endswith": "right(lower({0}), length(lower({1}::text))) = lower({1}::text)",
 }
 TEXTS = ("name", "started_by_name")
-OF_TYPE = """instance.workflow_id = ANY (ARRAY(
-    SELECT definition_key.workflow_id FROM definition_key WHERE definition_key.account_id = $1 AND {}))"""
+# The definitions that were made of steps, archived ones too, and what for.
+TYPES = f"""SELECT made.id AS workflow_id, newest.document #>> '{{document,metadata,keyfactor,WorkflowType}}' AS workflow_type
+    FROM workflow AS made
+    JOIN workflow_version AS newest ON newest.account_id = made.account_id AND newest.id = made.latest_version_id
+    WHERE made.account_id = $1 AND made.namespace = '{NAMESPACE}'"""
+OF_TYPE = f"instance.workflow_id = ANY (ARRAY(SELECT typed.workflow_id FROM ({TYPES}) AS typed WHERE {{}}))"
 BY_EMAIL = "instance.started_by = (SELECT app_user.id FROM app_user WHERE app_user.email = lower({}::text))"
 
 
@@ -116,14 +121,14 @@ class Arguments:
     def _comparison(self, one: Comparison) -> str:
         positive = OPPOSITES.get(one.operator)
         if positive is not None:
-            return f"NOT {self._comparison(msgspec.structs.replace(one, operator=positive))}"
+            return f"({self._comparison(msgspec.structs.replace(one, operator=positive))}) IS NOT TRUE"
         if one.field == "workflow_type":
             return self._of_type(one)
         column = f"instance.{one.field}"
         if one.value is None:
             return f"{column} IS NULL"
         if one.field == "started_by_email":
-            return f"({BY_EMAIL.format(self.place(one.value))}) IS TRUE"
+            return f"({BY_EMAIL.format(self.place(one.value))})"
         if one.field in TEXTS:
             return f"({IN_TEXT[one.operator].format(column, self.place(one.value))})"
         return f"({column} {COMPARED[one.operator]} {self.place(one.value)})"
@@ -131,6 +136,6 @@ class Arguments:
     def _of_type(self, one: Comparison) -> str:
         """Write what is asked of the workflow's type, which workflows of other dialects have not."""
         if one.value is None:
-            return f"(NOT {OF_TYPE.format('true')})"
-        asked = IN_TEXT[one.operator].format("definition_key.workflow_type", self.place(one.value))
+            return f"(NOT {OF_TYPE.format('typed.workflow_type IS NOT NULL')})"
+        asked = IN_TEXT[one.operator].format("typed.workflow_type", self.place(one.value))
         return f"({OF_TYPE.format(asked)})"

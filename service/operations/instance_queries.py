@@ -7,7 +7,7 @@ its end, whichever statuses are asked for. What no index knows is asked row afte
 
 import time
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Any, Literal
 from uuid import UUID
 
@@ -22,6 +22,7 @@ from service.operations.conditions import ALWAYS, Comparison, Condition, Special
 from service.operations.instance_conditions import (
     ENDED,
     PHASES,
+    TYPES,
     WAITING,
     Arguments,
     Phase,
@@ -30,6 +31,7 @@ from service.operations.instance_conditions import (
     together,
 )
 from service.operations.search import LIMITS, SEARCH_SECONDS, turn_of
+from service.operations.step_instances import JOINED, SHOWN, Steps, steps_of
 from tenancy.rows import current_connection
 
 COUNTED = 10_000  # instances up to which a total is exact, and of this moment
@@ -77,27 +79,15 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """A page, and how many instances all pages have. Its rows have the columns of `SHOWN`."""
+    """A page, and how many instances all pages have.
+
+    Its rows have the columns of `step_instances.SHOWN`; `steps` tells by its id what the steps of a row's version are called.
+    """
 
     rows: list[asyncpg.Record]
     total: int
+    steps: Mapping[UUID, Steps | None] = {}
 
-
-# Of an instance, and besides: its workflow's `title` and `workflow_type` (None of other dialects' workflows), its version's
-# `number`, and in `awaited` the titles of what people are asked. A fault of more than 16 KiB is not told.
-SHOWN = """instance.id, instance.account_id, instance.status, instance.restarted_as, instance.current_step, instance.name,
-instance.workflow_id, instance.version_id, instance.version, instance.started_at, instance.started_by,
-instance.started_by_name, instance.last_modified_at, instance.ended_at, instance.cancel_reason,
-CASE WHEN octet_length(instance.fault) <= 16384 THEN instance.fault END AS fault,
-workflow.title, workflow_version.number, definition_key.workflow_type,
-CASE WHEN instance.ended_at IS NULL THEN ARRAY(
-    SELECT work_item.title FROM work_item
-    WHERE work_item.account_id = $1 AND work_item.instance_id = instance.id AND work_item.status = 'open'
-    ORDER BY work_item.opened_at DESC, work_item.id DESC LIMIT 10) ELSE '{}' END AS awaited"""
-OF_PAGE = """JOIN instance ON instance.account_id = $1 AND instance.id = page.id
-JOIN workflow ON workflow.account_id = $1 AND workflow.id = instance.workflow_id
-JOIN workflow_version ON workflow_version.account_id = $1 AND workflow_version.id = instance.version_id
-LEFT JOIN definition_key ON definition_key.account_id = $1 AND definition_key.workflow_id = instance.workflow_id"""
 
 # What an order is by, as an index has it; of each column whether it runs the other way.
 ORDERS: dict[Key, tuple[tuple[str, bool], ...]] = {
@@ -112,12 +102,12 @@ ORDERS: dict[Key, tuple[tuple[str, bool], ...]] = {
     "workflow_id": (("workflow_id", False), ("started_at", True), ("id", True)),
     "workflow_type": (('workflow_type COLLATE "C"', False), ("id", False)),
 }
-JOINED: dict[Key, str] = {
+NEEDED: dict[Key, str] = {
     "title": " JOIN workflow ON workflow.account_id = $1 AND workflow.id = instance.workflow_id",
-    "workflow_type": " LEFT JOIN definition_key ON definition_key.account_id = $1"
-    " AND definition_key.workflow_id = instance.workflow_id",
+    "workflow_type": f" LEFT JOIN ({TYPES} OFFSET 0) AS typed ON typed.workflow_id = instance.workflow_id",
 }
-ELSEWHERE: dict[Key, str] = {"title": "workflow.title", "workflow_type": "definition_key.workflow_type"}
+OF_PAGE = "JOIN instance AS one ON one.account_id = $1 AND one.id = page.id"
+ELSEWHERE: dict[Key, str] = {"title": "workflow.title", "workflow_type": "typed.workflow_type"}
 
 # What somebody may answer, and has not.
 ANSWERABLE = """work_item.status = 'open' AND (work_item.claimed_by IS NULL OR work_item.claimed_by = {0})
@@ -181,7 +171,7 @@ class Listing(msgspec.Struct, frozen=True):
         parts = self._ranked(arguments, wanted) if order.key == "phase" else self._merged(arguments, order)
         cut = f"ORDER BY {ordering('found', order)} LIMIT {wanted.size} OFFSET {wanted.offset}"
         rows = f"SELECT * FROM ({' UNION ALL '.join(parts)}) AS found {cut}"
-        text = f"SELECT {SHOWN} FROM ({rows}) AS page {OF_PAGE} ORDER BY {ordering('page', order)}"
+        text = f"SELECT {SHOWN} FROM ({rows}) AS page {OF_PAGE} {JOINED} ORDER BY {ordering('page', order)}"
         return text, arguments.values
 
     def every_one(self) -> tuple[str, list[Any]]:
@@ -199,7 +189,7 @@ class Listing(msgspec.Struct, frozen=True):
             parts = [(one.state, one.condition) for one in self.slices]
         elif order.key == "started_at" and any(state for state, _ in parts):
             parts = [(f"{one.state} AND {end_of(one)}", one.condition) for one in self.slices]
-        columns, joined = ", ".join(selected(order.key)), JOINED.get(order.key, "")
+        columns, joined = ", ".join(selected(order.key)), NEEDED.get(order.key, "")
         return [
             f"SELECT {columns} FROM instance{joined} WHERE {self._where(arguments, *one)}" for one in parts
         ]
@@ -253,9 +243,10 @@ async def found(caller: Caller, wanted: Wanted, until: float) -> Found:
         return Found([], 0)
     statement, arguments = listing.page(wanted)
     rows = await current_connection().fetch(statement, *arguments)
+    steps = await steps_of(caller.account_id, {row["version_id"] for row in rows})
     if len(rows) < wanted.size and (rows or not wanted.offset):
-        return Found(rows, wanted.offset + len(rows))
-    return Found(rows, await total(listing, until))
+        return Found(rows, wanted.offset + len(rows), steps)
+    return Found(rows, await total(listing, until), steps)
 
 
 async def limited(until: float) -> None:

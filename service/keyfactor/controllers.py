@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from auth.roles import Right
 from service.claims import Request_, credential
+from service.keyfactor.definitions import DefinitionsController
 from service.keyfactor.errors import EXCEPTION_HANDLERS, PREFIX
 from service.keyfactor.instances import InstanceController
 from service.keyfactor.requests import listed, only_known_clients
@@ -51,7 +52,12 @@ class SecurityController(Controller):
             return listed(roles, len(roles))
 
 
-CONTROLLERS: list[type[Controller]] = [StatusController, SecurityController, InstanceController]
+CONTROLLERS: list[type[Controller]] = [
+    StatusController,
+    SecurityController,
+    InstanceController,
+    DefinitionsController,
+]
 
 
 def keyfactor_router() -> Router:

@@ -184,7 +184,7 @@ def _unknown(extension: str) -> str:
     return f"{extension[:64]!r} is unknown; {known}"
 
 
-def _signals(kind: str, step: Step, problems: list[Problem]) -> tuple[Signal, ...]:
+def _signals(kind: str, step: Step, problems: list[Problem]) -> Sequence[Signal]:
     """The signals that a step waits for, which its kind has to know."""
     known = KINDS[kind].signals
     for signal in step.signals or ():

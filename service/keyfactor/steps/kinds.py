@@ -4,7 +4,7 @@ A task gets the data bucket and hands it on with what it adds to it.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -35,7 +35,7 @@ class Reading(msgspec.Struct):
     name: str
     title: str
     given: Mapping[str, Any]
-    signals: tuple[Signal, ...]
+    signals: Sequence[Signal]
     roles: Mapping[int, str]
     secret: str
     problems: list[Problem]

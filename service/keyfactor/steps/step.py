@@ -10,7 +10,7 @@ class Signal(msgspec.Struct, frozen=True, rename="pascal"):
     """What a step waits for, and the numbers of the roles that may send it."""
 
     signal_name: str | None = None
-    role_ids: tuple[int, ...] | None = None
+    role_ids: list[int] | None = None
 
 
 class Condition(msgspec.Struct, frozen=True, rename="pascal"):
@@ -27,6 +27,6 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     display_name: str | None = None
     enabled: bool | None = None
     configuration_parameters: Mapping[str, Any] | None = None
-    signals: tuple[Signal, ...] | None = None
-    conditions: tuple[Condition, ...] | None = None
+    signals: list[Signal] | None = None
+    conditions: list[Condition] | None = None
     outputs: Mapping[str, str | None] | None = None

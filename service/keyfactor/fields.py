@@ -13,8 +13,9 @@ import msgspec
 
 from service.keyfactor import status
 from service.keyfactor.errors import Code, Refused
-from service.keyfactor.query import wrong
+from service.keyfactor.query import parse, wrong
 from service.keyfactor.reference import first_id
+from service.keyfactor.requests import Listing
 from service.operations.conditions import (
     ALWAYS,
     NEVER,
@@ -27,7 +28,7 @@ from service.operations.conditions import (
     changed,
 )
 from service.operations.instance_conditions import PHASES, Phase
-from service.operations.instance_queries import Key, Order
+from service.operations.instance_queries import Key, Order, Wanted, Whose
 from service.wire import identifier
 
 EQUALITY: tuple[Operator, ...] = ("eq", "ne")
@@ -236,6 +237,21 @@ def instance_order(field: str | None, *, descending: bool) -> Order:
     key = sorted_by(field or "CurrentStepDisplayName", INSTANCE_ORDERS)
     ranks = tuple(phases_of(one) for one in status.STANDINGS if phases_of(one)) if key == "phase" else ()
     return Order(key, descending=descending, ranks=ranks)
+
+
+def instances(asked: Listing, whose: Whose) -> Wanted:
+    """Read which instances a list is to have: all, those that the caller started, or those that they are to answer.
+
+    Raises:
+        Refused: the query or the sort field is none.
+    """
+    return Wanted(
+        whose=whose,
+        condition=typed(parse(asked.query), INSTANCES, datetime.now(UTC)),
+        order=instance_order(asked.sort, descending=asked.descending),
+        size=asked.limit,
+        offset=(asked.page - 1) * asked.limit,
+    )
 
 
 def sorted_by(field: str, orders: Mapping[str, Found]) -> Found:

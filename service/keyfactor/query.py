@@ -11,7 +11,6 @@ from typing import Literal, cast
 import msgspec
 
 from service.keyfactor.errors import Code, Refused
-from service.language.values import flaw
 from service.operations.conditions import ALWAYS, Comparison, Condition, Every, Operator, Some
 
 LONGEST = 4_096  # characters of a query
@@ -26,6 +25,7 @@ TOKEN = re.compile(
     r"""\s*(?:(?P<mark>[()])|"(?P<quoted>(?:[^"\\]|\\["\\]|\\(?!["\\])|"")*)"|(?P<bare>[^\s()"]+)|(?P<wrong>\S))"""
 )
 ESCAPED = re.compile(r'\\(["\\])|"(")')
+UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 SHOWN = 50  # characters of what is wrong
 
 Kind = Literal["mark", "quoted", "bare", "wrong", "end"]
@@ -60,9 +60,9 @@ def parse(text: str | None) -> Condition:
         return ALWAYS
     if len(text) > LONGEST:
         raise wrong(f"it has {len(text)} characters, and {LONGEST} at the most are taken")
-    if found := flaw(text):
-        raise wrong(f"it {found}")
-    return Parser(text).parsed()
+    if UNSTORABLE.search(text):
+        raise wrong("it holds NUL or half of a surrogate pair, which no text here does")
+    return Parser(text.rstrip()).parsed()
 
 
 def wrong(why: str) -> Refused:

@@ -67,7 +67,7 @@ class _MailReader(ArgumentReader):
         if _CONTROL.search(subject) and not self.is_later(subject):
             self.refuse("bad_format", "`subject` is one line, without control characters.", "/subject")
         message = self.text(fields, "message", "") or ""
-        if len(message.encode()) > MESSAGE_LIMIT and not self.is_later(message):
+        if len(message.encode(errors="replace")) > MESSAGE_LIMIT and not self.is_later(message):
             self.refuse("too_large", f"`message` has at most {MESSAGE_LIMIT // 1024} KiB.", "/message")
         recipients = self.recipients(fields["recipients"]) if "recipients" in fields else ()
         return Mail(recipients, subject, message)

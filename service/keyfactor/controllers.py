@@ -10,7 +10,7 @@ from auth.roles import Right
 from service.claims import Request_, credential
 from service.keyfactor.definitions import DefinitionsController
 from service.keyfactor.errors import EXCEPTION_HANDLERS, PREFIX
-from service.keyfactor.instances import InstanceController
+from service.keyfactor.instances import InstanceController, InstancesController
 from service.keyfactor.requests import listed, only_known_clients
 from service.keyfactor.roles import ROLES
 
@@ -55,6 +55,7 @@ class SecurityController(Controller):
 CONTROLLERS: list[type[Controller]] = [
     StatusController,
     SecurityController,
+    InstancesController,
     InstanceController,
     DefinitionsController,
 ]

@@ -7,14 +7,49 @@ from uuid import UUID
 from litestar import Controller, Response, delete, get, post
 
 from service.errors import StateRefused
+from service.keyfactor import fields, requests
 from service.keyfactor import instance_models as models
-from service.keyfactor import requests
 from service.keyfactor.errors import PREFIX, Code, Refused
-from service.keyfactor.requests import Request_, credential, id_of
+from service.keyfactor.requests import Request_, credential, id_of, list_parameters, proving
 from service.keyfactor.status import standing_of
-from service.operations import instances, lifecycle, step_instances, work_items
+from service.operations import instance_queries, instances, lifecycle, step_instances, work_items
+from service.operations.instance_queries import Whose
 from service.process import sandbox_of
 from tenancy.errors import BadRequest
+
+
+class InstancesController(Controller):
+    """Lists of instances, a page of them by its number."""
+
+    path = "/Workflow/Instances"
+    tags = ("WorkflowInstance",)
+
+    @get("/", operation_id="WorkflowInstanceQuery", opt={"query": list_parameters("pq")})
+    async def list_instances(self, request: Request_) -> Response[list[models.InstanceQueryResponse]]:
+        """List instances, by CurrentStepDisplayName unless another sortField is named.
+
+        A query may use DefinitionId, Id, InitiatingUserName, LastModified, ReferenceId, StartDate, Status, Title and
+        WorkflowType. A sender finds those that they started.
+        """
+        return await listed(request, "all")
+
+    @get(
+        "/AssignedToMe",
+        operation_id="WorkflowInstanceQueryInstancesAssignedToMe",
+        opt={"query": list_parameters("pq")},
+    )
+    async def list_assigned(self, request: Request_) -> Response[list[models.InstanceQueryResponse]]:
+        """List the Suspended instances whose step the caller may answer, and has not yet."""
+        return await listed(request, "assigned")
+
+    @get(
+        "/My",
+        operation_id="WorkflowInstanceQueryInstancesStartedByMe",
+        opt={"query": list_parameters("instanceQuery")},
+    )
+    async def list_mine(self, request: Request_) -> Response[list[models.InstanceQueryResponse]]:
+        """List the instances that the caller started, whatever has become of them."""
+        return await listed(request, "mine")
 
 
 class InstanceController(Controller):
@@ -74,6 +109,20 @@ class InstanceController(Controller):
         instance_id = await named(request)
         with worded("Only a Suspended one can be stopped."):
             await lifecycle.stop(credential(request), instance_id)
+
+
+async def listed(request: Request_, whose: Whose) -> Response[list[models.InstanceQueryResponse]]:
+    """Read a page of a list.
+
+    Raises:
+        Refused: the query, the sort field, or the page is none.
+    """
+    asked = await requests.listing(request)
+    async with proving(request):
+        wanted = fields.instances(asked, whose)
+    found = await instance_queries.get_page(credential(request), wanted)
+    told = [models.listed(row, found.steps.get(row["version_id"])) for row in found.rows]
+    return requests.listed(told, found.total)
 
 
 async def named(request: Request_) -> UUID:

@@ -8,8 +8,6 @@ import msgspec
 
 from service.engine.states import Status
 
-UNKNOWN = 0  # the number that is told of nothing
-
 
 class Standing(msgspec.Struct, frozen=True):
     """One status: what the engine calls it, and whether another instance runs in its place (None: either)."""
@@ -21,7 +19,7 @@ class Standing(msgspec.Struct, frozen=True):
 
 
 STANDINGS = (
-    Standing(UNKNOWN, "Unknown"),
+    Standing(0, "Unknown"),  # of no instance
     Standing(1, "Running", (Status.PENDING, Status.RUNNING)),
     Standing(2, "Suspended", (Status.WAITING, Status.SUSPENDED)),
     Standing(3, "Failed", (Status.FAULTED,), superseded=False),
@@ -41,14 +39,3 @@ def named(text: str) -> Standing | None:
     """Find a status by its name in any case or by its number; None if it is neither."""
     wanted = text.strip().lower()
     return next((one for one in STANDINGS if wanted in (one.name.lower(), str(one.number))), None)
-
-
-def condition(standing: Standing, table: str) -> str:
-    """Write the SQL that holds of a table's instances with this status; always true or false."""
-    if not standing.statuses:
-        return "false"
-    statuses = ", ".join(f"'{status}'" for status in standing.statuses)
-    found = f"{table}.status IN ({statuses})"
-    if standing.superseded is None:
-        return found
-    return f"({found} AND {table}.restarted_as IS {'NOT ' if standing.superseded else ''}NULL)"

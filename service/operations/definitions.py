@@ -64,7 +64,7 @@ COMPARED = {
     "startswith": "starts_with(lower({0}), lower({1}))",
     "endswith": "right(lower({0}), length(lower({1}))) = lower({1})",
 }
-SORTED = {"display_name": "lower(display_name)", "workflow_type": "lower(workflow_type)"}
+SORTED = {name: f'lower({name}) COLLATE "C"' for name in ("display_name", "workflow_type")}
 
 Sort = Literal["display_name", "id", "is_published", "workflow_type", "draft_version", "published_version"]
 

@@ -63,12 +63,12 @@ async def published(of: Tenant, steps: list[Step], number: int = 1, workflow: UU
     return header.id
 
 
-async def begun(who: Calling, of: Tenant, definition: UUID, **inputs: Any) -> str:
+async def begun(who: Calling, of: Tenant, definition: UUID, /, **inputs: Any) -> str:
     """Start an instance of a definition; return its id."""
     return await triggered(who, of, f"definition-{definition}", **inputs)
 
 
-async def triggered(who: Calling, of: Tenant, workflow: str, **inputs: Any) -> str:
+async def triggered(who: Calling, of: Tenant, workflow: str, /, **inputs: Any) -> str:
     """Start an instance of any workflow as the account's administrator; return its id."""
     return (await trigger(who.http, of, workflow, inputs)).rpartition("/")[2]
 

@@ -34,6 +34,11 @@ def said(approved: Any = "True", key: str | None = KEY, **data: Any) -> dict[str
     return {"SignalKey": key, "Data": {"Approved": approved, **data}}
 
 
+def asking(role: str) -> dict[str, Any]:
+    """Write a task that waits for the approval of one with a role."""
+    return {"call": "approval", "with": {"title": role, "assignees": {"roles": [role]}}}
+
+
 async def signal(who: Calling, instance_id: str, body: Any, status: int = 204) -> Any:
     """Send a signal that has to be answered with a status."""
     return await who("POST", f"/Workflow/Instances/{instance_id}/Signals", status, json=body)
@@ -253,8 +258,7 @@ async def test_step_that_listens_to_anything_takes_anything(acme: Calling, world
 async def test_of_approvals_side_by_side_the_one_that_is_the_callers_is_given(
     acme: Calling, member: Calling, world: World
 ) -> None:
-    ask = lambda role: {"call": "approval", "with": {"title": role, "assignees": {"roles": [role]}}}  # noqa: E731 - twice
-    task = {"both": {"fork": {"branches": [{"one": ask("admin")}, {"two": ask("sender")}]}}}
+    task = {"both": {"fork": {"branches": [{"one": asking("admin")}, {"two": asking("sender")}]}}}
     await world.acme.publish(plain("forked", task))
     instance_id = await triggered(acme, world.acme, "forked")
     told = await became(acme, instance_id, SUSPENDED)

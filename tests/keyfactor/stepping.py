@@ -46,9 +46,13 @@ def chain(*steps: dict[str, Any]) -> list[dict[str, Any]]:
     names = [one["UniqueName"] for one in steps]
     linked = [
         {**one, "Outputs": {"continue": following}}
-        for one, following in zip(steps, [*names[1:], "EndNOOP"], strict=True)
+        for one, following in zip(steps, [*names, "EndNOOP"][1:], strict=True)
     ]
-    return [step("NOOPStep", "EndNOOP"), *reversed(linked), step("NOOPStep", "StartNOOP", names[0])]
+    return [
+        step("NOOPStep", "EndNOOP"),
+        *reversed(linked),
+        step("NOOPStep", "StartNOOP", [*names, "EndNOOP"][0]),
+    ]
 
 
 def made(*steps: Mapping[str, Any], title: str | None = "Web server") -> Compiled:

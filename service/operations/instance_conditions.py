@@ -30,7 +30,7 @@ IN_TEXT = {
 }
 TEXTS = ("name", "started_by_name")
 # The definitions that were made of steps, archived ones too, and what for.
-TYPES = f"""SELECT made.id AS workflow_id, newest.document #>> '{{document,metadata,keyfactor,WorkflowType}}' AS workflow_type
+TYPES = f"""SELECT made.id AS workflow_id, newest.document #>> ARRAY['document', 'metadata', 'keyfactor', 'WorkflowType'] AS workflow_type
     FROM workflow AS made
     JOIN workflow_version AS newest ON newest.account_id = made.account_id AND newest.id = made.latest_version_id
     WHERE made.account_id = $1 AND made.namespace = '{NAMESPACE}'"""

@@ -86,7 +86,7 @@ class DefinitionsController(Controller):
 
     @post(
         "/",
-        operation_id="WorkflowDefinitionCreate",
+        operation_id="WorkflowDefinitionCreateNewDefinition",
         opt={"body": "DefinitionCreateRequest", "query": ("force",)},
         status_code=200,
     )
@@ -161,7 +161,7 @@ class DefinitionsController(Controller):
 
     @put(
         "/{definitionId:str}",
-        operation_id="WorkflowDefinitionUpdate",
+        operation_id="WorkflowDefinitionUpdateExistingDefinition",
         opt={"body": "DefinitionUpdateRequest", "query": ("force",)},
     )
     async def update_definition(self, request: Request_) -> models.DefinitionResponse:
@@ -190,7 +190,7 @@ class DefinitionsController(Controller):
 
     @put(
         "/{definitionId:str}/Steps",
-        operation_id="WorkflowDefinitionConfigureSteps",
+        operation_id="WorkflowDefinitionConfigureDefinitionSteps",
         opt={"body": "DefinitionStepRequests"},
     )
     async def put_steps(self, request: Request_) -> models.DefinitionResponse:
@@ -208,7 +208,7 @@ class DefinitionsController(Controller):
         row = await definitions.edit(credential(request), sandbox_of(request), workflow_id, make)
         return models.definition(row, second=is_second(request))
 
-    @post("/{definitionId:str}/Publish", operation_id="WorkflowDefinitionPublish", status_code=200)
+    @post("/{definitionId:str}/Publish", operation_id="WorkflowDefinitionPublishDefinition", status_code=200)
     async def publish(self, request: Request_) -> models.DefinitionResponse:
         """Publish the newest version: what is started from now on runs it."""
         row = await definitions.publish(credential(request), await named(request))
@@ -216,7 +216,7 @@ class DefinitionsController(Controller):
 
     @post(
         "/{definitionId:str}/Publish/{version:str}",
-        operation_id="WorkflowDefinitionPublishVersion",
+        operation_id="WorkflowDefinitionPublishDefinitionVersion",
         status_code=200,
     )
     async def publish_version(self, request: Request_) -> models.DefinitionResponse:

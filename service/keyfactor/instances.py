@@ -74,7 +74,12 @@ class InstanceController(Controller):
     @post(
         "/Restart",
         operation_id="WorkflowInstanceRestart",
-        opt={"body": "RestartRequest", "optional_body": True, "query": ("version",)},
+        opt={
+            "body": "RestartRequest",
+            "optional_body": True,
+            "query": ("version",),
+            "headers": ("Location",),
+        },
         status_code=204,
     )
     async def restart_instance(self, request: Request_) -> Response[None]:

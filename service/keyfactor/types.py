@@ -23,11 +23,10 @@ CONTROLS = {
     Type.TEXT: 0,
     Type.LONG_TEXT: 1,
     Type.NUMBER: 2,
-    Type.FLAG: 3,
-    Type.CHOICE: 4,
-    Type.TEXTS: 5,
-    Type.HEADERS: 6,
-    Type.SECRET: 7,
+    Type.CHOICE: 3,
+    Type.TEXTS: 4,
+    Type.HEADERS: 5,
+    Type.SECRET: 6,
 }
 
 ParameterType = Annotated[
@@ -35,8 +34,8 @@ ParameterType = Annotated[
     Meta(
         ge=0,
         le=7,
-        description="0 text, 1 whole number, 2 true or false, 3 list of texts, 4 lists of texts by names, 5 secret, 6 text of"
-        " several lines, 7 one of PotentialValues",
+        description="0 text, 1 whole number, 2 list of texts, 3 lists of texts by names, 4 secret, 5 text of several lines,"
+        " 6 one of PotentialValues",
     ),
 ]
 ControlType = Annotated[
@@ -44,7 +43,7 @@ ControlType = Annotated[
     Meta(
         ge=0,
         le=7,
-        description="0 line, 1 area, 2 number, 3 box to tick, 4 choice, 5 list, 6 table, 7 hidden line",
+        description="0 line, 1 area, 2 number, 3 choice, 4 list, 5 table, 6 hidden line",
     ),
 ]
 

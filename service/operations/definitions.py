@@ -8,16 +8,18 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 from uuid import UUID
 
+import asyncpg
 import msgspec
 from uuid_utils.compat import uuid7
 
 from auth.bearer import Access, Caller
 from auth.roles import Right
-from service.errors import WorkflowConflict
+from service.errors import SearchTooBroad, WorkflowConflict
 from service.language.sandbox import Sandbox
 from service.operations import secrets
 from service.operations.conditions import ALWAYS, OPPOSITES, Comparison, Condition, Every
 from service.operations.pages import Row
+from service.operations.search import LIMITS, SEARCH_SECONDS, turn_of
 from service.operations.step_instances import NAMESPACE
 from service.operations.versions import insert, locked, make_active, put_version, retire, set_paused
 from service.operations.workflows import draft
@@ -215,16 +217,26 @@ async def get(access: Access, workflow_id: UUID, number: int | None = None) -> R
 
 
 async def get_list(access: Access, wanted: Wanted) -> Listed:
-    """Return a page of the account's definitions, the archived ones left out."""
+    """Return a page of the account's definitions, the archived ones left out.
+
+    Raises:
+        SearchTooBroad: it took longer than 3 seconds.
+    """
     values: list[Any] = []
     found = f"SELECT * FROM ({OUTLINE}) AS one WHERE {sql_of(wanted.condition, values)}"
     way = "DESC" if wanted.descending else "ASC"
     order = f"{SORTED.get(wanted.sort, wanted.sort)} {way} NULLS LAST, id {way}"
-    async with access.rows(Right.READ) as caller:
+    async with access.rows(Right.READ):
+        pass  # strangers take no turn, and who waits for one holds no connection
+    async with turn_of(access.account_id), access.rows(Right.READ) as caller:
         connection, given = current_connection(), (caller.account_id, NAMESPACE, *values)
-        total = await connection.fetchval(f"SELECT count(*) FROM ({found}) AS found", *given)
         page = f"{found} ORDER BY {order} LIMIT {wanted.size} OFFSET {wanted.offset}"
-        return Listed(await connection.fetch(page, *given), total)
+        try:
+            await connection.execute(LIMITS.format(SEARCH_SECONDS * 1000))
+            total = await connection.fetchval(f"SELECT count(*) FROM ({found}) AS found", *given)
+            return Listed(await connection.fetch(page, *given), total)
+        except asyncpg.QueryCanceledError:
+            raise SearchTooBroad(SEARCH_SECONDS, "Narrow it by Id, WorkflowType or IsPublished.") from None
 
 
 def sql_of(condition: Condition, values: list[Any]) -> str:

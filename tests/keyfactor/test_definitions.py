@@ -477,7 +477,7 @@ async def test_the_kinds_of_steps_are_told(acme: Calling) -> None:
     assert set(approving["SignalsDefinition"]["ApprovalStatus"]["InputParameters"]) == {"Approved", "Comment"}
     one = await acme("GET", HERE + "/Steps/restrequest", 200)
     assert (one["ExtensionName"], one["Outputs"]) == ("RESTRequest", ["continue"])
-    assert one["ConfigurationParametersDefinition"]["Password"]["ParameterType"] == 5
+    assert one["ConfigurationParametersDefinition"]["Password"]["ParameterType"] == 4
     assert "RESTRequest" in (await acme("GET", HERE + "/Steps/PowerShell", 404))["Message"]
     for wrong in ({"QueryString": "Other -eq 1"}, {"SortField": "Other"}):
         await acme("GET", HERE + "/Steps", 400, params=wrong)

@@ -265,16 +265,16 @@ async def test_an_email_is_written_with_values_as_text_and_hands_the_bucket_on()
         "Email", "Tell", Subject="About $(cn)", Message="<p>$(cn)</p>", Recipients=["a@b.example", "$(to)"]
     )
     running = Running(*chain(mail))
-    reached = running.start({"cn": "<b>\r\nx", "to": "c@d.example"})
+    reached = running.start({"cn": "<b>\r\n\u2028x", "to": "c@d.example"})
     (sent,) = reached.effects
     assert isinstance(sent, Call)
     assert evaluated(running, sent) == {
         "recipients": ["a@b.example", "c@d.example"],
         "subject": "About <b> x",
-        "message": "<p>&lt;b&gt;\r\nx</p>",
+        "message": "<p>&lt;b&gt;\r\n\u2028x</p>",
     }
     reached = running.reply(None, wait=sent.wait)
-    assert reached.output == {"cn": "<b>\r\nx", "to": "c@d.example"}
+    assert reached.output == {"cn": "<b>\r\n\u2028x", "to": "c@d.example"}
 
 
 async def test_a_long_email_may_have_tokens_too() -> None:

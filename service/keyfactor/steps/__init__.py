@@ -1,6 +1,6 @@
 """Keyfactor's steps as definitions of the language. Nothing here knows the database or HTTP."""
 
-from service.keyfactor.steps.compiling import Compiled, Header, compiled, empty
+from service.keyfactor.steps.compiling import Compiled, Header, compiled
 from service.keyfactor.steps.problems import Problem, StepsRefused
 from service.keyfactor.steps.step import Condition, Signal, Step
 
@@ -13,5 +13,4 @@ __all__ = [
     "Step",
     "StepsRefused",
     "compiled",
-    "empty",
 ]

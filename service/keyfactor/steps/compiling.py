@@ -62,11 +62,6 @@ class Taken(msgspec.Struct, frozen=True):
     values: dict[str, str]
 
 
-def empty(header: Header) -> dict[str, Any]:
-    """The definition of a workflow without steps."""
-    return compiled(header, (), {}).document
-
-
 def compiled(header: Header, steps: Sequence[Step], roles: Mapping[int, str]) -> Compiled:
     """The definition that runs steps.
 

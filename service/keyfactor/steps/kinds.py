@@ -181,7 +181,8 @@ def email(reading: Reading) -> dict[str, Any]:
 
 def one_line(found: str | Jq, most: int) -> str | Jq:
     """A text that is no longer than it may be, and whose values break no line."""
-    return found if isinstance(found, str) else Jq(f'{found.text} | gsub("[[:cntrl:]]+"; " ") | .[:{most}]')
+    breaks = literal("[[:cntrl:]\u2028\u2029]+")
+    return found if isinstance(found, str) else Jq(f'{found.text} | gsub({breaks}; " ") | .[:{most}]')
 
 
 # --- HTTP -----------------------------------------------------------------------------------------------------------

@@ -17,16 +17,15 @@ SECRET_VALUE = "SecretValue"  # noqa: S105 - the field of an object in which som
 
 
 class Type(IntEnum):
-    """What a parameter holds. The vendor publishes no meaning of its eight numbers: these are ours."""
+    """What a parameter holds. The vendor publishes no meaning of its numbers, 0 to 7: these are ours."""
 
     TEXT = 0
     NUMBER = 1
-    FLAG = 2
-    TEXTS = 3
-    HEADERS = 4
-    SECRET = 5
-    LONG_TEXT = 6
-    CHOICE = 7
+    TEXTS = 2
+    HEADERS = 3
+    SECRET = 4
+    LONG_TEXT = 5
+    CHOICE = 6
 
 
 class Parameter(msgspec.Struct, frozen=True):

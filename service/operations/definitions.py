@@ -30,20 +30,19 @@ TRIES = 5  # times that an edit is made again because somebody else edited meanw
 ARCHIVED = "archived"
 NO_KEYS = "The service can keep no secrets: its operator has not set TUTTI_SECRET_KEYS."
 
-# A definition that was given no name has none.
+# A definition that was given no name has none. What a statement does not use of this is not worked out for it.
 OUTLINE = """
 SELECT workflow.id, workflow.namespace, workflow.paused, workflow.active_version_id, workflow.latest_version_id,
        CASE WHEN workflow.namespace <> $2 OR workflow.title <> workflow.name THEN workflow.title END AS display_name,
-       own.workflow_type, coalesce(own.keys, '{}') AS keys,
+       (SELECT workflow_type FROM definition_key AS own
+        WHERE own.account_id = workflow.account_id AND own.workflow_id = workflow.id LIMIT 1) AS workflow_type,
+       ARRAY(SELECT key FROM definition_key AS own
+             WHERE own.account_id = workflow.account_id AND own.workflow_id = workflow.id ORDER BY id) AS keys,
        newest.number AS draft_version, active.number AS published_version,
        coalesce(active.id = newest.id, false) AS is_published
 FROM workflow
 LEFT JOIN workflow_version AS newest ON newest.account_id = workflow.account_id AND newest.id = workflow.latest_version_id
 LEFT JOIN workflow_version AS active ON active.account_id = workflow.account_id AND active.id = workflow.active_version_id
-LEFT JOIN LATERAL (
-    SELECT min(workflow_type) AS workflow_type, array_agg(key ORDER BY id) AS keys FROM definition_key
-    WHERE definition_key.account_id = workflow.account_id AND definition_key.workflow_id = workflow.id
-) AS own ON true
 WHERE workflow.account_id = $1 AND workflow.status <> 'archived'
 """
 ONE = f"""

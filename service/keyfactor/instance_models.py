@@ -136,11 +136,18 @@ def _message(row: Row) -> str | None:
         case Status.WAITING | Status.SUSPENDED:
             found = _waiting(row)
         case Status.FAULTED:
-            error = msgspec.json.decode(row["fault"], type=Fault)
-            found = error.detail or error.title or error.type
+            found = _failure(row["fault"])
         case Status.CANCELLED:
             found = row["cancel_reason"]
     return found and found[:LONGEST_MESSAGE]
+
+
+def _failure(fault: bytes | None) -> str:
+    """Say why an instance has failed; an error is not read that has more than a text for people can."""
+    if fault is None:
+        return "The error is too long to be told here."
+    error = msgspec.json.decode(fault, type=Fault)
+    return error.detail or error.title or error.type
 
 
 def _waiting(row: Row) -> str | None:

@@ -147,7 +147,9 @@ async def version(request: Request_) -> int | None:
         Refused, BadRequest: it is no number.
     """
     named = await requests.number(request, "version")
-    if named is not None or not (await request.body()).strip():
+    async with requests.proving(request):
+        sends = bool((await request.body()).strip())
+    if named is not None or not sends:
         return named
     sent: models.RestartRequest = await requests.body(request, models.RestartRequest)
     return sent.version

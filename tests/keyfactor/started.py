@@ -10,7 +10,8 @@ import msgspec
 from service.keyfactor.steps.compiling import Header, compiled
 from service.keyfactor.steps.step import Step
 from tests.keyfactor.conftest import Calling
-from tests.world import Tenant, trigger
+from tests.maestro.people import stored
+from tests.world import Tenant, World, trigger
 
 ROLES = {1: "admin", 2: "manager", 3: "sender", 4: "viewer"}
 SECONDS = 15  # generous, for the machine may be busy
@@ -102,3 +103,49 @@ async def read_until(
                 await asyncio.sleep(0.02)
     except TimeoutError:
         raise AssertionError(f"never as wanted: {told}") from None
+
+
+async def deny(acme: Calling, instance_id: str) -> None:
+    """Deny what an instance asks for."""
+    body = {"SignalKey": "Sign.Off.ApprovalStatus", "Data": {"Approved": "False"}}
+    await acme("POST", f"/Workflow/Instances/{instance_id}/Signals", 204, json=body)
+
+
+async def with_status(acme: Calling, world: World, status: int) -> str:
+    """Bring an instance into a status; return its id."""
+    of = world.acme
+    if status in (FAILED, SUPERSEDED):
+        await of.publish(
+            plain(
+                "failing",
+                {"fail": {"raise": {"error": {"type": "urn:x", "status": 500, "detail": "No CA."}}}},
+            )
+        )
+        instance_id = await triggered(acme, of, "failing")
+        await became(acme, instance_id, FAILED)
+        if status == SUPERSEDED:
+            await restarted(acme, instance_id)
+    elif status == RUNNING:
+        instance_id = await triggered(acme, of, "greeting", who="Ada")
+        await became(acme, instance_id, COMPLETE)
+        await stored(
+            of, "UPDATE instance SET status = 'running', ended_at = NULL WHERE id = $1", UUID(instance_id)
+        )
+    elif status == COMPLETE:
+        instance_id = await triggered(acme, of, "greeting", who="Ada")
+    else:
+        instance_id = await begun(acme, of, await published(of, approving()), cn="a")
+        await became(acme, instance_id, SUSPENDED)
+        if status == REJECTED:
+            await deny(acme, instance_id)
+    await became(acme, instance_id, status)
+    return instance_id
+
+
+async def restarted(acme: Calling, instance_id: str, query: str = "", **request: Any) -> str:
+    """Restart an instance; return the id of the new one."""
+    answer = await acme.sent("POST", f"/Workflow/Instances/{instance_id}/Restart{query}", **request)
+    assert (answer.status_code, answer.content) == (204, b""), answer.text
+    path, _, new = answer.headers["Location"].rpartition("/")
+    assert path == "/KeyfactorAPI/Workflow/Instances"
+    return new

@@ -1,10 +1,13 @@
 """`call: email`: one message to a real mail server, at least once and the same each time, and what is refused."""
 
 import asyncio
+import contextlib
 import email
 import email.policy
+import ssl
 from collections.abc import AsyncIterator
 from email.message import EmailMessage
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -22,6 +25,7 @@ from service.language.reading import read as parsed
 from service.mail_server import MailServer, mail_server_in
 from service.settings import Settings, read
 from tenancy.errors import SetupRefused
+from tests.engine.outside import certificate, trusted
 from tests.keyfactor.conftest import Calling
 from tests.keyfactor.started import COMPLETE, FAILED, became, begun, plain, published, step, triggered
 from tests.maestro.conftest import changed_settings
@@ -45,6 +49,7 @@ class Letterbox:
         self.refused: dict[str, str] = {}
         self.logins: list[LoginPassword] = []
         self.port = 0
+        self.encrypted: list[bool] = []
 
     async def handle_RCPT(  # noqa: N802 - the library's name
         self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
@@ -55,8 +60,9 @@ class Letterbox:
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
-    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 - as above
+    async def handle_DATA(self, _server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 - as above
         """Keep a message."""
+        self.encrypted.append(session.ssl is not None)
         self.envelopes.append(envelope)
         return "250 OK"
 
@@ -79,18 +85,26 @@ class Letterbox:
         return found
 
 
-@pytest.fixture
-async def letterbox() -> AsyncIterator[Letterbox]:
-    """A mail server of the test's own."""
+@contextlib.asynccontextmanager
+async def serving(context: ssl.SSLContext | None = None) -> AsyncIterator[Letterbox]:
+    """A mail server that offers encryption where it has a context for that."""
     box = Letterbox()
 
     def serve() -> SMTP:
-        return SMTP(box, authenticator=box.authenticate, auth_require_tls=False, hostname="mail.test")
+        told: dict[str, Any] = {"authenticator": box.authenticate, "auth_require_tls": False}
+        return SMTP(box, hostname="mail.test", tls_context=context, **told)
 
     server = await asyncio.get_running_loop().create_server(serve, "127.0.0.1", 0)
     box.port = server.sockets[0].getsockname()[1]
     yield box
     server.close()
+
+
+@pytest.fixture
+async def letterbox() -> AsyncIterator[Letterbox]:
+    """A mail server of the test's own."""
+    async with serving() as box:
+        yield box
 
 
 @pytest.fixture
@@ -233,6 +247,21 @@ async def test_service_logs_in_with_its_password(
     assert len(letterbox.messages) == (status == COMPLETE)
     refused = "The mail server does not take the service's credentials; its operator has to set them anew."
     assert told["StatusMessage"] == (refused if status == FAILED else None)
+
+
+async def test_message_is_encrypted_where_the_server_offers_it_and_its_certificate_holds(
+    acme: Calling, world: World, changed_settings: Any, tmp_path: Path
+) -> None:
+    path, context = certificate(tmp_path, "127.0.0.1")
+    async with serving(context) as box:
+        changed_settings(
+            TUTTI_SMTP_URL=f"smtp://127.0.0.1:{box.port}", TUTTI_SMTP_FROM="tutti@service.example"
+        )
+        await sent(acme, world, FAILED, sending("ann@example.com"))
+        assert box.messages == []
+        with trusted(path):
+            await became(acme, await triggered(acme, world.acme, "mailing"), COMPLETE)
+        assert box.encrypted == [True]
 
 
 # --- What a message may hold ----------------------------------------------------------------------------------------

@@ -8,13 +8,9 @@ import httpx
 import msgspec
 import pytest
 
-from auth.bearer import Operator
-from auth.roles import Right
 from service.keyfactor.reference import step_id
 from service.keyfactor.requests import READ
 from service.language.errors import REJECTED as DENIED
-from service.operations import workflows
-from service.operations.versions import locked, put_version
 from tests.keyfactor.conftest import Calling, calling_as
 from tests.keyfactor.started import (
     COMPLETE,
@@ -28,8 +24,9 @@ from tests.keyfactor.started import (
     begun,
     plain,
     published,
-    step,
+    restarted,
     triggered,
+    with_status,
 )
 from tests.maestro.people import stored
 from tests.world import Tenant, World, bearer
@@ -40,52 +37,6 @@ SHOWN = (
     *("CurrentStepUniqueName", "Title", "LastModified", "StartDate", "ReferenceId"),
 )
 NO_STEP = str(UUID(int=0))
-
-
-async def deny(acme: Calling, instance_id: str) -> None:
-    """Deny what an instance asks for."""
-    body = {"SignalKey": "Sign.Off.ApprovalStatus", "Data": {"Approved": "False"}}
-    await acme("POST", f"/Workflow/Instances/{instance_id}/Signals", 204, json=body)
-
-
-async def with_status(acme: Calling, world: World, status: int) -> str:
-    """Bring an instance into a status; return its id."""
-    of = world.acme
-    if status in (FAILED, SUPERSEDED):
-        await of.publish(
-            plain(
-                "failing",
-                {"fail": {"raise": {"error": {"type": "urn:x", "status": 500, "detail": "No CA."}}}},
-            )
-        )
-        instance_id = await triggered(acme, of, "failing")
-        await became(acme, instance_id, FAILED)
-        if status == SUPERSEDED:
-            await restarted(acme, instance_id)
-    elif status == RUNNING:
-        instance_id = await triggered(acme, of, "greeting", who="Ada")
-        await became(acme, instance_id, COMPLETE)
-        await stored(
-            of, "UPDATE instance SET status = 'running', ended_at = NULL WHERE id = $1", UUID(instance_id)
-        )
-    elif status == COMPLETE:
-        instance_id = await triggered(acme, of, "greeting", who="Ada")
-    else:
-        instance_id = await begun(acme, of, await published(of, approving()), cn="a")
-        await became(acme, instance_id, SUSPENDED)
-        if status == REJECTED:
-            await deny(acme, instance_id)
-    await became(acme, instance_id, status)
-    return instance_id
-
-
-async def restarted(acme: Calling, instance_id: str, query: str = "", **request: Any) -> str:
-    """Restart an instance; return the id of the new one."""
-    answer = await acme.sent("POST", f"/Workflow/Instances/{instance_id}/Restart{query}", **request)
-    assert (answer.status_code, answer.content) == (204, b""), answer.text
-    path, _, new = answer.headers["Location"].rpartition("/")
-    assert path == "/KeyfactorAPI/Workflow/Instances"
-    return new
 
 
 # --- Reading --------------------------------------------------------------------------------------------------------
@@ -133,6 +84,13 @@ async def test_instance_that_is_complete_is_at_no_step(acme: Calling, world: Wor
 async def test_instance_that_failed_says_where_and_why(acme: Calling, world: World) -> None:
     told = await acme("GET", f"/Workflow/Instances/{await with_status(acme, world, FAILED)}", 200)
     assert (told["CurrentStepUniqueName"], told["StatusMessage"]) == ("fail", "No CA.")
+
+
+async def test_error_that_is_very_long_is_not_told(acme: Calling, world: World) -> None:
+    error = {"type": "urn:x", "status": 500, "detail": "x" * 20_000}
+    await world.acme.publish(plain("verbose", {"fail": {"raise": {"error": error}}}))
+    told = await became(acme, await triggered(acme, world.acme, "verbose"), FAILED)
+    assert told["StatusMessage"] == "The error is too long to be told here."
 
 
 async def test_data_that_are_no_object_are_none(acme: Calling, world: World) -> None:
@@ -251,120 +209,43 @@ async def test_instance_that_is_deleted_is_gone(acme: Calling, world: World, sta
     assert last == ["instance.cancelled" if status == SUSPENDED else "instance.completed", "instance.deleted"]
 
 
-async def test_instance_that_another_awaits_is_not_deleted(acme: Calling, world: World) -> None:
-    of = world.acme
+async def child_of(acme: Calling, of: Tenant) -> tuple[str, str]:
+    """Start an instance that awaits another one; return the ids of both."""
     run = {"workflow": {"namespace": "tests", "name": "waiting", "version": "latest"}}
     await of.publish(plain("parent", {"child": {"run": run}}))
-    await triggered(acme, of, "parent")
-    child = ""
+    parent = await triggered(acme, of, "parent")
     async with asyncio.timeout(15):
-        while not child:
+        while True:
+            for one in await acme("GET", "/Workflow/Instances", 200):
+                if one["CurrentStepUniqueName"] == "goods":
+                    return parent, one["Id"]
             await asyncio.sleep(0.02)
-            found = await acme("GET", "/Workflow/Instances", 200)
-            child = next((one["Id"] for one in found if one["CurrentStepUniqueName"] == "goods"), "")
+
+
+async def test_what_an_instance_awaits_ends_when_that_is_deleted(acme: Calling, world: World) -> None:
+    parent, child = await child_of(acme, world.acme)
+    await became(acme, parent, SUSPENDED)
+    await acme("DELETE", f"/Workflow/Instances/{parent}", 204)
+    await became(acme, child, REJECTED)
+
+
+async def test_instance_that_another_awaits_is_restarted_in_its_place(acme: Calling, world: World) -> None:
+    parent, child = await child_of(acme, world.acme)
+    new = await restarted(acme, child)
+    await became(acme, new, SUSPENDED)
+    event = {"SignalKey": "goods.goods.arrived", "Data": {"boxes": 3}}
+    await acme("POST", f"/Workflow/Instances/{new}/Signals", 204, json=event)
+    told = await became(acme, parent, COMPLETE)
+    assert told["CurrentStateData"] == {"received": {"boxes": 3}}
+
+
+async def test_instance_that_another_awaits_is_not_deleted(acme: Calling, world: World) -> None:
+    _, child = await child_of(acme, world.acme)
     told = await became(acme, child, SUSPENDED)
     assert 0 < told["ReferenceId"] < 2**53
     refused = await acme("DELETE", f"/Workflow/Instances/{child}", 400)
     assert "awaits this one" in refused["Message"]
     await became(acme, child, SUSPENDED)
-
-
-# --- Restarting -----------------------------------------------------------------------------------------------------
-
-
-async def test_restart_begins_a_new_instance_with_the_data_of_the_first(acme: Calling, world: World) -> None:
-    instance_id = await with_status(acme, world, SUSPENDED)
-    first = await acme("GET", f"/Workflow/Instances/{instance_id}", 200)
-    new = await restarted(acme, instance_id)
-    again = await became(acme, new, SUSPENDED)
-    old = await became(acme, instance_id, SUPERSEDED)
-    assert again["InitialData"] == old["InitialData"] == first["InitialData"]
-    assert again["Definition"] == first["Definition"]
-    assert again["ReferenceId"] > first["ReferenceId"]
-    assert (old["StatusMessage"], old["CurrentStepUniqueName"]) == ("restarted", "Sign.Off")
-    refused = await acme("POST", f"/Workflow/Instances/{instance_id}/Restart", 400)
-    assert refused["Message"].startswith(f"The instance is CanceledForRestart as {new}.")
-
-
-async def test_restart_runs_the_published_version_or_the_one_that_is_named(
-    acme: Calling, world: World
-) -> None:
-    of = world.acme
-    definition = await published(of, approving(1))
-    ids = [await begun(acme, of, definition, cn="a") for _ in range(4)]
-    for one in ids:
-        await became(acme, one, SUSPENDED)
-    await published(
-        of,
-        [*approving(1)[:2], step("UpdateMetadata", "Noted", "EndNOOP", Name="b", Value="c"), approving(1)[3]],
-        2,
-        definition,
-    )
-    versions = {
-        await restarted(acme, ids[0]): 2,
-        await restarted(acme, ids[1], "?version=1"): 1,
-        await restarted(acme, ids[2], json={"Version": 1}): 1,
-        await restarted(acme, ids[3], "?Version=2"): 2,
-    }
-    for new, number in versions.items():
-        assert (await became(acme, new, SUSPENDED))["Definition"]["Version"] == number
-
-
-@pytest.mark.parametrize(("query", "status"), [("?version=9", 404), ("?version=0", 400), ("?version=x", 400)])
-async def test_restart_as_a_version_that_is_none_changes_nothing(
-    acme: Calling, world: World, query: str, status: int
-) -> None:
-    instance_id = await with_status(acme, world, SUSPENDED)
-    await acme("POST", f"/Workflow/Instances/{instance_id}/Restart{query}", status)
-    await became(acme, instance_id, SUSPENDED)
-    assert len(await acme("GET", "/Workflow/Instances", 200)) == 1
-
-
-async def test_restart_as_a_version_that_is_not_published_is_refused(acme: Calling, world: World) -> None:
-    of, operator = world.acme, Operator(world.acme.id)
-    instance_id = await triggered(acme, of, "waiting")
-    await became(acme, instance_id, SUSPENDED)
-    document = plain("waiting", {"other": {"set": {"a": 1}}}, version="2.0.0")
-    new = await workflows.draft(operator, of.sandbox, msgspec.json.encode(document), "json")
-    async with operator.rows(Right.OPERATE) as caller:
-        await put_version(caller, await locked(of.workflows["waiting"]), new)
-    refused = await acme("POST", f"/Workflow/Instances/{instance_id}/Restart?version=2", 404)
-    assert refused["Message"] == "No version 2 of the workflow definition is published."
-
-
-async def test_inputs_that_another_version_does_not_take_are_refused(acme: Calling, world: World) -> None:
-    of = world.acme
-    wait = {"goods": {"listen": {"to": {"one": {"with": {"type": "x"}}}}}}
-    await of.publish(plain("strict", wait))
-    instance_id = await triggered(acme, of, "strict")
-    await became(acme, instance_id, SUSPENDED)
-    schema = {"schema": {"document": {"type": "object", "required": ["cn"]}}}
-    await of.publish({**plain("strict", wait, version="2.0.0"), "input": schema})
-    refused = await acme("POST", f"/Workflow/Instances/{instance_id}/Restart", 400)
-    assert "cn" in refused["Message"]
-    await became(acme, instance_id, SUSPENDED)
-    await restarted(acme, instance_id, "?version=1")
-
-
-@pytest.mark.parametrize(("verb", "told"), [("pause", "paused"), ("archive", "archived")])
-async def test_restart_needs_a_definition_that_starts_instances(
-    acme: Calling, world: World, verb: str, told: str
-) -> None:
-    of = world.acme
-    instance_id = await triggered(acme, of, "waiting")
-    await became(acme, instance_id, SUSPENDED)
-    await getattr(workflows, verb)(Operator(of.id), of.workflows["waiting"])
-    refused = await acme("POST", f"/Workflow/Instances/{instance_id}/Restart", 400)
-    assert told in refused["Message"]
-    await became(acme, instance_id, SUSPENDED)
-
-
-async def test_of_restarts_of_the_same_moment_one_is_made(acme: Calling, world: World) -> None:
-    instance_id = await with_status(acme, world, FAILED)
-    path = f"/Workflow/Instances/{instance_id}/Restart"
-    answers = await asyncio.gather(*(acme.sent("POST", path) for _ in range(5)))
-    assert sorted(one.status_code for one in answers) == [204, 400, 400, 400, 400]
-    assert len(await acme("GET", "/Workflow/Instances", 200)) == 2
 
 
 # --- Denials --------------------------------------------------------------------------------------------------------

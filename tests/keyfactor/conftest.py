@@ -7,13 +7,15 @@ from uuid import UUID
 import httpx
 import msgspec
 import pytest
+from litestar import Litestar
 
 from service.keyfactor.requests import READ, WRITE
 from tests.callers import machine_of, token_of
+from tests.copying import emptied
+from tests.keyfactor.scene import CLIENT, HERE, Scene
 from tests.world import Tenant, World
 
-HERE = "/KeyfactorAPI"
-CLIENT = {"x-keyfactor-requested-with": "APIClient", "x-keyfactor-api-version": "1"}
+__all__ = ["CLIENT", "HERE", "Calling", "calling_as"]
 
 
 class Calling(msgspec.Struct, frozen=True):
@@ -65,3 +67,10 @@ async def machine(client: httpx.AsyncClient, world: World) -> Calling:
 async def globex(client: httpx.AsyncClient, world: World) -> Calling:
     """The other account's administrator."""
     return await calling_as(client, world.globex)
+
+
+@pytest.fixture(scope="module")
+async def scene(litestar: Litestar, application: Any) -> Scene:
+    """A world for a whole module, whose tests change nothing in it."""
+    await emptied()
+    return await Scene.made(await World.made(litestar.state["sandbox"]), application)

@@ -83,6 +83,15 @@ def in_phase(condition: Condition, phase: Phase) -> Condition:
     return changed(condition, answered)
 
 
+def fields_of(condition: Condition) -> Iterator[str]:
+    """Name the fields that a condition compares."""
+    if isinstance(condition, Comparison):
+        yield condition.field
+    else:
+        for part in condition.parts:
+            yield from fields_of(part)
+
+
 def together(slices: Sequence[Slice]) -> Iterator[tuple[str, Condition]]:
     """Put those together of which the same is asked, and write which instances they are: nothing where that is all."""
     of = defaultdict[Condition, list[Slice]](list)

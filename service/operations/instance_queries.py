@@ -27,6 +27,7 @@ from service.operations.instance_conditions import (
     Arguments,
     Phase,
     Slice,
+    fields_of,
     slices_of,
     together,
 )
@@ -89,6 +90,7 @@ class Found(msgspec.Struct, frozen=True):
     steps: Mapping[UUID, Steps | None] = {}
 
 
+TIMES = {"started_at", "last_modified_at", "id"}  # grow together
 # What an order is by, as an index has it; of each column whether it runs the other way.
 ORDERS: dict[Key, tuple[tuple[str, bool], ...]] = {
     "current_step": (('current_step COLLATE "C"', False), ("id", False)),
@@ -106,11 +108,11 @@ NEEDED: dict[Key, str] = {
     "title": " JOIN workflow ON workflow.account_id = $1 AND workflow.id = instance.workflow_id",
     "workflow_type": f" LEFT JOIN ({TYPES} OFFSET 0) AS typed ON typed.workflow_id = instance.workflow_id",
 }
-OF_PAGE = "JOIN instance AS one ON one.account_id = $1 AND one.id = page.id"
+OF_PAGE = "JOIN instance AS one ON one.account_id = $1 AND one.id = part.id"
 ELSEWHERE: dict[Key, str] = {"title": "workflow.title", "workflow_type": "typed.workflow_type"}
 
-# What somebody may answer, and has not.
-ANSWERABLE = """work_item.status = 'open' AND (work_item.claimed_by IS NULL OR work_item.claimed_by = {0})
+# What somebody may approve or deny, and has not.
+ANSWERABLE = """work_item.kind = 'approval' AND work_item.status = 'open' AND (work_item.claimed_by IS NULL OR work_item.claimed_by = {0})
     AND work_item.excluded IS DISTINCT FROM {0}
     AND NOT EXISTS (SELECT FROM decision WHERE decision.account_id = $1 AND decision.work_item_id = work_item.id
                                            AND decision.user_id = {0})"""
@@ -166,12 +168,19 @@ class Listing(msgspec.Struct, frozen=True):
         return slices_of(self.condition, self.phases)
 
     def page(self, wanted: Wanted) -> tuple[str, list[Any]]:
-        """Write the statement that reads a page, and its arguments."""
+        """Write the statement that reads a page, and its arguments.
+
+        Each part is read along an index up to the end of the page, and what they begin with is merged; but not where a time is
+        asked for that the order is not by. Instances grow with time in most orders, and PostgreSQL, which does not know that,
+        would look for the latest behind all others; so it finds all that are meant, by their time, and puts them in order.
+        """
         arguments, order = Arguments(self.account_id), wanted.order
-        parts = self._ranked(arguments, wanted) if order.key == "phase" else self._merged(arguments, order)
-        cut = f"ORDER BY {ordering('found', order)} LIMIT {wanted.size} OFFSET {wanted.offset}"
-        rows = f"SELECT * FROM ({' UNION ALL '.join(parts)}) AS found {cut}"
-        text = f"SELECT {SHOWN} FROM ({rows}) AS page {OF_PAGE} {JOINED} ORDER BY {ordering('page', order)}"
+        way, most = ordering("part", order), wanted.offset + wanted.size
+        end = "" if TIMES & set(fields_of(self.condition)) - {order.key} else f" ORDER BY {way} LIMIT {most}"
+        parts = self._ranked(arguments, order) if order.key == "phase" else self._parts(arguments, order)
+        begun = " UNION ALL ".join(f"(SELECT * FROM ({one}) AS part{end})" for one in parts)
+        rows = f"SELECT * FROM ({begun}) AS part ORDER BY {way} LIMIT {wanted.size} OFFSET {wanted.offset}"
+        text = f"SELECT {SHOWN} FROM ({rows}) AS part {OF_PAGE} {JOINED} ORDER BY {way}"
         return text, arguments.values
 
     def every_one(self) -> tuple[str, list[Any]]:
@@ -182,26 +191,24 @@ class Listing(msgspec.Struct, frozen=True):
         ]
         return " UNION ALL ".join(parts), arguments.values
 
-    def _merged(self, arguments: Arguments, order: Order) -> list[str]:
-        """Write parts whose rows come in the order asked for, each along an index where there is one."""
+    def _parts(self, arguments: Arguments, order: Order) -> list[str]:
+        """Write parts of the list of which each has an index in the order asked for, if there is one."""
         parts = list(together(self.slices))
         if order.key == "current_step":
             parts = [(one.state, one.condition) for one in self.slices]
         elif order.key == "started_at" and any(state for state, _ in parts):
             parts = [(f"{one.state} AND {end_of(one)}", one.condition) for one in self.slices]
-        columns, joined = ", ".join(selected(order.key)), NEEDED.get(order.key, "")
+        columns, needed = ", ".join(selected(order.key)), NEEDED.get(order.key, "")
         return [
-            f"SELECT {columns} FROM instance{joined} WHERE {self._where(arguments, *one)}" for one in parts
+            f"SELECT {columns} FROM instance{needed} WHERE {self._where(arguments, *one)}" for one in parts
         ]
 
-    def _ranked(self, arguments: Arguments, wanted: Wanted) -> list[str]:
-        """Write the beginning of each rank in the order of steps, which the index has for each status."""
-        within = ordering("instance", Order("current_step", wanted.order.descending))
-        most = wanted.offset + wanted.size
+    def _ranked(self, arguments: Arguments, order: Order) -> list[str]:
+        """Write a part for each status of each rank, in the order of steps, which the index has for it."""
         return [
-            f"(SELECT instance.id, instance.current_step, {rank} AS rank FROM instance"
-            f" WHERE {self._where(arguments, one.state, one.condition)} ORDER BY {within} LIMIT {most})"
-            for rank, phases in enumerate(wanted.order.ranks)
+            f"SELECT instance.id, instance.current_step, {rank} AS rank FROM instance"
+            f" WHERE {self._where(arguments, one.state, one.condition)}"
+            for rank, phases in enumerate(order.ranks)
             for one in slices_of(self.condition, self.phases & phases)
         ]
 
@@ -263,6 +270,8 @@ async def narrowed(caller: Caller, whose: Whose) -> Narrowing:
     """Say what the caller's list is narrowed to."""
     if whose != "assigned":
         return Narrowing(caller.id if whose == "mine" or not caller.sees_all else None)
+    if caller.role == "machine":
+        return Narrowing(person=caller.id, few=())  # decisions are people's
     connection = current_connection()
     email = await connection.fetchval(EMAIL, caller.id)
     names = [*(f"role:{role}" for role in sorted(roles_of(caller.role))), f"user:{caller.id}"]

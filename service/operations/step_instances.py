@@ -22,13 +22,15 @@ from tenancy.errors import NotFound
 from tenancy.rows import current_connection, read
 
 MOST_AWAITED = 10  # work items and events that are told of one instance
+LARGEST_FAULT = 16_384  # bytes of one that is told: lists have a thousand
 KEPT = 2_000  # versions whose steps' names a process knows
 NAMESPACE = "keyfactor"  # of workflows that are made of steps
 
 # What is told of an instance `one` in lists, with its workflow `own` and its `version`.
 SHOWN = f"""
 one.id, one.account_id, one.workflow_id, one.version_id, one.status, one.restarted_as, one.name, one.started_at,
-one.last_modified_at, one.current_step, one.fault, one.cancel_reason,
+one.last_modified_at, one.current_step, one.cancel_reason,
+CASE WHEN octet_length(one.fault) <= {LARGEST_FAULT} THEN one.fault END AS fault,
 own.title AS workflow_title, own.namespace AS workflow_namespace, version.number AS version_number,
 ARRAY(SELECT title FROM work_item WHERE work_item.account_id = one.account_id AND work_item.instance_id = one.id
       AND work_item.status = 'open' ORDER BY work_item.wait LIMIT {MOST_AWAITED}) AS questions,

@@ -4,7 +4,7 @@ import argparse
 
 import msgspec
 
-PARTS = ("instances", "oauth", "engine", "fairness", "waiting", "following", "lists")
+PARTS = ("instances", "oauth", "engine", "fairness", "waiting", "following", "lists", "keyfactor")
 
 
 class Options(msgspec.Struct, frozen=True):

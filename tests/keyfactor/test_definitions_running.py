@@ -40,7 +40,7 @@ async def respond(request: web.Request) -> web.StreamResponse:
         if given["client_secret"] != SECRET:
             return web.json_response({"error": "invalid_client"}, status=401)
         return web.json_response({"access_token": "t-" + str(given["client_id"]), "expires_in": 60})
-    if request.path == "/private" and "Authorization" not in request.headers:
+    if request.path == "/closed" and "Authorization" not in request.headers:
         return web.Response(status=401)
     return web.json_response({"serial": "00AB", "by": request.headers.get("Authorization")})
 
@@ -90,7 +90,7 @@ async def test_steps_do_what_they_say(acme: Calling, world: World, server: Site)
         step(
             "RESTRequest",
             "Call",
-            URL=server.url + "/private?cn=$(cn)",
+            URL=server.url + "/closed?cn=$(cn)",
             RequestContent='{"owner": "$(metadata:Owner)", "approvals": $(Approvals)}',
             Username="$(RequesterName)",
             Password=SECRET,
@@ -100,7 +100,7 @@ async def test_steps_do_what_they_say(acme: Calling, world: World, server: Site)
             "OAuthRESTRequest",
             "Grant",
             Verb="GET",
-            URL=server.url + "/private/$(Basic.serial)",
+            URL=server.url + "/closed/$(Basic.serial)",
             client_id="me",
             client_secret=SECRET,
             TokenEndpoint=server.url + "/token",
@@ -133,7 +133,7 @@ async def test_steps_do_what_they_say(acme: Calling, world: World, server: Site)
         "Bob <b@x>",
         ["Acme Admin", "Acme Member"],
     )
-    assert (token.path, second.raw_path) == ("/token", "/private/00AB")
+    assert (token.path, second.raw_path) == ("/token", "/closed/00AB")
     assert second.headers["Authorization"] == "Bearer t-me"
     assert data["Basic"]["serial"] == data["OAuth"]["serial"] == "00AB"
     assert SECRET not in json.dumps(told), "a server that repeats the proof does not bring it into the bucket"
@@ -157,7 +157,7 @@ async def test_a_denial_ends_the_instance_as_rejected(acme: Calling, world: Worl
 async def test_a_call_that_fails_fails_the_instance_at_its_step(
     acme: Calling, world: World, server: Site
 ) -> None:
-    call = step("RESTRequest", "Call", Verb="GET", URL=server.url + "/private")
+    call = step("RESTRequest", "Call", Verb="GET", URL=server.url + "/closed")
     told = await became(acme, await triggered(acme, world.acme, await published(acme, call)), FAILED)
     assert told["CurrentStepUniqueName"] == "Call"
 
@@ -166,7 +166,7 @@ async def test_a_call_that_fails_fails_the_instance_at_its_step(
 async def test_a_new_password_is_used_from_then_on_and_null_keeps_it(
     acme: Calling, world: World, server: Site
 ) -> None:
-    call = {"Verb": "GET", "URL": server.url + "/private", "Username": "ann"}
+    call = {"Verb": "GET", "URL": server.url + "/closed", "Username": "ann"}
     definition = await published(acme, step("RESTRequest", "Call", **call, Password=SECRET))
     await became(acme, await triggered(acme, world.acme, definition), COMPLETE)
     here = f"{HERE}/{definition}"
@@ -245,7 +245,7 @@ async def test_a_deleted_definition_keeps_its_secrets_while_instances_may_use_th
     acme: Calling, world: World, server: Site
 ) -> None:
     call = step(
-        "RESTRequest", "Call", Verb="GET", URL=server.url + "/private", Username="ann", Password=SECRET
+        "RESTRequest", "Call", Verb="GET", URL=server.url + "/closed", Username="ann", Password=SECRET
     )
     definition = await published(acme, approval("Ask"), call)
     instance = await triggered(acme, world.acme, definition)

@@ -8,7 +8,22 @@ ID = "2026-11-26T01:01:00:000000"
 VERSION = "1.38.0"
 DESCRIPTION = "store_advances and start_instance write current_step; indexes of lists in its order"
 
-FORWARDS = """
+# Of what is under way, whichever account's: the task of the root list that began last.
+FILL = """
+UPDATE instance SET current_step = (
+    SELECT left(task_run.name, 255) FROM task_run
+    WHERE task_run.account_id = instance.account_id AND task_run.instance_id = instance.id
+      AND task_run.pointer ~ '^/do/[0-9]+/[^/]+$'
+    ORDER BY task_run.number DESC LIMIT 1)
+WHERE instance.ended_at IS NULL AND instance.current_step IS NULL;
+"""
+
+FORWARDS = f"""
+ALTER TABLE instance NO FORCE ROW LEVEL SECURITY;
+ALTER TABLE task_run NO FORCE ROW LEVEL SECURITY;
+{FILL}
+ALTER TABLE instance FORCE ROW LEVEL SECURITY;
+ALTER TABLE task_run FORCE ROW LEVEL SECURITY;
 CREATE INDEX instance_by_step ON instance (account_id, status, current_step COLLATE "C", id);
 CREATE INDEX instance_of_starter_by_step ON instance (account_id, started_by, status, current_step COLLATE "C", id);
 CREATE INDEX instance_restarted_by_step ON instance (account_id, status, current_step COLLATE "C", id)
@@ -62,7 +77,7 @@ BEGIN
     IF cardinality(idle) > 0 THEN
         DELETE FROM job WHERE id = ANY (idle);
     END IF;
-    RETURN coalesce(stored, '{}');
+    RETURN coalesce(stored, '{{}}');
 END
 $$;
 

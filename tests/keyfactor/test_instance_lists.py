@@ -14,6 +14,7 @@ from auth.bearer import Operator
 from service.keyfactor.errors import Code
 from service.keyfactor.fields import INSTANCE_ORDERS, INSTANCES
 from service.keyfactor.query import OPERATORS
+from service.migrations.service_2026_11_26_steps_policies import FILL
 from service.operations import instance_queries
 from service.operations.conditions import ALWAYS
 from service.operations.instance_conditions import PHASES
@@ -291,6 +292,16 @@ async def test_instance_tells_at_which_step_it_is(acme: Calling, world: World) -
     done = await became(acme, await triggered(acme, world.acme, "greeting", who="Ada"), COMPLETE)
     assert done["CurrentStepUniqueName"] is None
     assert {one["CurrentStepUniqueName"] for one in (await listed(acme))[0]} == {"fail", None}
+
+
+async def test_what_was_under_way_before_steps_were_known_has_its_own(acme: Calling, world: World) -> None:
+    definition = await published(world.acme, approving())
+    instance_id = await begun(acme, world.acme, definition)
+    await became(acme, instance_id, SUSPENDED)
+    async with rows_of(world.acme.id) as connection:
+        await connection.execute("UPDATE instance SET current_step = NULL")
+        await connection.execute(FILL)
+    await became(acme, instance_id, SUSPENDED, "Sign.Off")
 
 
 PIECES = st.sampled_from(

@@ -17,6 +17,7 @@ from service.engine.decisions import Person, WorkItem, hindrance
 from service.engine.effects.work_item import COLUMNS, work_item_of
 from service.operations.instance_lists import MOST_BYTES
 from service.operations.instances import VISIBLE, refuse_invisible
+from service.operations.outlines import refuse_unseen
 from service.operations.pages import Row
 from tenancy.errors import NotFound
 from tenancy.rows import current_connection, read
@@ -108,9 +109,7 @@ async def get(credential: Credential, instance_id: UUID) -> Row:
     """
     (row,) = await read(GET, *credential.proof(Right.READ), instance_id)
     credential.refuse(row["verdict"], Right.READ)
-    if row["id"] is None:
-        raise NotFound
-    refuse_invisible(visible=row["visible"])
+    refuse_unseen(row, "id")
     return row
 
 

@@ -27,6 +27,7 @@ from tenancy.accounts import add_user, create_account, remove_member, set_passwo
 from tests.auth.test_throttle import begin_in_one_window
 from tests.keyfactor.conftest import CLIENT, HERE
 from tests.keyfactor.errors import assert_refused
+from tests.limits.limiting import limited
 from tests.world import Tenant, World
 
 EMAIL = "grace@acme.example"
@@ -390,3 +391,19 @@ async def test_a_password_changed_during_its_check_lets_nobody_in(
 
     monkeypatch.setattr("auth.basic.proven", changed_meanwhile)
     assert await status(client, EMAIL) == 401
+
+
+async def test_requests_with_a_password_count_against_the_limit_of_the_account(
+    client: httpx.AsyncClient, world: World, grace: UUID
+) -> None:
+    assert await status(client, EMAIL) == 200
+    await limited(world.acme, requests_per_second=1, burst=3)
+    answers = [await client.get(ROLES, headers=proof(EMAIL)) for _ in range(8)]
+    assert [answer.status_code for answer in answers[:2]] == [200, 200]
+    assert answers[0].headers["RateLimit-Policy"] == '"account";q=3;w=3'
+    refused = next(answer for answer in answers if answer.status_code == 429)
+    assert "more than 1 requests a second" in assert_refused(refused, 429)
+    assert refused.headers["retry-after"] == "1"
+    stranger = await client.get(ROLES, headers=proof(EMAIL, "wrong"))
+    assert_refused(stranger, 401)
+    assert "RateLimit" not in stranger.headers

@@ -6,6 +6,7 @@ import unicodedata
 from uuid import UUID
 
 import anyio
+import msgspec
 from anyio.to_thread import run_sync
 from cryptography.exceptions import InvalidKey
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
@@ -59,8 +60,21 @@ async def chosen(password: str) -> str:
     return await run_sync(hashed, normal, limiter=HASHING)
 
 
+class Proven(msgspec.Struct, frozen=True):
+    """A user who gave their password, and what it is stored as."""
+
+    id: UUID
+    password_hash: str
+
+
 async def check(email: str, password: str) -> UUID | None:
-    """Return the id of the active user with this e-mail address and password; None if there is none.
+    """Return the id of the active user with this e-mail address and password; None if there is none (see `proven`)."""
+    found = await proven(email, password)
+    return found.id if found else None
+
+
+async def proven(email: str, password: str) -> Proven | None:
+    """Return the active user with this e-mail address and password; None if there is none.
 
     Whether it was the address or the password that was wrong cannot be told, by the time it took either. Text that is no
     password (too long, broken Unicode) is a wrong one. Run it outside a transaction: it holds no connection while it
@@ -79,9 +93,13 @@ async def check(email: str, password: str) -> UUID | None:
     user_id, stored = rows[0] if rows else (None, NOBODYS)
     if not await run_sync(matches, normal, stored, limiter=HASHING):
         return None
-    if user_id is not None and is_weaker(stored):
-        await read(REPLACE, user_id, stored, await run_sync(hashed, normal, limiter=HASHING))
-    return user_id
+    if user_id is None:
+        return None
+    if is_weaker(stored):
+        better = await run_sync(hashed, normal, limiter=HASHING)
+        await read(REPLACE, user_id, stored, better)
+        stored = better
+    return Proven(user_id, stored)
 
 
 def login_name(email: str) -> str | None:

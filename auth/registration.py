@@ -32,6 +32,10 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 REGISTERED = (
     "SELECT account_id, kind, name, redirect_uris, scopes, public_keys FROM client WHERE id = $1 FOR UPDATE"
 )
+# Who sends the secret with each request is let in by the new one alone.
+END_BASIC = """
+UPDATE oauth_grant SET revoked_at = now() WHERE client_id = $1 AND kind = 'basic' AND revoked_at IS NULL
+"""
 DELETE = (
     "DELETE FROM client WHERE id = $1 RETURNING account_id, kind, name, redirect_uris, scopes, public_keys"
 )
@@ -152,6 +156,7 @@ async def renew_secret(account_id: UUID, client_id: UUID, actor: UUID) -> str | 
             "A public client has no secret, as it could not keep one; to shut it out, delete it."
         )
     await connection.execute("UPDATE client SET secret_hash = $2 WHERE id = $1", client_id, hash_of(secret))
+    await connection.execute(END_BASIC, client_id)
     await record(OfAccount(account_id), "client.secret-rotated", actor, client_id=client_id)
     return secret
 

@@ -58,7 +58,7 @@ class Grant(Table, tablename="oauth_grant"):
 
     id = UUID(primary_key=True)
     kind = Text(
-        default="operator", help_text="authorization_code, jwt_bearer, client_credentials or operator"
+        default="operator", help_text="authorization_code, jwt_bearer, client_credentials, basic or operator"
     )
     user_id = ForeignKey(User, null=True, default=None, on_delete=OnDelete.cascade)
     client_id = ForeignKey(Client, null=True, default=None, on_delete=OnDelete.cascade)

@@ -103,8 +103,8 @@ WHERE id IN (SELECT id FROM known_device WHERE user_id = $1 ORDER BY seen_at DES
 class LoginAttempt(msgspec.Struct, frozen=True):
     """One attempt to log in, as it was typed: by which name, from which address, with which device cookie.
 
-    `admit` it, check the password, then say that it `failed` or `succeeded`. Each may refuse. That the last two may is
-    what limits guesses that are sent all at once: of those beyond the limit nobody learns whether they were right.
+    `admit` it, check the password, then say that it `failed`, `succeeded` or `proved` somebody. Each may refuse. That the
+    last may is what limits guesses that are sent all at once: of those beyond the limit nobody learns whether they were right.
     """
 
     email: str
@@ -151,6 +151,16 @@ class LoginAttempt(msgspec.Struct, frozen=True):
             await connection.execute(REMEMBER, uuid4(), hash_of(device), user_id)
             await connection.execute(FORGET, user_id)
         return device
+
+    async def proved(self) -> None:
+        """Clear what was counted for this name from here, as `succeeded` does, where there is no device to remember.
+
+        Raises:
+            TooManyAttempts: it was one of many at once, and more failed than may.
+        """
+        async with transaction() as connection:
+            self.refuse(await connection.fetch(LOGIN_FAILURES, *self.arguments), coming=1)
+            await connection.execute(CLEAR, self.pair_key)
 
     def refuse(self, failures: Sequence[asyncpg.Record], coming: int = 0) -> None:
         """Refuse if more failed than may, `coming` failures included."""

@@ -22,6 +22,9 @@ from service.engine.worker import Worker
 from service.exchange import with_exchange
 from service.formance import errors as formance
 from service.formance.controllers import formance_routers
+from service.keyfactor import errors as keyfactor
+from service.keyfactor.controllers import keyfactor_router
+from service.keyfactor.paths import with_folded_paths
 from service.language.sandbox import Sandbox
 from service.limits.known import refreshing
 from service.maestro import actions, events
@@ -96,9 +99,11 @@ def unrouted(request: Request[Any, Any, Any], error: HTTPException) -> Response[
     path = request.scope["path"]
     if path.startswith(("/oauth/", "/api/auth/", "/.well-known/")):
         return oauth.misunderstood(request, error)
+    if formance.is_formance(path):
+        return formance.misunderstood(request, error)
     return (
-        formance.misunderstood(request, error)
-        if formance.is_formance(path)
+        keyfactor.misunderstood(request, error)
+        if keyfactor.is_keyfactor(path)
         else misunderstood(request, error)
     )
 
@@ -125,6 +130,7 @@ def create_litestar(*, worker: bool) -> Litestar:
         [
             *(healthz, readyz, oauth.oauth_router(), pages_router(), console_router(), maestro_router()),
             *formance_routers(),
+            keyfactor_router(),
         ],
         lifespan=[running],
         openapi_config=None,
@@ -137,7 +143,7 @@ def create_litestar(*, worker: bool) -> Litestar:
 
 def create_app(inside: Litestar | None = None) -> ASGIApp:
     """Make the ASGI application that `tutti serve` runs."""
-    return with_exchange(inside or create_litestar(worker=True))
+    return with_exchange(with_folded_paths(inside or create_litestar(worker=True)))
 
 
 def create_app_without_worker() -> ASGIApp:

@@ -17,6 +17,7 @@ Refusal
 Conflict
 ├── WorkflowConflict      publish, pause, resume, archive, replace in a state that does not allow it
 ├── InstanceConflict      cancel or signal on an instance that has ended
+│   └── StateRefused      the same, for dialects that have their own words for statuses
 ├── BulkActionConflict    one bulk action too many, or one that has ended
 ├── MemberConflict        the last active admin, one invitation too many, somebody who is a member or invited already
 ├── IntegrationConflict   one integration too many
@@ -25,6 +26,7 @@ Conflict
 """
 
 from collections.abc import Iterable
+from uuid import UUID
 
 from service.language.errors import Problem
 from tenancy.errors import BadRequest, Conflict, FieldError, Refusal
@@ -69,11 +71,11 @@ class PageTokenRefused(BadRequest):
 class SearchTooBroad(BadRequest):
     """The search took too long; narrow it by started_from, workflow_id, status or name_prefix, and try again."""
 
-    def __init__(self, seconds: int) -> None:
-        advice = (
-            f"The search took longer than {seconds} seconds. Narrow it: by started_from and started_to, workflow_id, status or"
-            " name_prefix; or sort by what it is narrowed by."
+    def __init__(self, seconds: int, advice: str | None = None) -> None:
+        advice = advice or (
+            "Narrow it: by started_from and started_to, workflow_id, status or name_prefix; or sort by what it is narrowed by."
         )
+        advice = f"The search took longer than {seconds} seconds. {advice}"
         super().__init__(advice, errors=(FieldError("SEARCH_TOO_BROAD", advice),))
 
 
@@ -130,6 +132,18 @@ class WorkflowConflict(Conflict):
 
 class InstanceConflict(Conflict):
     """The instance has ended."""
+
+
+class StateRefused(InstanceConflict):
+    """The instance's present state does not allow it.
+
+    `present` is its status in the engine, `restarted_as` the instance that runs again in its place, if one does.
+    """
+
+    def __init__(self, status: str, restarted_as: UUID | None = None) -> None:
+        super().__init__(f"The instance is {status}, which does not allow it.")
+        self.present = str(status)
+        self.restarted_as = restarted_as
 
 
 class BulkActionConflict(Conflict):

@@ -10,6 +10,7 @@ from service.tables import (
     BulkAction,
     BulkTarget,
     Decision,
+    DefinitionKey,
     Event,
     EventTrigger,
     Instance,
@@ -61,6 +62,7 @@ APP_CONFIG = AppConfig(
         AccountLimits,
         EventTrigger,
         TriggerOccurrence,
+        DefinitionKey,
     ],
     migration_dependencies=["auth.piccolo_app"],
 )

@@ -1,11 +1,34 @@
 """What a refusal says beside its body, the same in every dialect."""
 
+import http
 from typing import Any
 
 from litestar import Request
+from litestar.exceptions import HTTPException
 
 from service.exchange import header
-from tenancy.errors import Forbidden, Refusal, Unauthenticated
+from tenancy.errors import BadRequest, FieldError, Forbidden, NotFound, Refusal, TooLarge, Unauthenticated
+
+UNKNOWN_PATH = "Nothing is at this path: compare it with the paths of the OpenAPI document."
+UNKNOWN_METHOD = "This path does not take this method; the Allow header names those that it takes."
+
+
+def as_refusal(error: HTTPException) -> Refusal:
+    """Translate Litestar's exception."""
+    if error.status_code == http.HTTPStatus.NOT_FOUND:
+        return NotFound(UNKNOWN_PATH)
+    if error.status_code == http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return TooLarge()
+    refusal = BadRequest(error.detail)
+    refusal.status = error.status_code
+    if error.status_code == http.HTTPStatus.METHOD_NOT_ALLOWED:
+        refusal.detail = UNKNOWN_METHOD
+    return refusal
+
+
+def said(error: FieldError) -> str:
+    """Say what is wrong with one thing."""
+    return f"{error.target}: {error.message}" if error.target else error.message
 
 
 def challenge(request: Request[Any, Any, Any], refusal: Refusal) -> dict[str, str]:

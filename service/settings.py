@@ -13,12 +13,13 @@ import msgspec
 import msgspec.inspect
 
 from auth.issuer import Issuer
+from service.mail_server import MailServer, mail_server_in
 from tenancy.errors import SetupRefused
 from tenancy.postgres import Database, located
 
 PREFIX = "TUTTI_"
 SECRET_KEY_BYTES = 32
-SECRET = ("database_url", "owner_database_url", "secret_keys")  # fields that are not shown
+SECRET = ("database_url", "owner_database_url", "secret_keys", "smtp_url")  # fields that are not shown
 ADVICE = {
     "public_url": "a URL that begins with http:// or https://, without user, query or fragment",
     "trusted_proxies": "addresses or networks with commas between them, such as 10.0.0.1, 10.1.0.0/16",
@@ -107,6 +108,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "`tutti secret key` makes one"
         ),
     ] = None
+    smtp_url: Annotated[
+        str | None,
+        msgspec.Meta(
+            description="mail server for `call: email`: `smtp://user:password@host:587`, or `smtps://`; unset: e-mails are not sent"
+        ),
+    ] = None
+    smtp_from: Annotated[
+        str | None,
+        msgspec.Meta(
+            description="in whose name they are sent: an address, or a name with the address in `<` and `>`"
+        ),
+    ] = None
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
         msgspec.Meta(description="least severe log lines that are written"),
@@ -130,6 +143,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def egress_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
         """What calls may reach beside the public Internet."""
         return tuple(networks_in(self.egress_allow or ""))
+
+    @property
+    def mail_server(self) -> MailServer | None:
+        """Where e-mails are handed over, if they are sent."""
+        return mail_server_in(self.smtp_url, self.smtp_from)
 
     @property
     def issuer(self) -> Issuer:
@@ -176,6 +194,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         found = msgspec.convert(values, Settings, strict=False)
         check_proxies(found.trusted_proxies)
         networks_in(found.egress_allow or "")
+        mail_server_in(found.smtp_url, found.smtp_from)
         if found.secret_keys is not None:
             secret_keys_in(found.secret_keys)
     except msgspec.ValidationError as error:

@@ -98,6 +98,11 @@ class Instance(Table):
     total_steps = Integer(default=0)
     last_completed_step = Integer(default=0)
     last_completed_step_name = Text(null=True, default=None)
+    current_step = Text(
+        null=True,
+        default=None,
+        help_text="the task of the root list at which it is, failed or was stopped; none when completed",
+    )
     workflow_created_by = UUID(default=None, null=False)
     access_id = UUID(default=None, null=False, help_text="mtid of the instance's URL")
     access_secret_hash = Bytea(default=None, null=False, secret=True, help_text="SHA-256 of mtsec")
@@ -541,3 +546,15 @@ class TriggerOccurrence(Table):
     error = Text(null=True, default=None)
 
     trigger_occurrence_event = Unique([account_id, trigger_id, event_key])
+
+
+class DefinitionKey(Table):
+    """What a definition of the Keyfactor dialect is for: a type of workflow and a key, of which one definition has each."""
+
+    id = UUID(primary_key=True)
+    account_id = UUID(default=None, null=False)
+    workflow_id = UUID(default=None, null=False)
+    workflow_type = Text(help_text="Enrollment, Revocation, ...")
+    key = Text(help_text="of a template, a collection or an alert, as whoever starts instances names it")
+
+    definition_key_key = Unique([account_id, workflow_type, key])

@@ -36,6 +36,10 @@ END_INVITATIONS = """
 DELETE FROM invitation WHERE account_id = $1 AND (email = (SELECT email FROM app_user WHERE id = $2) OR $3 AND invited_by = $2)
 RETURNING id, role
 """
+# Who sends the password with each request is let in by the new one alone.
+END_BASIC = """
+UPDATE oauth_grant SET revoked_at = now() WHERE user_id = $1 AND kind = 'basic' AND revoked_at IS NULL
+"""
 REVOKE = "UPDATE oauth_grant SET revoked_at = now() WHERE user_id = $1 AND revoked_at IS NULL RETURNING id"
 FORGET = "DELETE FROM consent WHERE user_id = $1 RETURNING id"
 MEMBER = """
@@ -175,6 +179,7 @@ async def vouch(user_id: UUID, password_hash: str | None) -> bool:
     invited_into = await connection.fetchval(VOUCH, user_id, password_hash)
     await connection.execute("DELETE FROM login_session WHERE user_id = $1", user_id)
     await connection.execute("DELETE FROM known_device WHERE user_id = $1", user_id)
+    await connection.execute(END_BASIC, user_id)
     return invited_into is not None
 
 

@@ -1,9 +1,11 @@
-"""Callers whose proof does not hold, whatever they ask for."""
+"""Callers with the scopes that a test wants, and callers whose proof does not hold, whatever they ask for."""
 
 from collections.abc import Sequence
+from uuid import UUID
 
 from auth.bearer import hash_of
-from auth.clients import issue_token
+from auth.clients import create_client, issue_token
+from auth.registration import Registration
 from service.settings import settings
 from tenancy.postgres import connected
 from tests.world import LIFE, Tenant, bearer
@@ -19,6 +21,18 @@ UNPROVEN = (
     *("a token without scheme", "a very long token", "an unknown token"),
     *ENDS,
 )
+
+
+async def token_of(tenant: Tenant, *scopes: str, user: UUID | None = None) -> dict[str, str]:
+    """Give a user of a tenant, its administrator where nobody is named, a token."""
+    return bearer(await issue_token(tenant.id, ("user", user or tenant.admin_id), scopes, LIFE))
+
+
+async def machine_of(tenant: Tenant, *scopes: str) -> dict[str, str]:
+    """Register a machine client and give it a token."""
+    wanted = Registration(account_id=tenant.id, kind="machine", name="ledger", scopes=scopes)
+    client_id, _ = await create_client(wanted)
+    return bearer(await issue_token(tenant.id, ("client", client_id), scopes, LIFE))
 
 
 async def unproven(tenant: Tenant, scopes: Sequence[str]) -> dict[str, dict[str, str]]:

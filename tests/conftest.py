@@ -120,7 +120,8 @@ async def world(litestar: Litestar) -> World:
 @pytest.fixture
 async def client(application: Any) -> AsyncIterator[httpx.AsyncClient]:
     """An HTTP client whose every exchange is held against the OpenAPI documents."""
-    checks = [Contract.of(name).check for name in ("maestro.json", "oauth.json", "formance.json")]
+    names = ("maestro.json", "oauth.json", "formance.json", "keyfactor.json")
+    checks = [Contract.of(name).check for name in names]
     transport = httpx.ASGITransport(app=application, raise_app_exceptions=False)
     async with httpx.AsyncClient(
         transport=transport, base_url="http://tutti.test", event_hooks={"response": checks}

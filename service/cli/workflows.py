@@ -15,6 +15,7 @@ from service.cli.verbs import Verb, Verbs
 from service.language.sandbox import Sandbox
 from service.openapi import check_documents, write_documents
 from service.operations import workflows
+from service.operations.versions import Stored
 from tenancy.errors import Refusal, SetupRefused
 from tenancy.rows import rows_of
 
@@ -33,7 +34,7 @@ def workflow_publish(file: Path, account_id: UUID, *, as_json: bool) -> None:
     text = file.read_bytes()
     text_format = "json" if file.suffix.lower() == ".json" else "yaml"
 
-    async def work() -> workflows.Stored:
+    async def work() -> Stored:
         operator = Operator(account_id)
         async with rows_of(account_id):
             await require_account(account_id)

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import asyncpg
 import msgspec
@@ -20,6 +20,7 @@ from service.engine.definitions import definition_of
 from service.engine.events import Subject, record
 from service.engine.inbox import key_of
 from service.engine.queue import Job, enqueue
+from service.engine.repeated import repeated_id
 from service.language.document import Definition
 from service.language.expr import ExprRefused, asked, printed, read
 from service.language.expressions import Evaluation, ExpressionFailure
@@ -281,7 +282,7 @@ async def fire(met: Meeting, heard: Told, came: Outcome, depth: int) -> None:
     account_id: UUID = row["account_id"]
     instance_id = None
     if came.input is not None and met.definition is not None:
-        instance_id = uuid5(row["id"], heard.key)
+        instance_id = repeated_id(row["id"], heard.key)
         new = New(
             id=instance_id,
             account_id=account_id,

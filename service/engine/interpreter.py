@@ -51,11 +51,15 @@ from service.engine.places import ROOT, Sight, below
 from service.engine.states import Status
 from service.language.document import Definition
 from service.language.durations import until
-from service.language.errors import Fault
+from service.language.errors import REJECTED, Fault
 from service.language.expressions import Evaluation
 from service.language.questions import Question, Validation
 
 __all__ = ["advance", "decode_state", "drive", "encode_state", "pending", "run"]
+
+LONGEST_STEP = (
+    255  # characters of a task's name by which lists are ordered; an index takes no text of any length
+)
 
 Advancing = Generator[list[Question], list[Any], Advance]
 
@@ -92,6 +96,7 @@ def advance(definition: Definition, state: State | None, stimulus: Stimulus, fac
         consumed=tuple(under_way.consumed),
         history=tuple(row for _, row in sorted(under_way.history.items())),
         last_completed_step=following.last_completed_step,
+        current_step=_current_step(definition, following),
         expires_at=following.expires_at,
         output=output,
         fault=fault,
@@ -216,17 +221,24 @@ def _concluded(under_way: Run, outcome: Outcome) -> Steps[Any]:
 
 def _status(under_way: Run, outcome: Outcome | None, fault: Fault | None) -> Status:
     if fault is not None:
-        return Status.FAULTED
+        return Status.CANCELLED if fault.type == REJECTED else Status.FAULTED
     if outcome is not None:
         return Status.COMPLETED
     return Status.RUNNING if under_way.interrupted else Status.WAITING
 
 
+def _current_step(definition: Definition, state: State) -> str | None:
+    """Name the task of the root list at which the instance is, or failed: the last one where its output did."""
+    if state.status is Status.COMPLETED or not definition.tasks:
+        return None
+    return definition.tasks[min(state.root.index, len(definition.tasks) - 1)].name[:LONGEST_STEP]
+
+
 def _close(under_way: Run) -> None:
-    """Let go of everything that an ended instance will never need again: of one that faulted not what its task began with."""
+    """Let go of everything that an ended instance will never need again: not of what its task began with, if that failed."""
     state, root = under_way.state, under_way.state.root
     under_way.cancel_list(under_way.definition.tasks, root, ROOT)
-    state.root = Scope(root.index, root.data if state.status is Status.FAULTED else None)
+    state.root = Scope(root.index, None if state.status is Status.COMPLETED else root.data)
 
 
 def _effects(before: dict[int, Wait], under_way: Run) -> tuple[Effect, ...]:

@@ -206,7 +206,8 @@ class Advance(msgspec.Struct, frozen=True, kw_only=True):
     """What became of an instance. When `changed` is false the stimulus meant nothing and nothing is to be written.
 
     `history` has a row for each task that this advance entered or ended, in the order in which they began;
-    `output` has a meaning when the status is completed, `fault` when it is faulted.
+    `output` has a meaning when the status is completed, `fault` when it is faulted, or cancelled by a denial.
+    `current_step` names the task of the root list at which the instance is, or failed; None where it is where it was.
     """
 
     state: State | None
@@ -216,6 +217,7 @@ class Advance(msgspec.Struct, frozen=True, kw_only=True):
     consumed: tuple[Any, ...] = ()
     history: tuple[TaskRun, ...] = ()
     last_completed_step: tuple[int, str] | None = None
+    current_step: str | None = None
     expires_at: datetime | None = None
     output: Any = None
     fault: Fault | None = None

@@ -1,6 +1,7 @@
 """Restarts: a new instance that does again what another one did, from the beginning or from one of its top-level tasks.
 
-What ends by it is only what was suspended. The new instance takes the place of the old one with whoever awaits that.
+What ends by it is what was suspended, and where a dialect says so what waits. The new instance takes the place of the old
+one with whoever awaits that.
 """
 
 from datetime import UTC, datetime
@@ -17,14 +18,14 @@ from service.engine.events import Subject, record
 from service.engine.frames import State, decode_state
 from service.engine.messages import Entry
 from service.engine.states import Status, TransitionRefused, after
-from service.errors import InstanceConflict, WorkflowPaused
+from service.errors import InstanceConflict, StateRefused, WorkflowPaused
 from service.language.document import Definition
 from service.language.inputs import with_defaults
-from tenancy.errors import BadRequest, FieldError
+from tenancy.errors import BadRequest, FieldError, NotFound
 from tenancy.rows import current_connection
 
 LATEST = "latest"
-RESTARTED = "restarted"  # why an instance is cancelled that was suspended
+RESTARTED = "restarted"  # why an instance is cancelled that had not ended
 
 READ = """
 SELECT id, account_id, workflow_id, version_id, status, name, trigger_inputs, state, parent_id, parent_wait, depth,
@@ -41,6 +42,9 @@ SELECT workflow.status, workflow.paused, workflow.active_version_id,
           AND version.published_at IS NOT NULL) AS named
 FROM workflow WHERE workflow.account_id = $1 AND workflow.id = $2
 """
+NUMBERED = VERSION.replace("version.version = $3", "version.number = $3::integer").replace(
+    "AS named", "AS numbered"
+)
 
 # The history's last run of a task of the root list.
 LAST_RUN = """
@@ -69,6 +73,14 @@ class Access(msgspec.Struct, frozen=True):
     secret_hash: bytes
 
 
+class Asked(msgspec.Struct, frozen=True):
+    """What is asked for, in whose name; `access` is what the new instance's URL is made of, if anybody is to have one."""
+
+    options: Options
+    actor: Actor
+    access: Access | None = None
+
+
 class Restarted(msgspec.Struct, frozen=True):
     """The new instance, and whether the old one, which was suspended, was cancelled for it."""
 
@@ -93,11 +105,67 @@ async def restart(
     version_id = await version_of(account_id, row["workflow_id"], row["version_id"], options.version)
     definition = await definition_of(version_id)
     entry = None if options.from_task is None else await _entry(row, definition, options.from_task)
-    new = _new(row, version_id, definition, entry, actor, access)
-    await _replaced(row, becomes, new.id, actor)
-    told = msgspec.to_builtins(options) | {"restarted_from": str(instance_id)}
-    await begin(new, definition, **told)
-    return Restarted(new.id, becomes is not Status(row["status"]))
+    return await _begun_again(row, becomes, version_id, entry, Asked(options, actor, access))
+
+
+async def version_numbered(account_id: UUID, workflow_id: UUID, number: int | None) -> UUID:
+    """Find the published version of a number, or the one that a trigger starts, in the open transaction.
+
+    Raises:
+        InstanceConflict: the workflow is archived.
+        WorkflowPaused: it is paused.
+        NotFound: it has no such published version.
+    """
+    (row,) = await current_connection().fetch(NUMBERED, account_id, workflow_id, number)
+    refuse_workflow(row)
+    found: UUID | None = row["active_version_id"] if number is None else row["numbered"]
+    if found is None:
+        which = "version" if number is None else f"version {number}"
+        raise NotFound(f"No {which} of the workflow definition is published.")
+    return found
+
+
+async def supersede(account_id: UUID, instance_id: UUID, version_id: UUID, actor: Actor) -> UUID:
+    """Begin again, from the beginning as a published version, what has failed, waits or is suspended.
+
+    In the open transaction, whose caller has looked at the workflow. What has been begun again once is past this.
+
+    Raises:
+        StateRefused: the instance has another status, or runs again already.
+    """
+    (row,) = await current_connection().fetch(READ, account_id, instance_id)
+    becomes = superseded(Status(row["status"]), row["restarted_as"])
+    begun = await _begun_again(row, becomes, version_id, None, Asked(Options(), actor))
+    return begun.id
+
+
+def superseded(status: Status, restarted_as: UUID | None) -> Status:
+    """Say what becomes of an instance that is to be superseded.
+
+    Raises:
+        StateRefused: it cannot be, now.
+    """
+    try:
+        becomes = after("supersede", status)
+    except TransitionRefused:
+        raise StateRefused(status, restarted_as) from None
+    if restarted_as is not None:
+        raise StateRefused(status, restarted_as)
+    return becomes
+
+
+async def _begun_again(
+    row: asyncpg.Record, becomes: Status, version_id: UUID, entry: Entry | None, asked: Asked
+) -> Restarted:
+    """Write the new instance, and what becomes of the old one."""
+    definition = await definition_of(version_id)
+    ends = becomes is not Status(row["status"])
+    new = _new(row, version_id, definition, entry, asked)
+    if ends:
+        new = msgspec.structs.replace(new, parent_id=row["parent_id"], parent_wait=row["parent_wait"])
+    await _replaced(row, becomes, new.id, asked.actor)
+    await begin(new, definition, **msgspec.to_builtins(asked.options), restarted_from=str(row["id"]))
+    return Restarted(new.id, ends)
 
 
 async def _allowed(row: asyncpg.Record) -> Status:
@@ -127,10 +195,7 @@ async def version_of(account_id: UUID, workflow_id: UUID, present: UUID, wanted:
         BadRequest: it has no such published version.
     """
     (row,) = await current_connection().fetch(VERSION, account_id, workflow_id, wanted)
-    if row["status"] == "archived":
-        raise InstanceConflict("The workflow is archived and starts no instances.")
-    if row["paused"]:
-        raise WorkflowPaused
+    refuse_workflow(row)
     if wanted is None:
         return present
     found: UUID | None = row["active_version_id"] if wanted == LATEST else row["named"]
@@ -138,6 +203,14 @@ async def version_of(account_id: UUID, workflow_id: UUID, present: UUID, wanted:
         message = f"no version {wanted} of the workflow is published"
         raise BadRequest(errors=(FieldError("FIELD_INVALID", message, "version"),))
     return found
+
+
+def refuse_workflow(row: asyncpg.Record) -> None:
+    """Refuse to start an instance of a workflow that is archived or paused."""
+    if row["status"] == "archived":
+        raise InstanceConflict("The workflow is archived and starts no instances.")
+    if row["paused"]:
+        raise WorkflowPaused
 
 
 async def _entry(row: asyncpg.Record, definition: Definition, name: str) -> Entry:
@@ -194,52 +267,46 @@ async def _input(row: asyncpg.Record, pointer: str, name: str) -> Any:
 
 
 def _new(
-    row: asyncpg.Record,
-    version_id: UUID,
-    definition: Definition,
-    entry: Entry | None,
-    actor: Actor,
-    access: Access | None,
+    row: asyncpg.Record, version_id: UUID, definition: Definition, entry: Entry | None, asked: Asked
 ) -> New:
-    """The instance to begin; one that takes the place of a suspended one is awaited by whoever awaited that."""
+    """The instance to begin, which nobody awaits."""
     given = msgspec.json.decode(row["trigger_inputs"])
     if version_id != row["version_id"] and isinstance(given, dict):
         given = with_defaults(definition.input_schema, given)
-    suspended = row["status"] == Status.SUSPENDED
     new = New(
         id=uuid7(),
         account_id=row["account_id"],
         version_id=version_id,
         name=row["name"],
         at=datetime.now(UTC),
-        started_by=actor.id,
-        started_by_name=actor.name,
+        started_by=asked.actor.id,
+        started_by_name=asked.actor.name,
         input=given,
-        parent_id=row["parent_id"] if suspended else None,
-        parent_wait=row["parent_wait"] if suspended else None,
         depth=row["depth"],
         restarted_from=row["id"],
         entry=msgspec.json.encode(entry),
-        actor=actor.id,
+        actor=asked.actor.id,
     )
-    if access is None:
+    if asked.access is None:
         return new
-    return msgspec.structs.replace(new, access_id=access.id, access_secret_hash=access.secret_hash)
+    return msgspec.structs.replace(
+        new, access_id=asked.access.id, access_secret_hash=asked.access.secret_hash
+    )
 
 
 async def _replaced(row: asyncpg.Record, becomes: Status, new_id: UUID, actor: Actor) -> None:
-    """Link the old instance with the new one, and cancel it if it was suspended: nobody awaits it any more then."""
+    """Link the old instance with the new one, and cancel it if it ends by that: nobody awaits it any more then."""
     connection, about = current_connection(), Subject(row["account_id"], row["workflow_id"], row["id"])
-    suspended = becomes is not Status(row["status"])
+    ends = becomes is not Status(row["status"])
     await connection.execute(
         "UPDATE instance SET restarted_as = $3, parent_id = CASE WHEN $4 THEN NULL ELSE parent_id END"
         " WHERE account_id = $1 AND id = $2",
         row["account_id"],
         row["id"],
         new_id,
-        suspended,
+        ends,
     )
-    if suspended:
+    if ends:
         await connection.execute(
             "SELECT cancelled($1, $2, $3, $4, $5)",
             row["account_id"],

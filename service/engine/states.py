@@ -1,7 +1,11 @@
 """How an instance's status may change: the one table, asked by every verb (contract 4.2).
 
-`start`, `wait`, `wake`, `complete` and `fault` are the engine's own verbs, the others a person's. Expiry is a `fault`. A
-restart ends what is suspended and leaves what has ended as it is: what runs again is a new instance. What is deleted was what it was until then.
+`start`, `wait`, `wake`, `complete`, `fault` and `reject` are the engine's own verbs, the others a person's. Expiry is a
+`fault`; `reject` is an error by which a definition says that somebody has denied. A restart ends what is suspended and
+leaves what has ended as it is: what runs again is a new instance. What is deleted was what it was until then.
+
+`stop`, `supersede` and `remove` are for dialects in which an instance that waits is suspended too: they end it, as
+`cancel`, `restart` and `delete` do, and are refused while it is running.
 """
 
 from collections.abc import Mapping
@@ -43,6 +47,7 @@ TRANSITIONS: Mapping[str, Mapping[Status, Status]] = {
     "wake": {Status.WAITING: Status.RUNNING},
     "complete": {Status.RUNNING: Status.COMPLETED},
     "fault": {Status.RUNNING: Status.FAULTED, Status.WAITING: Status.FAULTED},
+    "reject": {Status.RUNNING: Status.CANCELLED, Status.WAITING: Status.CANCELLED},
     "suspend": {
         Status.PENDING: Status.SUSPENDED,
         Status.RUNNING: Status.SUSPENDED,
@@ -62,6 +67,19 @@ TRANSITIONS: Mapping[str, Mapping[Status, Status]] = {
         Status.CANCELLED: Status.CANCELLED,
     },
     "delete": {
+        Status.COMPLETED: Status.COMPLETED,
+        Status.FAULTED: Status.FAULTED,
+        Status.CANCELLED: Status.CANCELLED,
+    },
+    "stop": {Status.WAITING: Status.CANCELLED, Status.SUSPENDED: Status.CANCELLED},
+    "supersede": {
+        Status.WAITING: Status.CANCELLED,
+        Status.SUSPENDED: Status.CANCELLED,
+        Status.FAULTED: Status.FAULTED,
+    },
+    "remove": {
+        Status.WAITING: Status.CANCELLED,
+        Status.SUSPENDED: Status.CANCELLED,
         Status.COMPLETED: Status.COMPLETED,
         Status.FAULTED: Status.FAULTED,
         Status.CANCELLED: Status.CANCELLED,

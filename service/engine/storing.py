@@ -36,7 +36,7 @@ from service.engine.states import Status
 from service.language.errors import Fault, fault
 from service.language.sizes import VALUE_BYTES, TooDeepError, TooLargeError, measure
 from service.language.values import DEEPEST_VALUE, is_deep
-from tenancy.rows import read, rows_of
+from tenancy.rows import current_connection, read, rows_of
 
 MOST_STATE_BYTES = 4_194_304
 MOST_WAITS = 500  # that an instance has at once: each of them that ends is an advance that walks over all
@@ -44,9 +44,15 @@ NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # in JSON, and not behind a back
 KEPT_BYTES = 16_384  # of one value in the history; of a larger one the beginning stays
 SURELY_LARGE = 8 * KEPT_BYTES  # as `measure` counts, which is roughly
 BEGINNING = 1_024  # characters
+LONGEST_REASON = 1_000  # characters of what a denial says
 EXPIRY = 0  # the number of the workflow's own timer; waits count from 1
 
-STORE = f"SELECT store_advances({', '.join(f'${number}' for number in range(1, 17))}) AS stored"
+# A denial is told as any other cancellation; the instance's row has been locked and ended by the same transaction.
+REJECT = """
+UPDATE instance SET canceled_at = ended_at, cancel_reason = $3 WHERE account_id = $1 AND id = $2
+"""
+
+STORE = f"SELECT store_advances({', '.join(f'${number}' for number in range(1, 18))}) AS stored"
 
 
 class About(msgspec.Struct, frozen=True):
@@ -135,7 +141,7 @@ def last_state(result: Advance) -> bytes | None:
     Of one that completed that is its context alone: its tasks' inputs are in the history.
     """
     state = result.state
-    if state is None or (result.status is not Status.FAULTED and not state.context):
+    if state is None or (result.status is Status.COMPLETED and not state.context):
         return None
     try:
         text = encode_state(msgspec.structs.replace(state, input=None))
@@ -172,7 +178,7 @@ def settled(
         step_name=step_name,
         expires_at=expires_at,
         output=msgspec.json.encode(result.output) if completed else None,
-        fault=None if result.fault is None else msgspec.json.encode(result.fault),
+        fault=msgspec.json.encode(result.fault) if result.status is Status.FAULTED else None,
         listens=listens(result),
         rows=rows_of_advance(about, sequence, result, expires_at),
         given=given,
@@ -222,6 +228,7 @@ def follows_up(one: Settled) -> bool:
     return bool(
         one.result.consumed
         or one.given.passing
+        or one.result.status is Status.CANCELLED
         or any(isinstance(effect, Ask | Listen | Forget) for effect in one.result.effects)
     )
 
@@ -236,6 +243,7 @@ def columns(advances: Sequence[Settled]) -> list[list[Any]]:
             one.state,
             one.step,
             one.step_name,
+            one.result.current_step,
             one.expires_at,
             one.result.status.terminal,
             one.output,
@@ -245,7 +253,7 @@ def columns(advances: Sequence[Settled]) -> list[list[Any]]:
         )
         for one in advances
     ]
-    return [[row[index] for row in rows] for index in range(12)]
+    return [[row[index] for row in rows] for index in range(13)]
 
 
 def listens(result: Advance) -> bool:
@@ -256,7 +264,7 @@ def listens(result: Advance) -> bool:
 
 
 async def follow_up(account_id: UUID, advances: Sequence[Settled], at: datetime) -> None:
-    """Write what needs statements of its own: work items, listeners, events that have been taken."""
+    """Write what needs statements of its own: work items, listeners, events that have been taken, denials."""
     taken = [identifier for one in advances for identifier in one.result.consumed]
     await inbox.drop(taken, [identifier for one in advances for identifier in one.given.passing])
     forgotten = [(one.instance_id, effect.wait) for one in advances for effect in effects_in(one, Forget)]
@@ -267,6 +275,8 @@ async def follow_up(account_id: UUID, advances: Sequence[Settled], at: datetime)
     if listening:
         await listeners.store(account_id, listening)
     for one in advances:
+        if one.result.status is Status.CANCELLED:
+            await current_connection().execute(REJECT, account_id, one.instance_id, denial(one.result))
         if asks := effects_in(one, Ask):
             await work_item.open_items(one.about.subject, one.about.started_by, asks, at)
 
@@ -355,14 +365,24 @@ def timer_row(instance_id: UUID, wait: int, due_at: datetime) -> dict[str, Any]:
 def end_row(subject: Subject, result: Advance) -> dict[str, Any]:
     """The event that tells of an instance's end; of a fault only its kind, as the rest may be personal."""
     error = result.fault
+    data: dict[str, Any] = {}
+    if result.status is Status.CANCELLED:
+        data = {"reason": denial(result)}
+    elif error is not None:
+        data = {"error": {"type": error.type[:1000].replace("\0", "\ufffd"), "status": error.status}}
     return {
         "workflow_id": subject.workflow_id,
         "instance_id": subject.instance_id,
         "type": f"instance.{result.status}",
-        "data": {}
-        if error is None
-        else {"error": {"type": error.type[:1000].replace("\0", "\ufffd"), "status": error.status}},
+        "data": data,
     }
+
+
+def denial(result: Advance) -> str:
+    """Say why an instance was cancelled by its own definition: who has denied, and what they said."""
+    error = result.fault
+    said = "denied" if error is None else error.detail or error.title or "denied"
+    return said[:LONGEST_REASON].replace("\0", "\ufffd")
 
 
 def run_row(instance_id: UUID, run: TaskRun) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import asyncpg
 import msgspec
@@ -22,6 +22,7 @@ from service.engine.interpreter import advance, drive, run
 from service.engine.loading import RUNTIME
 from service.engine.messages import Advance, Events, Facts, InboxEvent, Start
 from service.engine.messages import Listen as Wanted
+from service.engine.repeated import repeated_id
 from service.engine.states import Status
 from service.engine.storing import MOST_STATE_BYTES
 from service.language.document import Definition, Listen, Strategy, Task
@@ -187,7 +188,7 @@ async def start(offered: Offer, events: list[dict[str, Any]], depth: int) -> Non
         await record(subject, "schedule.refused", None, reason=TOO_DEEP)
         return
     new = New(
-        id=uuid5(schedule["id"], " ".join(map(key_of, [*events, offered.event]))),
+        id=repeated_id(schedule["id"], " ".join(map(key_of, [*events, offered.event]))),
         account_id=schedule["account_id"],
         version_id=schedule["version_id"],
         name=f"{title_of(definition)} {now.isoformat(timespec='seconds')}",

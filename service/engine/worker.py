@@ -23,7 +23,7 @@ import msgspec
 
 from service.engine import bulk, event_triggers, inbox, retention, schedules, trigger_keys
 from service.engine.bell import CHANNEL, Lane, hearing, ring
-from service.engine.effects import bus_event, call_http, child, publish, work_item
+from service.engine.effects import bus_event, call_http, child, publish, send_email, work_item
 from service.engine.egress import Egress
 from service.engine.events import Subject
 from service.engine.flow import Raised
@@ -37,11 +37,12 @@ from service.engine.storing import About, Given, Settled, settled, stopped, stor
 from service.engine.suspension import hold
 from service.engine.turns import OF_EACH, Places
 from service.engine.vault import SecretsUnreadableError, secrets_of
-from service.language.document import HttpCall
+from service.language.document import EmailCall, HttpCall
 from service.language.errors import fault
 from service.language.questions import ask
 from service.language.sandbox import Sandbox, SandboxUnavailableError
 from service.limits import measuring
+from service.settings import settings
 from tenancy.errors import SetupRefused
 from tenancy.postgres import connected, engine
 from tenancy.rows import read, rows_of
@@ -414,6 +415,9 @@ class Worker:
                     self._egress, self._sandbox, job.account_id, what, secrets, traceparent(loaded.row["id"])
                 )
                 return Answered(datetime.now(UTC), job.wait, value)
+            if isinstance(what.task.work, EmailCall):
+                sent = await send_email.perform(self._sandbox, settings().mail_server, job.account_id, what)
+                return Answered(datetime.now(UTC), job.wait, sent)
             return await child.perform(self._sandbox, loaded, what)
         except Raised as raised:
             return Answered(datetime.now(UTC), job.wait, fault=raised.fault)

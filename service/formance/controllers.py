@@ -11,12 +11,13 @@ import msgspec
 from litestar import Controller, Router, delete, get, post, put
 
 from auth.roles import Right
+from service.claims import Request_, credential, decoded, id_of, proving
 from service.errors import InstanceConflict, WorkflowConflict
 from service.formance import activity_history, cursors, history, models, requests
 from service.formance.cursors import Asked, InstanceFilters
 from service.formance.errors import EXCEPTION_HANDLERS
 from service.formance.naming import named
-from service.formance.requests import Request_, credential, id_of, only_on_one_account, proving
+from service.formance.requests import only_on_one_account
 from service.formance.trigger_controllers import (
     BusEventController,
     FirstTriggerController,
@@ -116,7 +117,7 @@ class InstanceController(Controller):
         """Send an event to an instance by its name: for the stage that waits for it, now or later."""
         access = credential(request)
         async with proving(request):
-            event = requests.decoded(await request.body(), models.InstanceEvent)
+            event = decoded(await request.body(), models.InstanceEvent)
         instance_id = await id_of(request, "instanceID")
         workflow_id = await outlines.workflow_of(access, instance_id)
         await instances.signal(access, workflow_id, instance_id, {"type": event.name})

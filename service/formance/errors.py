@@ -14,13 +14,11 @@ from litestar.exceptions import HTTPException
 from service.errors import InputsRefused, InternalError, NotTriggerable
 from service.exchange import exchange_of
 from service.formance.models import Error, ErrorCode
-from service.refusing import challenge, patience
-from tenancy.errors import BadRequest, Conflict, FieldError, NotFound, Refusal, TooLarge
+from service.refusing import as_refusal, challenge, patience, said
+from tenancy.errors import BadRequest, Conflict, FieldError, NotFound, Refusal
 
 PATHS = re.compile(r"(/accounts/[^/]*)?/api/orchestration(/.*)?|/v1/accounts/[^/]*/bus-events/?")
-UNKNOWN_PATH = "Nothing is at this path: compare it with the paths of the OpenAPI document."
 MISFITS = "The workflow does not take these variables."
-UNKNOWN_METHOD = "This path does not take this method; the Allow header names those that it takes."
 
 logger = logging.getLogger("tutti.formance")
 
@@ -44,19 +42,6 @@ def failed(request: Request[Any, Any, Any], error: Exception) -> Response[Error]
     """Answer a fault of ours; the log has the cause under the request id, the answer does not."""
     logger.error("request %s failed", exchange_of(request.scope).request_id, exc_info=error)
     return answer(request, InternalError())
-
-
-def as_refusal(error: HTTPException) -> Refusal:
-    """Translate Litestar's exception."""
-    if error.status_code == http.HTTPStatus.NOT_FOUND:
-        return NotFound(UNKNOWN_PATH)
-    if error.status_code == http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        return TooLarge()
-    refusal = BadRequest(error.detail)
-    refusal.status = error.status_code
-    if error.status_code == http.HTTPStatus.METHOD_NOT_ALLOWED:
-        refusal.detail = UNKNOWN_METHOD
-    return refusal
 
 
 def as_told(refusal: Refusal) -> Refusal:
@@ -95,11 +80,6 @@ def answer_of(refusal: Refusal) -> Error:
     if len(lines) > 1:
         body.details = "\n".join(lines)
     return body
-
-
-def said(error: FieldError) -> str:
-    """Say what is wrong with one thing."""
-    return f"{error.target}: {error.message}" if error.target else error.message
 
 
 def code_of(refusal: Refusal) -> ErrorCode:

@@ -5,38 +5,29 @@ and so is the type of a body, but for YAML. Whoever is not let in is told that f
 """
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import Coroutine
 from typing import Any, TypeVar
 from uuid import UUID
 
-import msgspec
-from litestar import Request
-from litestar.exceptions import HTTPException
-
-from auth.bearer import Credential, token_hash
-from auth.reach import Reach, reach_of
-from auth.roles import Right
+from auth.bearer import token_hash
+from auth.reach import Reach
+from service.claims import Request_, Scopes, claim, decoded, only_account, proving
 from service.exchange import header
 from service.formance import cursors, stages
 from service.formance.cursors import LARGEST_PAGE, LONGEST_NAME, PAGE_SIZE, Asked, InstanceFilters, wrong
 from service.language.document import DocumentRefused
 from service.language.texts import parse_json, parse_yaml
 from service.language.values import NO_NUL, NUL
-from service.limits.admission import admit, claimed
-from service.limits.known import somebody_is_limited
 from service.wire import identifier
-from tenancy.errors import BadRequest, FieldError, Forbidden, NotFound, Refusal
+from tenancy.errors import BadRequest, FieldError, NotFound
 
-READ, WRITE = "orchestration:read", "orchestration:write"
-READING = ("GET", "HEAD")
-CREDENTIAL = "formance.credential"  # where a request's state holds it
+SCOPES = Scopes("orchestration:read", "orchestration:write")
+READ, WRITE = SCOPES.read, SCOPES.write
 YAML = "text/vnd.yaml"
 LARGEST_NUMBER = 2**32 - 1  # of a page's size, as the vendor reads it
 
 LONGEST_NUMBER = 9  # digits of a stage's
 
-Request_ = Request[Any, Any, Any]
 Done = TypeVar("Done")
 
 
@@ -48,80 +39,25 @@ async def only_on_one_account(request: Request_) -> None:
         BadRequest: the path names an account by no id, or none, and the token is good for several.
         LimitReached: the account makes too many requests.
     """
-    if request.method == "OPTIONS":  # which tells methods, and nothing of anybody's
-        return
-    authorization = header(request.scope, b"authorization")
-    token = token_hash(authorization)
-    reach = await reach_of(token)
-    scopes = (needed_scope(request.method, reach),)
-    try:
-        account_id = account_of(request, reach)
-    except BadRequest:  # what is known of the token may be a minute old
-        with contextlib.suppress(NotFound, Forbidden):
-            async with Credential(token, UUID(int=0), scopes).rows(Right.READ):
-                pass
-        raise
-    state = request.scope["state"]
-    if somebody_is_limited():
-        await admit(state, authorization, account_id)
-    state[CREDENTIAL] = claimed(state, token, account_id, scopes)
-
-
-def needed_scope(method: str, reach: Reach) -> str:
-    """Name the scope that the token has to have: either will do for reading."""
-    return WRITE if method not in READING or (WRITE in reach.scopes and READ not in reach.scopes) else READ
+    if request.method != "OPTIONS":  # which tells methods, and nothing of anybody's
+        await claim(request, token_hash(header(request.scope, b"authorization")), SCOPES, account_of)
 
 
 def account_of(request: Request_, reach: Reach) -> UUID:
-    """Say on which account a request is; a token that is good for none is refused by whatever it is used on.
+    """Say on which account a request is.
 
     Raises:
         BadRequest: nobody can tell.
     """
     named = request.path_params.get("accountId")
-    if named is not None:
-        account_id = identifier(named)
-        if account_id is None:
-            raise BadRequest(
-                "Malformed id.", errors=(FieldError("FIELD_INVALID", "is not a UUID", "accountId"),)
-            )
-        return account_id
-    if len(reach.accounts) > 1:
-        raise BadRequest(
-            "The token is good for several accounts: name the one that you mean, as in "
-            "/accounts/{accountId}/api/orchestration."
+    if named is None:
+        return only_account(
+            reach, "name the one that you mean, as in /accounts/{accountId}/api/orchestration."
         )
-    return reach.accounts[0] if reach.accounts else UUID(int=0)
-
-
-def credential(request: Request_) -> Credential:
-    """Return the caller's claim, which the operation checks."""
-    found: Credential = request.scope["state"][CREDENTIAL]
-    return found
-
-
-@contextlib.asynccontextmanager
-async def proving(request: Request_) -> AsyncIterator[None]:
-    """Tell what is wrong with a request to callers who may know it; anyone else is told what they are refused for."""
-    try:
-        yield
-    except (Refusal, HTTPException):
-        async with credential(request).rows(Right.READ):
-            pass
-        raise
-
-
-async def id_of(request: Request_, name: str, otherwise: Refusal | None = None) -> UUID:
-    """Read an id in the path: one that is no UUID is nobody's.
-
-    Raises:
-        NotFound, or `otherwise`: it is none.
-    """
-    async with proving(request):
-        found = identifier(request.path_params[name])
-        if found is None:
-            raise otherwise or NotFound
-    return found
+    account_id = identifier(named)
+    if account_id is None:
+        raise BadRequest("Malformed id.", errors=(FieldError("FIELD_INVALID", "is not a UUID", "accountId"),))
+    return account_id
 
 
 def flag(request: Request_, name: str) -> bool:
@@ -219,18 +155,6 @@ async def variables(request: Request_) -> dict[str, Any]:
     """
     body = await request.body()
     return decoded(body, dict[str, str]) or {} if body.strip() else {}
-
-
-def decoded(body: bytes, kind: type[Done]) -> Done:
-    """Decode a body.
-
-    Raises:
-        BadRequest: it is not of this kind.
-    """
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRequest(f"The body cannot be read: {error}".replace("\x00", "")) from None
 
 
 async def while_connected(request: Request_, doing: Coroutine[Any, Any, Done]) -> Done | None:

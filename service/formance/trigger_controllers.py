@@ -4,10 +4,10 @@ from typing import Any
 
 from litestar import Controller, delete, get, post
 
+from service.claims import Request_, credential, decoded, id_of, proving
 from service.formance import cursors, requests
 from service.formance import trigger_models as models
 from service.formance.naming import named
-from service.formance.requests import Request_, credential, id_of, proving
 from service.operations import event_triggers
 from service.operations.event_triggers import NewTrigger
 from service.operations.outlines import LONGEST_LIST
@@ -26,7 +26,7 @@ async def new_trigger(request: Request_) -> NewTrigger:
         NotFound: what it names is the id of none.
     """
     async with proving(request):
-        data = requests.decoded(await request.body(), models.TriggerData)
+        data = decoded(await request.body(), models.TriggerData)
         if not data.workflow_id:
             missing = FieldError("FIELD_REQUIRED", "missing workflow id", "workflowID")
             raise BadRequest("The trigger cannot be made.", errors=(missing,))
@@ -78,7 +78,7 @@ class TriggerController(Controller):
         """Say what a trigger would make of an event with this payload; nothing is started."""
         access = credential(request)
         async with proving(request):
-            payload = requests.decoded(await request.body(), dict[str, Any])
+            payload = decoded(await request.body(), dict[str, Any])
         trigger_id = await id_of(request, "triggerID")
         found = await event_triggers.test(access, sandbox_of(request), trigger_id, payload)
         return models.TriggerTestResponse(models.tested(found))
@@ -147,6 +147,6 @@ class BusEventController(Controller):
         """Send an event to the account's triggers, in the vendor's envelope: each meets it once, whenever it comes again."""
         access = credential(request)
         async with proving(request):
-            sent = requests.decoded(await request.body(), models.Envelope)
+            sent = decoded(await request.body(), models.Envelope)
         received = await event_triggers.receive(access, models.bus_event(sent))
         return models.BusEventResponse(models.taken(received))

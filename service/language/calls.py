@@ -7,9 +7,19 @@ from typing import Any, Literal, cast
 
 import msgspec
 
-from service.language import people
+from service.language import mail, people
+from service.language.arguments import is_computed
 from service.language.authentication import Policy, policy
-from service.language.document import FunctionCall, HttpCall, PersonCall, RunWorkflow, Task, UriTemplate, Work
+from service.language.document import (
+    EmailCall,
+    FunctionCall,
+    HttpCall,
+    PersonCall,
+    RunWorkflow,
+    Task,
+    UriTemplate,
+    Work,
+)
 from service.language.endpoints import uri_template
 from service.language.errors import below
 from service.language.expressions import is_expression, template
@@ -23,7 +33,8 @@ PAIR_LIMIT = 100  # headers, and parameters of the query
 
 _HTTP = ("method", "endpoint", "headers", "query", "body", "output", "redirect")
 _PROTOCOLS = ("grpc", "openapi", "asyncapi", "mcp", "a2a")
-_PEOPLE = ("approval", "form")
+BuiltIn = Literal["approval", "form", "email"]
+_BUILT_IN: tuple[BuiltIn, ...] = ("approval", "form", "email")
 _CATALOG_VERSION = "1.0.0"
 _METHOD = re.compile(r"[A-Za-z]{1,32}")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}")  # RFC 9110, 5.6.2
@@ -46,27 +57,29 @@ def call(reader: TaskReader, fields: Mapping[str, Any], pointer: str) -> Work | 
     if name in reader.declared.get("functions", {}):
         return _function(reader, name, fields, pointer)
     kind = _built_in(reader, name, place)
-    return _person(reader, kind, fields, pointer) if kind else None
+    if kind is None:
+        return None
+    return _email(reader, fields, pointer) if kind == "email" else _person(reader, kind, fields, pointer)
 
 
 def _functions(reader: TaskReader) -> str:
-    return listed(["http", *_PEOPLE, *reader.declared.get("functions", {})])
+    return listed(["http", *_BUILT_IN, *reader.declared.get("functions", {})])
 
 
-def _built_in(reader: TaskReader, name: str, pointer: str) -> Literal["approval", "form"] | None:
+def _built_in(reader: TaskReader, name: str, pointer: str) -> BuiltIn | None:
     """The built-in function of the name, which may be spelled `name:version@default`."""
     if "://" in name or ("@" in name and not name.endswith("@default")):
         message = f"Functions of other catalogs are not supported; there are {_functions(reader)}."
         reader.refuse("unsupported_feature", message, pointer)
         return None
-    known = {kind: kind for kind in _PEOPLE} | {
-        f"{kind}:{_CATALOG_VERSION}@default": kind for kind in _PEOPLE
+    known = {kind: kind for kind in _BUILT_IN} | {
+        f"{kind}:{_CATALOG_VERSION}@default": kind for kind in _BUILT_IN
     }
     if name not in known:
         message = f"There is no function `{name[:64]}`; there are {_functions(reader)}."
         reader.refuse("unknown_function", message, pointer)
         return None
-    return cast(Literal["approval", "form"], known[name])
+    return known[name]
 
 
 # --- Functions ------------------------------------------------------------------------------------------------------
@@ -129,9 +142,19 @@ def _person(
     for warning in warnings:
         reader.warn(warning.code, warning.message, place + warning.pointer)
     form = given.get("form") if isinstance(given, dict) else None
-    if isinstance(form, dict) and not people.is_computed(form):
+    if isinstance(form, dict) and not is_computed(form):
         reader.kept_schema(form, place + "/form")
     return PersonCall(kind, reader.template(given, place, reader.visible(BODY)))
+
+
+# --- E-mail ---------------------------------------------------------------------------------------------------------
+
+
+def _email(reader: TaskReader, fields: Mapping[str, Any], pointer: str) -> Work:
+    place, given = pointer + "/with", fields.get("with", {})
+    for problem in mail.asked_literally(given):
+        reader.refuse(problem.code, problem.message, place + problem.pointer)
+    return EmailCall(reader.template(given, place, reader.visible(BODY)))
 
 
 # --- HTTP -----------------------------------------------------------------------------------------------------------

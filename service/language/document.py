@@ -181,6 +181,12 @@ class PersonCall(msgspec.Struct, frozen=True):
     arguments: Expression
 
 
+class EmailCall(msgspec.Struct, frozen=True):
+    """`call: email`: one message is handed to the operator's mail server."""
+
+    arguments: Expression
+
+
 class RunWorkflow(msgspec.Struct, frozen=True):
     """`run: workflow`: start another workflow of the account; `version` may be `latest`."""
 
@@ -206,6 +212,7 @@ Work = (
     | HttpCall
     | FunctionCall
     | PersonCall
+    | EmailCall
     | RunWorkflow
 )
 

@@ -12,6 +12,10 @@ import msgspec
 
 STANDARD = "https://serverlessworkflow.io/spec/1.0.0/errors/"
 
+# The type of an error of this service's own: an instance that ends by it was denied, and is cancelled rather than faulted.
+# The error's detail says by whom and why.
+REJECTED = "urn:tutti:errors:rejected"
+
 Kind = Literal[
     "configuration",
     "validation",

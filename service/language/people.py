@@ -8,12 +8,11 @@ from typing import Any, Literal, cast
 
 import msgspec
 
+from service.language.arguments import ArgumentReader
 from service.language.cloudevents import is_time
 from service.language.durations import Duration, DurationRefused, duration
 from service.language.errors import Problem, below
-from service.language.expressions import is_expression
-from service.language.fields import FieldReader, listed
-from service.language.values import flaw, nodes
+from service.language.fields import listed
 
 Kind = Literal["approval", "form"]
 Comment = Literal["optional", "none", "required"]
@@ -100,31 +99,15 @@ def request(kind: Kind, arguments: Any) -> Request:
     return _ArgumentReader(literal=False).request(kind, arguments)
 
 
-def is_computed(value: Any) -> bool:
-    """Whether any of the value is `${ … }`."""
-    return any(is_expression(node) for node, _ in nodes(value))
-
-
-class _ArgumentReader(FieldReader):
-    """Reads arguments; in literal ones nothing is wrong with what is computed later."""
+class _ArgumentReader(ArgumentReader):
+    """Reads what people are asked."""
 
     def __init__(self, *, literal: bool) -> None:
-        super().__init__()
-        self.computed_later = literal
-        if not literal:
-            self.advice = ""  # an expression came to the value: there is nothing to quote
+        super().__init__(literal=literal)
         self.anyone = False  # whether who may decide is not known yet
 
-    def is_later(self, value: Any) -> bool:
-        return self.computed_later and is_computed(value)
-
-    def refuse(self, code: str, message: str, pointer: str) -> None:  # noqa: ARG002 - the contract has one code for all
-        super().refuse("bad_arguments", message, pointer)
-
     def request(self, kind: Kind, arguments: Any) -> Request:
-        wrong = None if self.computed_later else flaw(arguments)
-        if wrong is not None:
-            self.refuse("bad_format", f"The arguments {wrong}.", "")
+        self.storable(arguments)
         fields = self.closed(arguments, "", _ALLOWED[kind], _REQUIRED[kind])
         assignees = self.assignees(fields["assignees"]) if "assignees" in fields else Assignees((), ())
         outcomes = self.outcomes(fields.get("outcomes")) if kind == "approval" else ()
@@ -141,13 +124,6 @@ class _ArgumentReader(FieldReader):
             exclude_starter=self.flag(fields, "excludeStarter"),
             overdue_outcome=self.overdue(fields, outcomes) if kind == "approval" else None,
         )
-
-    def limited(self, fields: Mapping[str, Any], name: str, most: int, *, least: int = 1) -> str | None:
-        """An optional string of so many characters."""
-        value = self.text(fields, name, "")
-        if value is not None and not least <= len(value) <= most and not self.is_later(value):
-            self.refuse("bad_format", f"`{name}` has {least} to {most} characters.", below("", name))
-        return value
 
     def flag(self, fields: Mapping[str, Any], name: str) -> bool:
         return not self.is_later(fields.get(name)) and self.boolean(fields, name, "", default=False)

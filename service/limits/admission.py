@@ -145,19 +145,24 @@ class CountedCredential(Credential, frozen=True):
 
 
 async def admit(state: dict[str, Any], authorization: str | None, account_id: UUID) -> None:
-    """Begin to count a request, whose state it is, if its account's requests are limited; before its operation.
+    """Begin to count a request as `admit_token` does; whoever shows no token at all is left to the operation.
 
-    Whoever shows no token at all is left to the operation.
+    Raises:
+        LimitReached: the account has made as many as it may.
+    """
+    with contextlib.suppress(Unauthenticated):
+        await admit_token(state, token_hash(authorization), account_id)
+
+
+async def admit_token(state: dict[str, Any], token: bytes, account_id: UUID) -> None:
+    """Begin to count a request, whose state it is, if its account's requests are limited; before its operation.
 
     Raises:
         LimitReached: the account has made as many as it may.
     """
     bucket = bucket_of(account_id)
-    if bucket is None:
-        return
-    with contextlib.suppress(Unauthenticated):
-        credential = Credential(token_hash(authorization), account_id, ())
-        state[STATE] = admission = Admission(bucket, credential)
+    if bucket is not None:
+        state[STATE] = admission = Admission(bucket, Credential(token, account_id, ()))
         await admission.enter()
 
 

@@ -43,7 +43,7 @@ from service.maestro.webhooks import WebhookController
 from service.maestro.work_items import WorkItemController
 from service.operations import instance_lists, instances, workflows
 from service.operations.instance_lists import Filters
-from service.operations.workflows import Draft, Stored
+from service.operations.versions import Draft, Stored
 from service.process import sandbox_of
 from service.settings import settings
 

@@ -16,7 +16,8 @@ from service.engine.states import Status
 from service.language.errors import Fault, Problem
 from service.language.inputs import TriggerField
 from service.operations.pages import Row
-from service.operations.workflows import Stored, shown_status
+from service.operations.versions import Stored
+from service.operations.workflows import shown_status
 from service.wire import Identifier, Timestamp, maybe_timestamp, timestamp
 
 # How Maestro says the engine's seven phases.

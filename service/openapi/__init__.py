@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from service.openapi.formance import formance_document
+from service.openapi.keyfactor import keyfactor_document
 from service.openapi.maestro import maestro_document
 from service.openapi.oauth import oauth_document
 from tenancy.errors import SetupRefused
@@ -24,6 +25,7 @@ def documents() -> dict[str, Callable[[], dict[str, Any]]]:
         "maestro.json": maestro_document,
         "oauth.json": oauth_document,
         "formance.json": formance_document,
+        "keyfactor.json": keyfactor_document,
     }
 
 

@@ -60,7 +60,7 @@ FROM enter_account($1, $2, $3) AS caller
 LEFT JOIN instance AS one ON one.account_id = caller.account_id AND one.id = $5 AND one.workflow_id = $4
 """
 
-START = f"SELECT * FROM start_instance({', '.join(f'${number}' for number in range(1, 29))})"
+START = f"SELECT * FROM start_instance({', '.join(f'${number}' for number in range(1, 30))})"
 
 DONE = 200  # the verdict of a function in the database that did what it was called for
 TRIES = 5  # times that a workflow may be published anew while one trigger is checked
@@ -295,6 +295,7 @@ async def start(
         "new_state": first.state,
         "step": first.step,
         "step_name": first.step_name,
+        "new_current_step": first.result.current_step,
         "new_expires_at": first.expires_at,
         "has_ended": first.result.status.terminal,
         "new_output": first.output,
@@ -334,6 +335,7 @@ def unstarted(
         "new_state": None,
         "step": 0,
         "step_name": None,
+        "new_current_step": None,
         "new_expires_at": None,
         "has_ended": False,
         "new_output": None,

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 
-from auth.bearer import SERVICE, Access
+from auth.bearer import SERVICE, Access, Caller
 from auth.clients import require_account
 from auth.roles import Right
 from service.engine.events import OfAccount, record
@@ -34,6 +34,11 @@ RETURNING id <> $1 AS replaced
 """
 LISTED = "SELECT name, created_at, modified_at FROM secret WHERE account_id = $1 ORDER BY name"
 DELETE = "DELETE FROM secret WHERE account_id = $1 AND name = $2 RETURNING name"
+FORGET = """
+DELETE FROM secret WHERE account_id = $1 AND starts_with(name, $3)
+   AND NOT EXISTS (SELECT FROM instance WHERE instance.account_id = $1 AND instance.workflow_id = $2 AND ended_at IS NULL)
+RETURNING name
+"""
 STALE = f"""
 SELECT id, name, ciphertext FROM secret
 WHERE account_id = $1 AND substring(ciphertext FOR {HEADER_BYTES}) <> $2 ORDER BY name FOR UPDATE
@@ -84,13 +89,34 @@ async def set_secret(access: Access, name: str, value: str | dict[str, Any]) -> 
     if not NAME.fullmatch(name):
         raise BadRequest(NAME_RULE)
     _check_value(value)
-    ciphertext = sealed(access.account_id, name, value)
+    keys()
     async with access.alone(Right.ADMINISTER) as caller:
-        await _require_place(caller.account_id, name)
-        arguments = uuid4(), caller.account_id, name, ciphertext
-        replaced = bool(await current_connection().fetchval(UPSERT, *arguments))
-        await record(OfAccount(caller.account_id), "secret.set", caller.id, name=name, replaced=replaced)
+        return await put(caller, name, value)
+
+
+async def put(caller: Caller, name: str, value: str | dict[str, Any]) -> bool:
+    """Store a secret, whose name and value are in order, in the open transaction; whether it took another one's place.
+
+    Raises:
+        Conflict: the account has as many secrets as it may have.
+        SetupRefused: there is no key to encrypt by.
+    """
+    ciphertext = sealed(caller.account_id, name, value)
+    await _require_place(caller.account_id, name)
+    arguments = uuid4(), caller.account_id, name, ciphertext
+    replaced = bool(await current_connection().fetchval(UPSERT, *arguments))
+    await record(OfAccount(caller.account_id), "secret.set", caller.id, name=name, replaced=replaced)
     return replaced
+
+
+async def forget(caller: Caller, workflow_id: UUID, prefix: str) -> None:
+    """Delete the secrets that a dialect has kept for a workflow under names that begin so, in the open transaction.
+
+    They stay while instances of the workflow go on, which may call with them yet.
+    """
+    rows = await current_connection().fetch(FORGET, caller.account_id, workflow_id, prefix)
+    for row in rows:
+        await record(OfAccount(caller.account_id), "secret.deleted", caller.id, name=row["name"])
 
 
 def object_in(text: str) -> dict[str, Any]:

@@ -100,16 +100,19 @@ async def get(credential: Credential, work_item_id: UUID) -> Shown:
     return shown
 
 
-async def complete(credential: Credential, sandbox: Sandbox, work_item_id: UUID, answer: Answer) -> Shown:
+async def complete(
+    credential: Credential, sandbox: Sandbox, work_item_id: UUID, answer: Answer, *, once: bool = False
+) -> Shown:
     """Decide a work item, as one of those it is assigned to; until it is decided, another answer replaces the first.
 
-    An answer takes six round trips, one that decides the work item nine; the fields are held against the form's schema
+    With `once` there is no other answer of the same person. An answer takes six round trips, one that decides the work item nine; the fields are held against the form's schema
     before any transaction is open.
 
     Raises:
         NotFound: no such work item.
         Forbidden: it is not the caller's to decide, or the caller is a machine.
-        WorkItemConflict: it is decided, cancelled or claimed by somebody else; the message says by what or whom.
+        WorkItemConflict: it is decided, cancelled or claimed by somebody else, or answered by the caller where they may do so
+            once; the message says by what or whom.
         AnswerRefused: with one entry for each field that is wrong.
         TooLarge: the fields have more than 64 KiB, or all answers together more than 1 MiB.
     """
@@ -125,6 +128,8 @@ async def complete(credential: Credential, sandbox: Sandbox, work_item_id: UUID,
         admit(caller, person, item)
         if item.status != "open":
             raise WorkItemConflict(closed(item, await decisions_on(item)))
+        if once and any(one.user.id == person.id for one in await decisions_on(item)):
+            raise WorkItemConflict("You have answered this already; what is missing is the answer of others.")
         return await settle(item, person, answer)
 
 

@@ -253,7 +253,8 @@ def told(answer: httpx.Response) -> tuple[int, list[tuple[bytes, bytes]], bytes]
 
 def test_every_route_is_an_accounts_the_oauth_servers_or_a_probe() -> None:
     ours = {path for path, handler in handlers() if "proof" in handler.opt}
-    dialects = (ACCOUNT_ROUTES, account_routes("formance"), account_routes("bus"))
+    others = [account_routes(dialect) for dialect in ("formance", "bus", "keyfactor")]
+    dialects = (ACCOUNT_ROUTES, *others)
     accounts = {route.path for routes in dialects for route in routes}
     every = {path for path, _ in handlers()}
     assert every == ours | accounts | PUBLIC

@@ -16,6 +16,7 @@ import uvloop
 from tests.benchmarks.engine import measure_engine
 from tests.benchmarks.fairness import measure_fairness
 from tests.benchmarks.following import measure_following
+from tests.benchmarks.keyfactor import measure_keyfactor
 from tests.benchmarks.lists import measure_lists
 from tests.benchmarks.options import Options, read_options
 from tests.benchmarks.reporting import surroundings
@@ -36,6 +37,7 @@ async def measure(postgres: Postgres, options: Options) -> None:
         ("waiting", measure_waiting),
         ("following", measure_following),
         ("lists", measure_lists),
+        ("keyfactor", measure_keyfactor),
     ):
         if part in options.parts:
             await measured(postgres, options)

@@ -4,7 +4,7 @@ import argparse
 
 import msgspec
 
-PARTS = ("instances", "formance", "oauth", "engine", "fairness", "waiting", "following", "lists")
+PARTS = ("instances", "formance", "keyfactor", "oauth", "engine", "fairness", "waiting", "following", "lists")
 
 
 class Options(msgspec.Struct, frozen=True):

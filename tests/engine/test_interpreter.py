@@ -267,10 +267,9 @@ def test_progress_is_the_root_task_that_ended_last() -> None:
       - d: {wait: PT1S}
     """.replace("set: {}", "set: .")
     instance = Instance(definition)
-    assert instance.start().last_completed_step is None
-    assert instance.wake(1).last_completed_step == (1, "a")
-    assert instance.wake(2).last_completed_step == (2, "b")
-    assert instance.wake(3).last_completed_step == (4, "d")
+    reached = [instance.start(), *(instance.wake(wait) for wait in (1, 2, 3))]
+    assert [one.last_completed_step for one in reached] == [None, (1, "a"), (2, "b"), (4, "d")]
+    assert [one.current_step for one in reached] == ["a", "b", "d", None]
 
 
 # --- Waiting --------------------------------------------------------------------------------------------------------

@@ -11,6 +11,8 @@ ALLOWED = {
     ("complete", "running"): "completed",
     ("fault", "running"): "faulted",
     ("fault", "waiting"): "faulted",
+    ("reject", "running"): "cancelled",
+    ("reject", "waiting"): "cancelled",
     ("suspend", "pending"): "suspended",
     ("suspend", "running"): "suspended",
     ("suspend", "waiting"): "suspended",
@@ -26,6 +28,16 @@ ALLOWED = {
     ("delete", "completed"): "completed",
     ("delete", "faulted"): "faulted",
     ("delete", "cancelled"): "cancelled",
+    ("stop", "waiting"): "cancelled",
+    ("stop", "suspended"): "cancelled",
+    ("supersede", "waiting"): "cancelled",
+    ("supersede", "suspended"): "cancelled",
+    ("supersede", "faulted"): "faulted",
+    ("remove", "waiting"): "cancelled",
+    ("remove", "suspended"): "cancelled",
+    ("remove", "completed"): "completed",
+    ("remove", "faulted"): "faulted",
+    ("remove", "cancelled"): "cancelled",
 }
 
 

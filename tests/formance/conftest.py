@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from typing import Any
-from uuid import UUID
 
 import httpx
 import msgspec
@@ -10,14 +9,13 @@ import pytest
 from litestar import Litestar
 
 from auth.bearer import Operator
-from auth.clients import create_client, issue_token
-from auth.registration import Registration
 from service.formance.requests import READ, WRITE
 from service.operations import event_triggers
 from service.operations.event_triggers import NewTrigger
+from tests.callers import machine_of, token_of
 from tests.copying import emptied
 from tests.maestro.rows import at_rest, digest
-from tests.world import LIFE, Tenant, World, bearer, trigger
+from tests.world import Tenant, World, trigger
 
 HERE = "/api/orchestration"
 
@@ -45,18 +43,6 @@ class Calling(msgspec.Struct, frozen=True):
         path = f"/workflows/{workflow_id}/instances{query}"
         found: dict[str, Any] = (await self("POST", path, 201, json=variables))["data"]
         return found
-
-
-async def token_of(tenant: Tenant, *scopes: str, user: UUID | None = None) -> dict[str, str]:
-    """Give a user of a tenant, its administrator where nobody is named, a token."""
-    return bearer(await issue_token(tenant.id, ("user", user or tenant.admin_id), scopes, LIFE))
-
-
-async def machine_of(tenant: Tenant, *scopes: str) -> dict[str, str]:
-    """Register a machine client and give it a token."""
-    wanted = Registration(account_id=tenant.id, kind="machine", name="ledger", scopes=scopes)
-    client_id, _ = await create_client(wanted)
-    return bearer(await issue_token(tenant.id, ("client", client_id), scopes, LIFE))
 
 
 async def trigger_of(tenant: Tenant) -> str:

@@ -12,7 +12,8 @@ from service.errors import LimitReached
 from service.formance import controllers
 from service.formance.requests import READ, WRITE, while_connected
 from service.limits import space
-from tests.formance.conftest import HERE, Calling, token_of
+from tests.callers import token_of
+from tests.formance.conftest import HERE, Calling
 from tests.formance.errors import assert_refused
 from tests.world import World, bearer, trigger, until
 

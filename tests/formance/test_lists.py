@@ -14,7 +14,8 @@ from service.operations.instance_lists import Filters, look
 from service.operations.looking import Look
 from service.operations.outlines import WORKFLOW_COLUMNS, look_at_workflows
 from tenancy.rows import rows_of
-from tests.formance.conftest import Calling, token_of
+from tests.callers import token_of
+from tests.formance.conftest import Calling
 from tests.maestro.rows import analyze, insert_instances
 from tests.world import World
 

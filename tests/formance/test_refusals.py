@@ -9,8 +9,8 @@ import pytest
 
 from auth.scopes import MAESTRO
 from service.formance.requests import READ, WRITE
-from tests.callers import UNPROVEN, unproven
-from tests.formance.conftest import Scene, token_of
+from tests.callers import UNPROVEN, token_of, unproven
+from tests.formance.conftest import Scene
 from tests.formance.errors import assert_refused
 from tests.formance.routes import ROUTES, WITH_BODY, body_of
 from tests.maestro.routes import Route

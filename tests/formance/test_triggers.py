@@ -10,8 +10,8 @@ import pytest
 from auth.scopes import MAESTRO
 from service.formance.requests import READ, WRITE
 from service.operations import event_triggers
-from tests.callers import UNPROVEN, unproven
-from tests.formance.conftest import HERE, Calling, token_of
+from tests.callers import UNPROVEN, token_of, unproven
+from tests.formance.conftest import HERE, Calling
 from tests.formance.errors import assert_refused
 from tests.world import Tenant, World
 

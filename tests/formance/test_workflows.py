@@ -12,7 +12,8 @@ from service.language.expressions import ExpressionFailure
 from service.language.sandbox import Sandbox
 from service.language.sandbox_worker import COMPILE, Answer, Item
 from tenancy.accounts import add_user
-from tests.formance.conftest import HERE, Calling, machine_of, token_of
+from tests.callers import machine_of, token_of
+from tests.formance.conftest import HERE, Calling
 from tests.formance.errors import assert_refused
 from tests.world import World, bearer
 

@@ -47,7 +47,7 @@ LATERAL (SELECT CASE WHEN its.status NOT IN ('waiting', 'suspended') THEN moment
 INSTANCE = f"""
 INSERT INTO instance (id, account_id, workflow_id, version_id, version, name, status, started_at, ended_at, last_modified_at,
     started_by, started_by_name, canceled_at, trigger_inputs, tags, total_steps, last_completed_step, workflow_created_by,
-    access_id, access_secret_hash, sequence, state, output, fault)
+    access_id, access_secret_hash, sequence, state, output, fault, current_step, restarted_as)
 SELECT instance_id, $1, workflow_id, (crowd ->> 'version')::uuid, '1.' || roll % 3 || '.0',
     (ARRAY['Order ', 'Invoice ', 'Contract '])[1 + n % 3] || lpad(n::text, 8, '0'), status, moment, ended_at,
     coalesce(ended_at, moment + roll * interval '1 second'), starter, 'somebody',
@@ -56,7 +56,9 @@ SELECT instance_id, $1, workflow_id, (crowd ->> 'version')::uuid, '1.' || roll %
     ARRAY['team:' || n % 8] || CASE WHEN roll = 0 THEN '{{vip}}'::text[] ELSE '{{}}' END, 3, 1, starter,
     instance_id, sha256(n::text::bytea), 3, CASE WHEN ended_at IS NULL THEN sha256('') || sha256('a') END,
     CASE WHEN status = 'completed' THEN '{{"approved": true}}'::bytea END,
-    CASE WHEN status = 'faulted' THEN '{{"type": "https://x.example/a", "status": 500}}'::bytea END
+    CASE WHEN status = 'faulted' THEN '{{"type": "https://x.example/a", "status": 500}}'::bytea END,
+    CASE WHEN status <> 'completed' THEN (ARRAY['prepare', 'charge', 'close'])[1 + n % 3] END,
+    CASE WHEN status IN ('faulted', 'cancelled') AND roll < 5 THEN instance_id END
 {OF_INSTANCE}
 """
 

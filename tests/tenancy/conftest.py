@@ -65,6 +65,8 @@ INSERT INTO event_trigger (id, account_id, workflow_id, event, vars, created_at,
 SELECT gen_random_uuid(), current_account(), id, 'SAVED_PAYMENT', '{}', now(), id, 'Ada' FROM workflow LIMIT 1;
 INSERT INTO trigger_occurrence (id, account_id, trigger_id, event_key, event, at, error)
 SELECT gen_random_uuid(), current_account(), id, 'key', '{}', now(), 'The workflow is paused.' FROM event_trigger;
+INSERT INTO definition_key (id, account_id, workflow_id, workflow_type, key)
+SELECT gen_random_uuid(), current_account(), id, 'Enrollment', '1' FROM workflow LIMIT 1;
 INSERT INTO request_bucket VALUES (current_account(), 1, now());
 """
 

@@ -110,6 +110,7 @@ async def test_links_between_tables_of_accounts_carry_the_account(owner: asyncpg
         "event_trigger_workflow",
         "trigger_occurrence_trigger",
         "trigger_occurrence_instance",
+        "definition_key_workflow",
     }
     assert [link["name"] for link in links if "account_id" not in link["columns"]] == []
 

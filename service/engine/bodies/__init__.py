@@ -11,6 +11,7 @@ from service.engine.bodies import calls, data, emitting, forks, listening, loops
 from service.engine.flow import Body
 from service.language.document import (
     Do,
+    EmailCall,
     Emit,
     For,
     Fork,
@@ -37,7 +38,8 @@ BODIES: Mapping[type, Body] = {
     Try: tries.attempt,
     Listen: listening.listen,
     Emit: emitting.emit,
-    HttpCall: calls.call_http,
+    HttpCall: calls.call_outside,
+    EmailCall: calls.call_outside,
     FunctionCall: calls.call_function,
     PersonCall: calls.ask_person,
     RunWorkflow: calls.run_workflow,

@@ -9,14 +9,14 @@ from service.engine.flow import Outcome, Raised, Run, Steps, raised
 from service.engine.frames import Calling, Scope
 from service.engine.messages import Answered, Ask, Begin, Call, Effect
 from service.engine.places import Entered, in_function
-from service.language.document import FunctionCall, HttpCall, PersonCall, RunWorkflow
+from service.language.document import EmailCall, FunctionCall, HttpCall, PersonCall, RunWorkflow
 from service.language.expressions import ExpressionFailure, shortened
 from service.language.people import asked
 from service.language.questions import Validation
 
 
-def call_http(run: Run, entered: Entered, _: HttpCall) -> Steps[Outcome | None]:
-    """Have the request made; what it says is evaluated by who makes it, so that no secret gets here (2.2, 7.3)."""
+def call_outside(run: Run, entered: Entered, _: HttpCall | EmailCall) -> Steps[Outcome | None]:
+    """Have a request made or an e-mail sent; what it says is evaluated by who does it, so that no secret gets here (2.2, 7.3)."""
     yield from ()
     answered = _answered(run, entered, Call)
     return None if answered is None else Outcome(answered.value)

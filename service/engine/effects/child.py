@@ -6,7 +6,7 @@ A child's id follows from its parent's and the key of the wait, so a job that ru
 import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import asyncpg
 import msgspec
@@ -18,6 +18,7 @@ from service.engine.flow import Raised, fits, raised, succeeded
 from service.engine.frames import Calling, decode_state, waits
 from service.engine.messages import Answered, Pending
 from service.engine.queue import Job, finish
+from service.engine.repeated import repeated_id
 from service.engine.states import Status, sources
 from service.language.document import Definition, RunWorkflow
 from service.language.errors import Fault, fault
@@ -149,7 +150,7 @@ def child_of(loaded: "Loaded", what: Pending, target: Target, given: dict[str, A
     row, work = loaded.row, what.task.work
     awaited = isinstance(work, RunWorkflow) and work.awaited
     return New(
-        id=uuid5(row["id"], what.key),
+        id=repeated_id(row["id"], what.key),
         account_id=loaded.job.account_id,
         version_id=target.version_id,
         name=title_of(target.definition),

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from service.formance.stages.values import literal
+from service.language.writing import literal
 
 SECRET = "formance"  # noqa: S105 - the name of the account's secret
 FIRST_PAUSE = 1  # seconds; each one after it is twice as long

@@ -3,7 +3,8 @@
 from typing import Any, NamedTuple
 
 from service.formance.stages.steps import Steps
-from service.formance.stages.values import Fields, Jq, literal
+from service.formance.stages.values import Fields
+from service.language.writing import Jq, literal
 
 INTERNAL_LEDGER = "orchestration-000-internal"
 WORLD = "world"

@@ -5,8 +5,9 @@ from typing import Any
 from service.formance.stages import places
 from service.formance.stages.places import Account, Wallet
 from service.formance.stages.steps import Steps
-from service.formance.stages.values import Fields, failure, literal
+from service.formance.stages.values import Fields, failure
 from service.formance.stages.waiting import resolve
+from service.language.writing import literal
 
 KINDS = ("wallet", "account", "payment")
 READERS = {"account": places.read_account, "wallet": places.read_wallet}

@@ -3,7 +3,7 @@
 from typing import Any
 
 from service.formance.stages.activities import ACTIVITIES
-from service.formance.stages.values import literal
+from service.language.writing import literal
 
 
 class Steps:

@@ -4,17 +4,14 @@ A string may hold variables, `${key}`, which stand for the strings that an insta
 for nothing. Their values are put together as jq strings and never read as anything else.
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
-import msgspec
-
 from service.formance.stages import times
 from service.formance.stages.problems import Problem
+from service.language.writing import JQ_LIMIT, Jq, literal
 
-JQ_LIMIT = 7_500  # bytes of one expression; the language takes 8 KiB
 DIGITS = 100  # of an amount
 METADATA_LIMIT = 100  # keys
 
@@ -24,20 +21,6 @@ DOTS = "cannot be dots alone."
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _TRUE = ("1", "t", "T", "TRUE", "true", "True")
 _FALSE = ("0", "f", "F", "FALSE", "false", "False")
-
-
-class Jq(msgspec.Struct, frozen=True):
-    """A value that an instance's variables decide: the jq that finds it."""
-
-    text: str
-
-    def __str__(self) -> str:
-        return f"${{ {self.text} }}"
-
-
-def literal(value: Any) -> str:
-    """A value as a literal of jq; JSON escapes every backslash, so that no text interpolates anything."""
-    return json.dumps(value, ensure_ascii=False)
 
 
 def variables_in(value: Any) -> Iterator[str]:
@@ -60,15 +43,6 @@ def substituted(text: str) -> str | Jq:
         if piece or position % 2
     ]
     return Jq(" + ".join(parts))
-
-
-def written(value: Any) -> Any:
-    """A value as a template of the language."""
-    if isinstance(value, Jq):
-        return str(value)
-    if isinstance(value, dict):
-        return {key: written(inner) for key, inner in value.items() if inner is not None}
-    return value
 
 
 def is_computed(value: Any) -> bool:

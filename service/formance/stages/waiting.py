@@ -4,7 +4,8 @@ import re
 from typing import Any
 
 from service.formance.stages import times
-from service.formance.stages.values import Fields, failure, is_computed, written
+from service.formance.stages.values import Fields, failure, is_computed
+from service.language.writing import written
 
 PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. /:-]*")  # neither an expression nor a pattern of the language
 ONE_LENGTH = "A delay needs exactly one of duration, until."

@@ -1,0 +1,26 @@
+"""What is wrong with the steps of a definition, each problem with its place."""
+
+import msgspec
+
+PROBLEM_LIMIT = 20  # nobody reads more in one message
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """One thing that is wrong: with which step (None: with no single one), at which field of it, and what it has to be."""
+
+    step: str | None
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        place = " ".join(filter(None, [f"step {self.step!r}" if self.step else "", self.field]))
+        return f"{place}: {self.message}" if place else self.message
+
+
+class StepsRefused(Exception):  # noqa: N818 - named after the situation
+    """The steps cannot be run as they stand; the text names every problem with its step and field."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        """Keep the problems."""
+        super().__init__("; ".join(map(str, problems[:PROBLEM_LIMIT])))
+        self.problems = problems

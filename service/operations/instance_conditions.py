@@ -19,7 +19,7 @@ ENDED = (Status.COMPLETED, Status.FAULTED, Status.CANCELLED)
 PHASES: frozenset[Phase] = frozenset(
     (status, replaced) for status in Status for replaced in (False, True) if status in ENDED or not replaced
 )
-WAITING: frozenset[Phase] = frozenset(one for one in PHASES if one[0] in (Status.WAITING, Status.SUSPENDED))
+WAITING: frozenset[Phase] = frozenset({(Status.WAITING, False)})  # at a step, and held by nobody
 
 COMPARED = {"eq": "=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 IN_TEXT = {

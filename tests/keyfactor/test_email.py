@@ -6,14 +6,16 @@ import email
 import email.policy
 import ssl
 from collections.abc import AsyncIterator
+from email.header import decode_header, make_header
 from email.message import EmailMessage
+from email.utils import getaddresses
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from litestar import Litestar
 
@@ -38,6 +40,9 @@ HEADERS = {"From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted"} | {
     "Content-Transfer-Encoding",
     "MIME-Version",
 }
+ENCODED = (
+    "=?utf-8?q?a=0D=0ABcc:_eve@example.com=0D=0A=0D=0Atext?="  # it holds no control character, and means some
+)
 MANY = [f"person{number}@example.com" for number in range(101)]
 
 
@@ -316,16 +321,21 @@ async def test_wrong_arguments_are_refused_when_they_come_of_data(
     assert letterbox.messages == []
 
 
-@given(subject=st.text(max_size=40), recipients=st.lists(st.text(max_size=30) | st.emails(), max_size=3))
+@given(subject=st.text(max_size=90), recipients=st.lists(st.text(max_size=30) | st.emails(), max_size=3))
+@example(subject=ENCODED, recipients=["ann@example.com"])
+@example(subject="grüße " + ENCODED, recipients=["ann@example.com"])
+@example(subject="Hello", recipients=["=?utf-8?q?a=0D=0ABcc=3A_eve?=@example.com"])
+@example(subject="a" + " " * 300 + "b", recipients=["ann@example.com"])
 def test_no_text_ends_a_header_or_adds_one(subject: str, recipients: list[str]) -> None:
     arguments = {"subject": subject, "recipients": recipients, "message": "<p>text</p>"}
     if mail.asked(arguments):
         return
     wanted = mail.mail(arguments)
     text = message_of(wanted, "tutti@service.example", "<1@service.example>").as_bytes()
-    found = email.message_from_bytes(text, policy=email.policy.default)
+    found = email.message_from_bytes(text)
     assert sorted(found.keys()) == sorted(HEADERS)
-    assert [one.addr_spec for one in found["To"].addresses] == list(wanted.recipients)
+    assert [address for _, address in getaddresses([found["To"]])] == list(wanted.recipients)
+    assert str(make_header(decode_header(found["Subject"]))).split() == subject.split()
 
 
 # --- Settings -------------------------------------------------------------------------------------------------------

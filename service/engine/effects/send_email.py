@@ -7,9 +7,10 @@ message again, with the same Message-ID.
 import asyncio
 import hashlib
 from datetime import UTC, datetime
-from email.message import EmailMessage
-from email.policy import SMTP
-from email.utils import format_datetime
+from email.header import Header
+from email.mime.text import MIMEText
+from email.policy import compat32
+from email.utils import format_datetime, formataddr, parseaddr
 from typing import Any
 from uuid import UUID
 
@@ -35,6 +36,8 @@ from service.mail_server import MailServer
 SECONDS = 30  # for a message, the connection included
 AT_ONCE = 20  # messages of one process
 TOLD = 300  # characters of what a mail server says
+SHORT = 60  # characters of a subject that stands in one line as it is
+AS_WRITTEN = compat32.clone(linesep="\r\n")  # the library's newer policies decode what they are given
 
 _turns = asyncio.Semaphore(AT_ONCE)
 
@@ -75,21 +78,28 @@ async def perform(
     }
 
 
-def message_of(wanted: Mail, sender: str, message_id: str) -> EmailMessage:
-    """Write the message. Nothing in it ends a header but its own end: `Mail` has no control characters there."""
-    message = EmailMessage(policy=SMTP)
-    message["From"] = sender
+def message_of(wanted: Mail, sender: str, message_id: str) -> MIMEText:
+    """Write the message. Nothing in it ends a header but its own end: `Mail` has no control characters there.
+
+    Nor does what such a text may look like an encoding of (`=?utf-8?q?=0A?=`): nothing decodes it here, and a subject of that
+    kind is encoded itself, so that nobody else does.
+    """
+    subject = wanted.subject
+    is_plain = subject.isascii() and len(subject) <= SHORT and "=?" not in subject
+    message = MIMEText(wanted.message.encode(errors="replace").decode(), "html", "utf-8", policy=AS_WRITTEN)
+    message["From"] = formataddr(parseaddr(sender))
     message["To"] = ", ".join(wanted.recipients)
-    message["Subject"] = wanted.subject
+    message["Subject"] = (
+        subject if is_plain else Header(subject, "utf-8", header_name="Subject").encode(linesep="")
+    )
     message["Date"] = format_datetime(datetime.now(UTC))
     message["Message-ID"] = message_id
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: nobody's holiday answers it
-    message.set_content(wanted.message.encode(errors="replace").decode(), subtype="html", cte="base64")
     return message
 
 
 async def handed_over(
-    server: MailServer, wanted: Mail, message: EmailMessage, pointer: str
+    server: MailServer, wanted: Mail, message: MIMEText, pointer: str
 ) -> dict[str, aiosmtplib.SMTPResponse]:
     """Hand the message over; return the recipients that were refused, with what the server said of each."""
     try:

@@ -1,6 +1,7 @@
 """The operator's mail server, as two settings say where it is and in whose name it is used."""
 
 from email.utils import parseaddr
+from ipaddress import ip_address
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -13,7 +14,7 @@ ADVICE = "write it as smtps://user:password@mail.example, or smtp://mail.example
 
 
 class MailServer(msgspec.Struct, frozen=True):
-    """Where messages are handed over; `encrypted` from the start, else where the server offers it."""
+    """Where messages are handed over; `encrypted` from the start, else where the server offers it (see `must_encrypt`)."""
 
     host: str
     port: int
@@ -27,6 +28,14 @@ class MailServer(msgspec.Struct, frozen=True):
         return f"MailServer({self.host!r}, {self.port})"
 
     @property
+    def must_encrypt(self) -> bool:
+        """Whether nothing is said before the connection is encrypted: whoever stands between could hide the server's offer.
+
+        A password leaves this host in no other way.
+        """
+        return self.user is not None and not self.encrypted and not is_here(self.host)
+
+    @property
     def address(self) -> str:
         """The sender's address alone."""
         return parseaddr(self.sender)[1]
@@ -35,6 +44,14 @@ class MailServer(msgspec.Struct, frozen=True):
     def domain(self) -> str:
         """The sender's domain."""
         return self.address.rpartition("@")[2]
+
+
+def is_here(host: str) -> bool:
+    """Whether a host is this one, so that no network lies between."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def mail_server_in(url: str | None, sender: str | None) -> MailServer | None:

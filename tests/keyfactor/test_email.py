@@ -254,6 +254,36 @@ async def test_service_logs_in_with_its_password(
     assert told["StatusMessage"] == (refused if status == FAILED else None)
 
 
+async def test_password_is_sent_to_no_other_host_in_the_clear(
+    acme: Calling, world: World, letterbox: Letterbox, changed_settings: Any
+) -> None:
+    elsewhere = "0.0.0.0"  # noqa: S104 - it leads here, and is no address of this host
+    changed_settings(
+        TUTTI_SMTP_URL=f"smtp://tutti:sec%20ret@{elsewhere}:{letterbox.port}",
+        TUTTI_SMTP_FROM="tutti@service.example",
+    )
+    told = await sent(acme, world, FAILED, sending("ann@example.com"))
+    assert (letterbox.logins, letterbox.messages) == ([], [])
+    assert told["StatusMessage"].startswith("The mail server offers no encryption")
+
+
+@pytest.mark.parametrize(
+    ("url", "must"),
+    [
+        ("smtp://ann:pw@mail.example:587", True),
+        ("smtp://ann:pw@192.0.2.1", True),
+        ("smtp://ann:pw@localhost", False),
+        ("smtp://ann:pw@[::1]", False),
+        ("smtp://mail.example", False),
+        ("smtps://ann:pw@mail.example", False),
+    ],
+)
+def test_encryption_is_a_must_where_a_password_leaves_this_host(url: str, *, must: bool) -> None:
+    found = mail_server_in(url, "t@service.example")
+    assert found is not None
+    assert found.must_encrypt is must
+
+
 async def test_message_is_encrypted_where_the_server_offers_it_and_its_certificate_holds(
     acme: Calling, world: World, changed_settings: Any, tmp_path: Path
 ) -> None:

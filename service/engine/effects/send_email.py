@@ -113,6 +113,7 @@ async def handed_over(
                 username=server.user,
                 password=server.password,
                 use_tls=server.encrypted,
+                start_tls=True if server.must_encrypt else None,
                 timeout=SECONDS,
             )
     except (SMTPException, OSError, TimeoutError) as error:
@@ -135,5 +136,8 @@ def failure(error: Exception, pointer: str) -> Any:
         whom = "the sender" if isinstance(error, SMTPSenderRefused) else "it"
         detail = f"The mail server refused {whom}: {error.code} {error.message[:TOLD]}"
         return fault("communication", title, detail, pointer, 503 if 400 <= error.code < 500 else 502)
+    if not isinstance(error, OSError):
+        detail = "The mail server offers no encryption, without which no password is sent to it, or takes no logins."
+        return fault("configuration", title, detail, pointer, 502)
     detail = "The mail server cannot be reached, or did not answer in time."
     return fault("communication", title, detail, pointer, 503)

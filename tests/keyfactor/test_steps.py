@@ -92,6 +92,8 @@ def test_start_and_end_may_be_left_out() -> None:
         ([step("RESTRequest", "a", Verb="GET", URL="http://x/", Password="p")], ["'a' Username"]),
         ([step("RESTRequest", "a", Verb="GET", URL="http://x/", Username="u", Password={"Provider": 1})], ["provider"]),
         ([step("RESTRequest", "a", Verb="GET", URL="http://x/", Headers={"A": "1", "a": "2"})], ["'a' Headers", "twice"]),
+        ([step("RESTRequest", "a", Verb="GET", URL="http://x/", Headers={f"A{one}": "1" for one in range(64)})], ["at most 63"]),
+        ([step("RESTRequest", "a", Verb="PUT", URL="http://x/", Headers={"Content-Type": "$(x)"}, RequestContent="x")], ["'a' Headers", "a token in Content-Type"]),
         ([step("OAuthRESTRequest", "a", Verb="GET", URL="http://x/", client_id="c", TokenEndpoint="$(x)")], ["TokenEndpoint"]),
         ([step("RESTRequest", "a", Verb="POST", URL="http://x/", RequestContent="x" * 65_536)], ["64 KiB"]),
     ],
@@ -255,6 +257,16 @@ async def test_what_is_asked_fits_into_a_work_item_whatever_the_bucket_holds() -
     (asked,) = (await running.run({})).effects
     assert isinstance(asked, Ask)
     assert asked.arguments["title"] == "Ask them"
+
+
+@pytest.mark.parametrize(
+    ("field", "text"), [("DisplayName", "${ .cn }"), ("Title", "${ .cn" + " " * 193 + "} and more")]
+)
+async def test_what_is_asked_is_never_taken_for_jq(field: str, text: str) -> None:
+    given: dict[str, Any] = {field: text}
+    (asked,) = (await Running(*chain(approval("Ask", **given))).run({"cn": "x"})).effects
+    assert isinstance(asked, Ask)
+    assert asked.arguments["title"] == text[:200]
 
 
 # --- E-mail ---------------------------------------------------------------------------------------------------------

@@ -97,6 +97,31 @@ async def test_a_value_stays_within_its_place_in_the_body(
     assert read(server.bodies[0]) == NASTY
 
 
+@pytest.mark.parametrize(
+    ("how", "kind"),
+    [
+        (
+            {"Headers": {"content-type": ["application/json; charset=utf-8"]}},
+            "application/json; charset=utf-8",
+        ),
+        ({"Headers": {"content-type": "text/plain"}, "ContentType": "application/json"}, "application/json"),
+        ({"ContentType": "application/x-ndjson"}, "application/x-ndjson"),
+    ],
+)
+async def test_a_body_is_what_is_said_of_it_wherever_that_is_said(
+    way: Egress, server: Site, how: dict[str, Any], kind: str
+) -> None:
+    await called(way, {"v": NASTY}, Verb="PUT", URL=server.url, RequestContent='{"v": "$(v)"}', **how)
+    assert json.loads(server.bodies[0]) == {"v": NASTY}
+    assert server.requests[0].headers.getall("Content-Type") == [kind]
+
+
+async def test_a_type_of_content_is_never_taken_for_jq(way: Egress, server: Site) -> None:
+    kind = "${ .v }"
+    await called(way, {"v": "no"}, Verb="PUT", URL=server.url, RequestContent="x", ContentType=kind)
+    assert server.requests[0].headers["Content-Type"] == kind
+
+
 async def test_a_value_is_text_in_xml(way: Egress, server: Site) -> None:
     await called(
         way, {"v": "<&>"}, Verb="PUT", URL=server.url, ContentType="text/xml", RequestContent="<a>$(v)</a>"

@@ -129,7 +129,7 @@ def require_approval(reading: Reading) -> dict[str, Any]:
         reading.refuse("MinimumApprovals", f"has to be from 1 to {MINIMUM_LIMIT}.")
     title, message = reading.text("Title"), reading.long_text("Message", tokens.plain)
     asked = {
-        "title": cut(title, TITLE_LIMIT) if title else reading.title[:TITLE_LIMIT],
+        "title": cut(title or reading.title, TITLE_LIMIT),
         "description": cut(message, DESCRIPTION_LIMIT) if message else None,
         "assignees": {"roles": _roles(reading)},
         "outcomes": [{"name": "approve", "label": "Approve"}, {"name": "reject", "label": "Deny"}],
@@ -161,7 +161,7 @@ def _roles(reading: Reading) -> list[str]:
 def cut(found: str | Jq, most: int) -> str | Jq:
     """A text that becomes no longer than it may be, and never empty."""
     if isinstance(found, str):
-        return found[:most]
+        return tokens.unfilled(found[:most])
     return Jq(f'{found.text} | .[:{most}] | if . == "" then "-" else . end')
 
 
@@ -241,11 +241,8 @@ def _request(reading: Reading, proof: dict[str, Any] | None) -> dict[str, Any]:
     text, verb = str(reading.given.get("URL") or ""), str(reading.given.get("Verb") or "")
     if text and not (_URL.match(text) or tokens.TOKEN.match(text)):
         reading.refuse("URL", "has to begin with http:// or https:// and a host, or with a token.")
-    headers = _headers(reading)
-    kind = str(reading.given.get("ContentType") or "")
-    content = reading.given.get("RequestContent")
-    if content and kind:
-        headers["Content-Type"] = kind
+    headers, content = _headers(reading), reading.given.get("RequestContent")
+    kind = _content_type(reading, headers) if content else ""
     call = {
         "method": verb,
         "endpoint": {"uri": reading.short("URL", tokens.url(text)), "authentication": proof},
@@ -266,6 +263,21 @@ def _headers(reading: Reading) -> dict[str, str | Jq]:
         elif values:
             found[name] = reading.filled("Headers", ", ".join(values))
     return found
+
+
+def _content_type(reading: Reading, headers: dict[str, str | Jq]) -> str:
+    """What the content is, by which values are written into it: `ContentType`, which its header then says too, or that."""
+    name = next((one for one in headers if one.lower() == "content-type"), "Content-Type")
+    if kind := str(reading.given.get("ContentType") or ""):
+        headers[name] = tokens.unfilled(kind)
+        return kind
+    found = headers.get(name, "")
+    if isinstance(found, str):
+        return found
+    reading.refuse(
+        "Headers", "has a token in Content-Type: how values are written into the content depends on it."
+    )
+    return ""
 
 
 # --- All of them ----------------------------------------------------------------------------------------------------

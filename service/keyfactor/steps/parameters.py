@@ -12,7 +12,8 @@ from service.language.values import flaw
 Given = Mapping[str, Any]
 
 TEXT_LIMIT = 1_000  # characters of a text that stands in one line
-NAMES_LIMIT = 100  # recipients, or headers
+NAMES_LIMIT = 100  # recipients
+HEADERS_LIMIT = 63  # a request has at most 64, and `ContentType` may be one
 SECRET_VALUE = "SecretValue"  # noqa: S105 - the field of an object in which some clients put a secret
 
 
@@ -110,7 +111,7 @@ def _texts(_: Parameter, value: Any) -> list[str] | None:
 
 
 def _headers(_: Parameter, value: Any) -> dict[str, list[str]] | None:
-    if not isinstance(value, dict) or len(value) > NAMES_LIMIT:
+    if not isinstance(value, dict) or len(value) > HEADERS_LIMIT:
         return None
     found = {name: [one] if isinstance(one, str) else one for name, one in value.items()}
     right = all(
@@ -133,7 +134,7 @@ _READERS: Mapping[Type, tuple[Any, str]] = {
     Type.TEXTS: (_texts, f"has to be a list of at most {NAMES_LIMIT} strings"),
     Type.HEADERS: (
         _headers,
-        f"has to be an object of at most {NAMES_LIMIT} lists of strings, by the header's name",
+        f"has to be an object of at most {HEADERS_LIMIT} lists of strings, by the header's name",
     ),
     Type.SECRET: (
         _secret,

@@ -107,7 +107,7 @@ def json(found: list[Piece]) -> Iterator[str]:
 def body_of(content_type: str) -> Written:
     """How values are written in a body of a type."""
     kind = content_type.partition(";")[0].strip().lower()
-    if kind.endswith(("/json", "+json")):
+    if "json" in kind:
         return json
     if kind.endswith(("/xml", "+xml", "/html")):
         return markup
@@ -117,10 +117,15 @@ def body_of(content_type: str) -> Written:
 # --- The whole ------------------------------------------------------------------------------------------------------
 
 
+def unfilled(text: str) -> str | Jq:
+    """A text of the author as a value of a definition, its tokens being text too; it is never taken for jq."""
+    return Jq(literal(text)) if is_expression(text) else text
+
+
 def filled(text: str, written: Written = plain) -> str | Jq:
     """A text of the author as a value of a definition: the text itself, or the jq that fills its tokens in."""
     if not has_tokens(text):
-        return Jq(literal(text)) if is_expression(text) else text
+        return unfilled(text)
     return Jq(PRELUDE + " + ".join(written(pieces(text))))
 
 
@@ -128,9 +133,7 @@ def filled_apart(text: str, written: Written) -> list[str | Jq]:
     """A text of the author in pieces that are to be joined: the long ones of it never pass through jq."""
     found = pieces(text)
     return [
-        (Jq(literal(piece)) if is_expression(piece) else piece)
-        if isinstance(piece, str)
-        else Jq(PRELUDE + one)
+        unfilled(piece) if isinstance(piece, str) else Jq(PRELUDE + one)
         for piece, one in zip(found, written(found), strict=True)
     ]
 

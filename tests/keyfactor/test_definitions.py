@@ -1,5 +1,6 @@
 """Definitions through the API: created, given steps, published, listed and deleted."""
 
+import asyncio
 import base64
 from collections.abc import Iterator
 from typing import Any
@@ -93,6 +94,27 @@ async def test_one_definition_is_for_a_type_and_a_key(acme: Calling, globex: Cal
     assert (await acme("GET", other, 200))["Key"] == "14"
     await acme("DELETE", here, 204)
     await created(acme)
+
+
+async def test_of_definitions_that_are_made_for_the_same_keys_at_once_one_is(acme: Calling) -> None:
+    keys = [str(number) for number in range(100)]
+    orders = [keys, keys[::-1]] * 4
+    wanted = [{"DisplayName": "d", "WorkflowType": "Enrollment", "Keys": one} for one in orders]
+    answers = await asyncio.gather(*(acme.sent("POST", HERE, json=one, headers=SECOND) for one in wanted))
+    assert sorted(answer.status_code for answer in answers) == [200] + [400] * 7
+
+
+async def test_definitions_that_swap_their_keys_at_once_are_refused_or_do(acme: Calling) -> None:
+    one, other = await created(acme, Key="1"), await created(acme, Key="2")
+    for _ in range(5):
+        wanted = [(one, ["2", "3"]), (other, ["1", "4"])]
+        answers = await asyncio.gather(
+            *(
+                acme.sent("PUT", here, json={"DisplayName": "d", "Keys": keys}, headers=SECOND)
+                for here, keys in wanted
+            )
+        )
+        assert {answer.status_code for answer in answers} <= {200, 400}
 
 
 async def test_what_a_definition_lacks_is_told(acme: Calling) -> None:

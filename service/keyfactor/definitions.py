@@ -28,7 +28,6 @@ from service.keyfactor.requests import (
 )
 from service.keyfactor.roles import ROLES
 from service.keyfactor.steps import Compiled, Header, Step, StepsRefused, compiled
-from service.keyfactor.steps.compiling import secrets_of
 from service.keyfactor.steps.kinds import KINDS
 from service.operations import definitions
 from service.operations.conditions import Condition, holds
@@ -186,7 +185,7 @@ class DefinitionsController(Controller):
     async def delete_definition(self, request: Request_) -> None:
         """Delete a definition: it starts nothing any more, its instances go on, and its key is free."""
         workflow_id = await named(request)
-        await definitions.delete(credential(request), workflow_id, secrets_of(workflow_id))
+        await definitions.delete(credential(request), workflow_id)
 
     @put(
         "/{definitionId:str}/Steps",

@@ -28,6 +28,7 @@ from tenancy.rows import current_connection
 
 TRIES = 5  # times that an edit is made again because somebody else edited meanwhile
 ARCHIVED = "archived"
+SECRETS = f"{NAMESPACE}-"  # what the names of definitions' secrets begin with, before the definition's id
 NO_KEYS = "The service can keep no secrets: its operator has not set TUTTI_SECRET_KEYS."
 
 # A definition that was given no name has none. What a statement does not use of this is not worked out for it.
@@ -190,20 +191,20 @@ async def enable(access: Access, workflow_id: UUID, *, enabled: bool) -> None:
             await set_paused(caller, row, paused=not enabled)
 
 
-async def delete(access: Access, workflow_id: UUID, secret_prefix: str) -> None:
+async def delete(access: Access, workflow_id: UUID) -> None:
     """Archive a definition: it starts nothing any more, its instances go on, and another may be for what it was for.
 
-    Its secrets go with it, those whose names begin so, unless instances of it go on that may call with them.
+    Its secrets go with it, unless instances of it go on that may call with them; so do those that others have left for that.
 
     Raises:
         NotFound: no such definition, or one that is archived already.
     """
-    async with access.rows(Right.OPERATE) as caller:
+    async with access.alone(Right.OPERATE) as caller:
         row = await locked(workflow_id)
         if row["status"] == ARCHIVED:
             raise NotFound
         await retire(caller, row)
-        await secrets.forget(caller, workflow_id, secret_prefix)
+        await secrets.forget(caller, SECRETS)
 
 
 async def get(access: Access, workflow_id: UUID, number: int | None = None) -> Row:
@@ -285,7 +286,9 @@ async def _replace_keys(caller: Caller, workflow_id: UUID, new: NewDefinition) -
 
 
 async def _keep_secrets(caller: Caller, values: dict[str, dict[str, str]]) -> None:
-    """Store the secrets of a definition."""
+    """Store the secrets of a definition, and let those go that nobody needs any more, as an account may have few."""
+    if values:
+        await secrets.forget(caller, SECRETS)
     try:
         for name, value in values.items():
             await secrets.put(caller, name, value)

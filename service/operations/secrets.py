@@ -35,9 +35,13 @@ RETURNING id <> $1 AS replaced
 LISTED = "SELECT name, created_at, modified_at FROM secret WHERE account_id = $1 ORDER BY name"
 DELETE = "DELETE FROM secret WHERE account_id = $1 AND name = $2 RETURNING name"
 FORGET = """
-DELETE FROM secret WHERE account_id = $1 AND starts_with(name, $3)
-   AND NOT EXISTS (SELECT FROM instance WHERE instance.account_id = $1 AND instance.workflow_id = $2 AND ended_at IS NULL)
-RETURNING name
+DELETE FROM secret USING workflow
+WHERE secret.account_id = $1 AND workflow.account_id = $1 AND workflow.status = 'archived'
+  AND workflow.id = CASE WHEN secret.name ~ ('^' || $2 || '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-')
+                         THEN substring(secret.name FROM length($2) + 1 FOR 36)::uuid END
+  AND NOT EXISTS (SELECT FROM instance
+                  WHERE instance.account_id = $1 AND instance.workflow_id = workflow.id AND instance.ended_at IS NULL)
+RETURNING secret.name
 """
 STALE = f"""
 SELECT id, name, ciphertext FROM secret
@@ -109,12 +113,13 @@ async def put(caller: Caller, name: str, value: str | dict[str, Any]) -> bool:
     return replaced
 
 
-async def forget(caller: Caller, workflow_id: UUID, prefix: str) -> None:
-    """Delete the secrets that a dialect has kept for a workflow under names that begin so, in the open transaction.
+async def forget(caller: Caller, prefix: str) -> None:
+    """Delete the secrets that a dialect has kept for workflows that are archived, in the open transaction.
 
-    They stay while instances of the workflow go on, which may call with them yet.
+    Behind the prefix their names have the workflow's id and a hyphen. They stay while instances of the workflow go on, which
+    may call with them yet.
     """
-    rows = await current_connection().fetch(FORGET, caller.account_id, workflow_id, prefix)
+    rows = await current_connection().fetch(FORGET, caller.account_id, prefix)
     for row in rows:
         await record(OfAccount(caller.account_id), "secret.deleted", caller.id, name=row["name"])
 

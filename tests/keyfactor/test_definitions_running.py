@@ -10,6 +10,8 @@ from uuid import UUID
 import pytest
 from aiohttp import web
 
+from auth.bearer import Operator
+from service.operations import secrets
 from service.settings import settings
 from tests.engine.outside import Site, site
 from tests.keyfactor.conftest import Calling, calling_as
@@ -254,6 +256,14 @@ async def test_a_deleted_definition_keeps_its_secrets_while_instances_may_use_th
     await signal(acme, instance, "Ask.ApprovalStatus", Approved="True")
     await became(acme, instance, COMPLETE)
     assert len(server.requests) == 1
+    account = Operator(world.acme.id)
+    for name in ("keyfactor-mine", "keyfactor-" + "-" * 40):
+        await secrets.set_secret(account, name, "x")
+    assert f"keyfactor-{definition}-Call" in [one.name for one in await secrets.list_secrets(account)]
+    other = await published(acme)
+    await acme("DELETE", f"{HERE}/{other}", 204)
+    left = {one.name for one in await secrets.list_secrets(account)}
+    assert left == {"keyfactor-" + "-" * 40, "keyfactor-mine"}
 
 
 async def test_an_archived_workflow_frees_its_key_whoever_archives_it(acme: Calling, world: World) -> None:

@@ -220,9 +220,4 @@ def _one_condition(step: Step, condition: Condition, problems: list[Problem]) ->
 def secret_of(definition: UUID, step: str) -> str:
     """The name of the account's secret that holds what is secret of a step."""
     name = step if _SAFE.fullmatch(step) else hashlib.sha256(step.encode(errors="replace")).hexdigest()[:32]
-    return f"{secrets_of(definition)}{name}"
-
-
-def secrets_of(definition: UUID) -> str:
-    """What the names of all secrets of a definition begin with."""
-    return f"keyfactor-{definition}-"
+    return f"{NAMESPACE}-{definition}-{name}"

@@ -15,6 +15,7 @@ from auth.bearer import Credential
 from auth.roles import Right
 from service.engine.decisions import Person, WorkItem, hindrance
 from service.engine.effects.work_item import COLUMNS, work_item_of
+from service.language.texts import TEXT_LIMIT
 from service.operations.instance_lists import MOST_BYTES
 from service.operations.instances import VISIBLE, refuse_invisible
 from service.operations.outlines import refuse_unseen
@@ -25,6 +26,7 @@ from tenancy.rows import current_connection, read
 MOST_AWAITED = 10  # work items and events that are told of one instance
 LARGEST_FAULT = 16_384  # bytes of one that is told: lists have a thousand
 KEPT = 2_000  # versions whose steps' names a process knows
+READ_AT_ONCE = MOST_BYTES // TEXT_LIMIT  # versions, each as large as it may be
 NAMESPACE = "keyfactor"  # of workflows that are made of steps
 
 # What is told of an instance `one` in lists, with its workflow `own` and its `version`.
@@ -54,8 +56,7 @@ LEFT JOIN instance AS one ON one.account_id = caller.account_id AND one.id = $4
 {JOINED}
 """
 MADE_OF = f"""
-SELECT version.id, CASE WHEN sum(octet_length(version.document::text)) OVER (ORDER BY version.id) <= {MOST_BYTES}
-                        THEN {MADE} END AS made
+SELECT version.id, {MADE} AS made
 FROM workflow_version AS version
 JOIN workflow AS own ON own.account_id = version.account_id AND own.id = version.workflow_id
 WHERE version.account_id = $1 AND version.id = ANY ($2)
@@ -146,12 +147,13 @@ async def steps_of(account_id: UUID, version_ids: Iterable[UUID]) -> dict[UUID, 
     Commonly it asks nobody: what a process has read once it keeps.
     """
     wanted = set(version_ids)
-    unknown = [one for one in wanted if one not in _steps]
-    found: Mapping[UUID, Steps | None] = {}
-    if unknown:
-        rows = await current_connection().fetch(MADE_OF, account_id, unknown)
-        found = {row["id"]: remembered(row["id"], steps_in(row["made"])) for row in rows}
-    return {one: found[one] if one in found else _steps.get(one) for one in wanted}
+    found = {one: _steps[one] for one in wanted if one in _steps}
+    unknown = list(wanted - found.keys())
+    for begin in range(0, len(unknown), READ_AT_ONCE):
+        some = unknown[begin : begin + READ_AT_ONCE]
+        rows = await current_connection().fetch(MADE_OF, account_id, some)
+        found |= {row["id"]: remembered(row["id"], steps_in(row["made"])) for row in rows}
+    return found
 
 
 def remembered(version_id: UUID, steps: Steps | None) -> Steps | None:

@@ -15,7 +15,7 @@ from service.keyfactor.errors import Code
 from service.keyfactor.fields import INSTANCE_ORDERS, INSTANCES
 from service.keyfactor.query import OPERATORS
 from service.migrations.service_2026_11_26_steps_policies import FILL
-from service.operations import instance_queries
+from service.operations import instance_queries, step_instances
 from service.operations.conditions import ALWAYS
 from service.operations.instance_conditions import PHASES
 from service.operations.instance_queries import (
@@ -102,6 +102,19 @@ async def test_list_tells_of_each_what_a_single_one_tells(acme: Calling, world: 
     ):
         assert (await listed(acme, queryString=query))[1] == 1, query
     assert await listed(acme, queryString="Status -ne 2") == ([], 0)
+
+
+async def test_steps_of_many_versions_are_read_some_at_a_time(
+    acme: Calling, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step_instances, "READ_AT_ONCE", 1)
+    for _ in range(3):
+        await became(
+            acme, await begun(acme, world.acme, await published(world.acme, approving()), cn="a"), SUSPENDED
+        )
+    for _ in range(2):
+        rows, _ = await listed(acme)
+        assert [one["CurrentStepDisplayName"] for one in rows] == ["The Sign.Off"] * 3
 
 
 async def test_pages_of_a_list(acme: Calling, many: World) -> None:

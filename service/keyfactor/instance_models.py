@@ -222,10 +222,11 @@ def _unawaited(awaited: Awaited, key: str | None) -> str:
     names = [APPROVAL] if awaited.approvals else []
     names += [one or ANY_EVENT for one in awaited.events]
     given = f"{key[:200]!r} is not one of its keys" if key else "SignalKey is missing"
+    suspended = "The instance is Suspended" + (f" at {awaited.step}" if awaited.step else "")
     if not names:
-        return f"The instance is Suspended at {awaited.step} and waits for no signal."
+        return f"{suspended} and waits for no signal."
     keys = ", ".join(f"{awaited.step}.{name}" for name in names)
-    return f"The instance is Suspended at {awaited.step} and waits for {keys[:LONGEST_MESSAGE]}: {given}."
+    return f"{suspended} and waits for {keys[:LONGEST_MESSAGE]}: {given}."
 
 
 def answer(awaited: Awaited, wanted: UUID, data: Mapping[str, Any]) -> Answer:

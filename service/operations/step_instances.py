@@ -13,7 +13,7 @@ import msgspec
 
 from auth.bearer import Credential
 from auth.roles import Right
-from service.engine.decisions import Person, WorkItem, hindrance
+from service.engine.decisions import Person, WorkItem, held_by_another, hindrance
 from service.engine.effects.work_item import COLUMNS, work_item_of
 from service.language.texts import TEXT_LIMIT
 from service.operations.instance_lists import MOST_BYTES
@@ -68,6 +68,8 @@ SELECT caller.verdict, caller.principal_id, caller.principal_name, caller.role, 
        one.id AS one_id, one.workflow_id AS one_workflow_id, one.status AS one_status, one.restarted_as, one.current_step,
        ARRAY(SELECT DISTINCT coalesce(type, '') FROM listener WHERE listener.account_id = one.account_id
              AND listener.instance_id = one.id) AS events,
+       (SELECT true FROM decision WHERE decision.account_id = item.account_id AND decision.work_item_id = item.id
+                                    AND decision.user_id = caller.principal_id) AS answered,
        {", ".join(f"item.{column.strip()}" for column in COLUMNS.split(","))}
 FROM enter_account($1, $2, $3) AS caller
 LEFT JOIN instance AS one ON one.account_id = caller.account_id AND one.id = $4
@@ -85,7 +87,7 @@ class Steps(msgspec.Struct, frozen=True):
 
 
 class Awaited(msgspec.Struct, frozen=True):
-    """What an instance waits for at its step: the approvals, those first that the caller may give, and types of events.
+    """What an instance waits for at its step: the approvals, those first that the caller may give now, and types of events.
 
     An empty type is an event of any.
     """
@@ -127,16 +129,22 @@ async def awaited(credential: Credential, instance_id: UUID) -> Awaited:
     if first["one_id"] is None:
         raise NotFound
     person = Person(first["principal_id"], first["principal_name"], first["principal_email"])
-    items = [work_item_of(row) for row in rows if row["id"] is not None]
-    hindered = [hindrance(item, person, first["role"]) is not None for item in items]
-    refuse_invisible(visible=first["visible"] or not all(hindered))
-    order = sorted(range(len(items)), key=lambda index: hindered[index])
+    found = [(work_item_of(row), row["answered"]) for row in rows if row["id"] is not None]
+    # Whether they are asked at all, and have neither answered nor to leave it to somebody else.
+    standing = {
+        item.id: (
+            hindrance(item, person, first["role"]) is not None,
+            answered or held_by_another(item, person.id) is not None,
+        )
+        for item, answered in found
+    }
+    refuse_invisible(visible=first["visible"] or not all(hindered for hindered, _ in standing.values()))
     return Awaited(
         first["one_workflow_id"],
         first["one_status"],
         first["restarted_as"],
         first["current_step"],
-        tuple(items[index] for index in order),
+        tuple(sorted((item for item, _ in found), key=lambda item: standing[item.id])),
         tuple(first["events"]),
     )
 

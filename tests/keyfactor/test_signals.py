@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -22,7 +23,7 @@ from tests.keyfactor.started import (
     read_until,
     triggered,
 )
-from tests.maestro.people import colleague
+from tests.maestro.people import colleague, stored
 from tests.world import World
 
 KEY = "Sign.Off.ApprovalStatus"
@@ -268,6 +269,31 @@ async def test_of_approvals_side_by_side_the_one_that_is_the_callers_is_given(
     await signal(member, instance_id, said(key="both.ApprovalStatus"), 403)
     await signal(acme, instance_id, said(key="both.ApprovalStatus"))
     await became(acme, instance_id, COMPLETE)
+
+
+async def test_of_approvals_side_by_side_each_is_given_by_whoever_has_not_given_it(
+    acme: Calling, member: Calling, world: World
+) -> None:
+    both: dict[str, Any] = {"title": "Sure?", "assignees": {"roles": ["admin", "sender"]}, "minimum": 2}
+    asked = {"call": "approval", "with": both}
+    task = {"both": {"fork": {"branches": [{"one": asked}, {"two": asked}]}}}
+    await world.acme.publish(plain("forked", task))
+    instance_id = await triggered(acme, world.acme, "forked")
+    await became(acme, instance_id, SUSPENDED)
+    for who in (acme, member):
+        for _ in range(2):
+            await signal(who, instance_id, said(key="both.ApprovalStatus"))
+    await became(acme, instance_id, COMPLETE)
+
+
+async def test_instance_that_was_paused_before_its_first_step_is_at_none(acme: Calling, world: World) -> None:
+    instance_id = await begun(acme, world.acme, await published(world.acme, approving()), cn="a")
+    await became(acme, instance_id, SUSPENDED)
+    paused = "UPDATE instance SET status = 'suspended', current_step = NULL WHERE id = $1"
+    await stored(world.acme, paused, UUID(instance_id))
+    await stored(world.acme, "DELETE FROM work_item WHERE instance_id = $1", UUID(instance_id))
+    told = await signal(acme, instance_id, said(), 400)
+    assert told["Message"] == "The instance is Suspended and waits for no signal."
 
 
 async def test_token_that_only_reads_signals_nothing(

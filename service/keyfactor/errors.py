@@ -12,7 +12,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 from msgspec import Meta
 
-from service.errors import InternalError
+from service.errors import DefinitionRefused, InternalError
 from service.exchange import exchange_of
 from service.keyfactor.basic import forget
 from service.refusing import as_refusal, challenge, patience, said
@@ -50,6 +50,7 @@ BY_STATUS = {
     413: Code.TOO_LARGE,
     429: Code.TOO_MANY,
 }
+LISTED = "; errors names "  # the list of that name, which is a part of the message here
 BASIC = 'Basic realm="tutti", charset="UTF-8"'
 
 
@@ -114,7 +115,7 @@ def challenges(request: Request[Any, Any, Any], refusal: Refusal) -> dict[str, s
 def answer_of(refusal: Refusal) -> Error:
     """Write a refusal as the vendor's error body; what is wrong with single things stands in the message itself."""
     lines = "; ".join(said(one) for one in refusal.errors if one.message != refusal.detail)
-    message = f"{refusal.detail.rstrip('.; ')}: {lines}" if lines else refusal.detail
+    message = f"{refusal.detail.partition(LISTED)[0].rstrip('.; ')}: {lines}" if lines else refusal.detail
     return Error(code_of(refusal), message)
 
 
@@ -122,6 +123,8 @@ def code_of(refusal: Refusal) -> Code:
     """Choose the code."""
     if isinstance(refusal, Refused):
         return refusal.code
+    if isinstance(refusal, DefinitionRefused):
+        return Code.DEFINITION
     if isinstance(refusal, Conflict):
         return Code.STATE
     return BY_STATUS.get(refusal.status) or (Code.FAULT if refusal.status >= 500 else Code.WRONG)

@@ -244,7 +244,9 @@ async def test_steps_that_cannot_be_run_change_nothing(acme: Calling) -> None:
     for wrong in ({}, "x", [1], [{"UniqueName": 1}], [{"Signals": [{"RoleIds": ["1"]}]}], None):
         await acme("PUT", here + "/Steps", 400, json=wrong)
     bad_header = step("RESTRequest", "Call", Verb="GET", URL="http://x/", Headers={"a b": ["1"]})
-    assert "Call" in (await acme("PUT", here + "/Steps", 400, json=chain(bad_header)))["Message"]
+    refused = await acme("PUT", here + "/Steps", 400, json=chain(bad_header))
+    assert refused["ErrorCode"] == "0xA0110060"
+    assert refused["Message"].startswith("The document is not a valid workflow definition: /do/1/Call/")
     assert note_of(await acme("GET", here, 200)) == "one"
 
 

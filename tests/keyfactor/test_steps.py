@@ -95,6 +95,9 @@ def test_start_and_end_may_be_left_out() -> None:
         ([step("RESTRequest", "a", Verb="GET", URL="http://x/", Headers={f"A{one}": "1" for one in range(64)})], ["at most 63"]),
         ([step("RESTRequest", "a", Verb="PUT", URL="http://x/", Headers={"Content-Type": "$(x)"}, RequestContent="x")], ["'a' Headers", "a token in Content-Type"]),
         ([step("OAuthRESTRequest", "a", Verb="GET", URL="http://x/", client_id="c", TokenEndpoint="$(x)")], ["TokenEndpoint"]),
+        ([step("RESTRequest", "a", Verb="GET", URL="$(x)/", Username="u", Password="geheim")], ["URL"]),
+        ([step("RESTRequest", "a", Verb="GET", URL="http://a.$(x)/", Username="u")], ["URL"]),
+        ([step("OAuthRESTRequest", "a", Verb="GET", URL="http://x$(x)", client_id="c", TokenEndpoint="http://x/")], ["URL"]),
         ([step("RESTRequest", "a", Verb="POST", URL="http://x/", RequestContent="x" * 65_536)], ["64 KiB"]),
     ],
 )  # fmt: skip

@@ -13,7 +13,13 @@ ROOT = Path(__file__).parents[2]
 TYPE = re.compile(r"([a-z_]+)\.[a-z]+(?:-[a-z]+)*")
 IN_SQL = re.compile(r"'([a-z_]+\.[a-z]+(?:-[a-z]+)*)'")
 WRITERS = {"record", "record_in"}
-NO_TYPES = {"client.id", "client.assertion", "client.secret", "event.at"}  # what errors point at, and columns
+NO_TYPES = {
+    "client.id",
+    "client.assertion",
+    "client.secret",
+    "event.at",
+    "workflow.title",
+}  # what errors point at, and columns
 NOT_RECORDED = {"webhook.ping"}  # sent to one endpoint to try it
 OF_STATUSES = "instance.{becomes}"  # what a verb leads to is in its name
 

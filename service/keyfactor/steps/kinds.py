@@ -27,6 +27,7 @@ BUCKET = "bucket"  # where it stands beside long texts
 DESCRIPTION_LIMIT = 10_000  # characters of an approval's message; longer ones are cut
 
 _URL = re.compile(r"https?://[^/\s?#]", re.IGNORECASE)
+_NAMED_HOST = re.compile(r"https?://[^/\s?#$]+([/?#]|$)", re.IGNORECASE)
 
 
 class Reading(msgspec.Struct):
@@ -241,6 +242,9 @@ def _request(reading: Reading, proof: dict[str, Any] | None) -> dict[str, Any]:
     text, verb = str(reading.given.get("URL") or ""), str(reading.given.get("Verb") or "")
     if text and not (_URL.match(text) or tokens.TOKEN.match(text)):
         reading.refuse("URL", "has to begin with http:// or https:// and a host, or with a token.")
+    elif text and proof is not None and not _NAMED_HOST.match(text):
+        # Whoever starts an instance would say where the secret goes.
+        reading.refuse("URL", "has to name its host, without tokens, where a secret is sent to it.")
     headers, content = _headers(reading), reading.given.get("RequestContent")
     kind = _content_type(reading, headers) if content else ""
     call = {

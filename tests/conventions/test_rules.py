@@ -57,6 +57,16 @@ def opens_transactions(source: Source) -> Findings:
             yield node.lineno, "opens a transaction of the library's own"
 
 
+def stops_every_clock(source: Source) -> Findings:
+    """A clock that is set for all is the event loop's too: whatever pauses just then pauses until that hour."""
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Call) and ast.unparse(node).startswith("monkeypatch.setattr(time, "):
+            yield (
+                node.lineno,
+                "sets the clock of the event loop too; set that of the module: setattr(module, 'time', ...)",
+            )
+
+
 def postpones_annotations(source: Source) -> Findings:
     """Find the import that hides annotations from the libraries that read them."""
     for line, name in imported(source):
@@ -180,6 +190,14 @@ RULES = [
         "service/operations/workflows.py",
         good="async def f(account):\n    async with rows_of(account):\n        pass\n",
         bad="async def f():\n    async with DB.transaction():\n        pass\n",
+    ),
+    Rule(
+        "clocks",
+        stops_every_clock,
+        within_folder("tests/"),
+        "tests/world.py",
+        good='def test_later(monkeypatch):\n    monkeypatch.setattr(basic, "time", later)\n',
+        bad='def test_later(monkeypatch):\n    monkeypatch.setattr(time, "monotonic", later)\n',
     ),
     Rule(
         "annotations",

@@ -127,3 +127,11 @@ async def client(application: Any) -> AsyncIterator[httpx.AsyncClient]:
         transport=transport, base_url="http://tutti.test", event_hooks={"response": checks}
     ) as client:
         yield client
+
+
+@pytest.fixture
+async def bare(application: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """An HTTP client that holds answers against nothing, for requests that no document describes."""
+    transport = httpx.ASGITransport(app=application, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://tutti.test") as client:
+        yield client

@@ -1,6 +1,5 @@
 """What the tests of the dialect share: a world in which nothing moves, and who may ask in it."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -49,14 +48,6 @@ async def trigger_of(tenant: Tenant) -> str:
     """Make a trigger of a tenant's waiting workflow; return its id."""
     new = NewTrigger(event="SAVED_PAYMENT", workflow_id=tenant.workflows["waiting"])
     return str((await event_triggers.create(Operator(tenant.id), tenant.sandbox, new))["id"])
-
-
-@pytest.fixture
-async def bare(application: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """An HTTP client that holds answers against nothing, for requests that no document describes."""
-    transport = httpx.ASGITransport(app=application, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://tutti.test") as client:
-        yield client
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """What the tests of the dialect share: who asks, with the headers that the dialect wants."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
@@ -41,14 +40,6 @@ async def calling_as(
 ) -> Calling:
     """Let a user of a tenant ask, its administrator where nobody is named, with both scopes unless told otherwise."""
     return Calling(client, await token_of(tenant, *(scopes or (READ, WRITE)), user=user))
-
-
-@pytest.fixture
-async def bare(application: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """An HTTP client that holds answers against nothing, for requests that no document describes."""
-    transport = httpx.ASGITransport(app=application, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://tutti.test") as client:
-        yield client
 
 
 @pytest.fixture

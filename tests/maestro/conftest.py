@@ -1,6 +1,6 @@
 """Scenes and helpers that several modules of these tests share."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -149,14 +149,6 @@ async def scene(litestar: Litestar, application: Any) -> Scene:
     made = Scene(world, waiting, asked, told, done, people)
     made.stored = await made.rows()
     return made
-
-
-@pytest.fixture
-async def bare(application: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """An HTTP client that holds answers against nothing, for requests that no document describes."""
-    transport = httpx.ASGITransport(app=application, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://tutti.test") as client:
-        yield client
 
 
 @pytest.fixture

@@ -80,7 +80,7 @@ async def test_pages_of_members_and_integrations_cost_what_they_hold(crowded: Wo
         first = await cost(crowded, statement(51, **arguments), *role)
         place = await middle(crowded, table)
         later = await cost(crowded, statement(51, **arguments, going_on=True), *role, *place)
-        assert max(first, later) <= 500, (arguments, first, later)
+        assert max(first, later) <= 400, (arguments, first, later)
 
 
 async def test_what_is_asked_before_a_change_is_found_along_an_index(crowded: World) -> None:

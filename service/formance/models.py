@@ -128,23 +128,24 @@ class InstanceEvent(msgspec.Struct):
     name: Annotated[str, Meta(min_length=1, max_length=1000)]
 
 
-class WorkflowCursor(msgspec.Struct, kw_only=True, rename="camel", omit_defaults=True):
-    """A page of workflows."""
+class Cursor(msgspec.Struct, kw_only=True, rename="camel", omit_defaults=True):
+    """A page of a list, without its entries."""
 
     page_size: int
     has_more: bool
     previous: str | UnsetType = UNSET
     next: str | UnsetType = UNSET
+
+
+class WorkflowCursor(Cursor, kw_only=True):
+    """A page of workflows."""
+
     data: list[Workflow]
 
 
-class WorkflowInstanceCursor(msgspec.Struct, kw_only=True, rename="camel", omit_defaults=True):
+class WorkflowInstanceCursor(Cursor, kw_only=True):
     """A page of instances."""
 
-    page_size: int
-    has_more: bool
-    previous: str | UnsetType = UNSET
-    next: str | UnsetType = UNSET
     data: list[WorkflowInstance]
 
 

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType, field
 
 from service.engine.event_triggers import BusEvent, Tested
-from service.formance.models import WorkflowInstance, outline
+from service.formance.models import Cursor, WorkflowInstance, outline
 from service.language.expressions import ExpressionFailure
 from service.operations.event_triggers import LONGEST_NAME, MOST_VARIABLES, Received, variables_of
 from service.operations.pages import Row
@@ -96,23 +96,15 @@ class TriggerTest(msgspec.Struct, omit_defaults=True):
     variables: dict[str, VariableTest] | UnsetType = UNSET
 
 
-class TriggerCursor(msgspec.Struct, kw_only=True, rename="camel", omit_defaults=True):
+class TriggerCursor(Cursor, kw_only=True):
     """A page of triggers."""
 
-    page_size: int
-    has_more: bool
-    previous: str | UnsetType = UNSET
-    next: str | UnsetType = UNSET
     data: list[Trigger]
 
 
-class TriggerOccurrenceCursor(msgspec.Struct, kw_only=True, rename="camel", omit_defaults=True):
+class TriggerOccurrenceCursor(Cursor, kw_only=True):
     """A page of occurrences."""
 
-    page_size: int
-    has_more: bool
-    previous: str | UnsetType = UNSET
-    next: str | UnsetType = UNSET
     data: list[TriggerOccurrence]
 
 

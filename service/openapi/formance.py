@@ -7,9 +7,8 @@ from service.formance.controllers import formance_routers
 from service.formance.errors import answer_of
 from service.formance.requests import SCOPES
 from service.openapi.formance_examples import REQUESTS, RESPONSES
-from service.openapi.parts import CONTACT, component_schemas, drop_unused, text
-from service.openapi.vendors import HEADERS, Vendor
-from service.settings import Settings
+from service.openapi.parts import component_schemas
+from service.openapi.vendors import Vendor
 
 DESCRIPTION = """\
 Workflows of stages and their instances, in the words of the Formance orchestration API (Flows), so that the vendor's SDKs
@@ -83,29 +82,5 @@ FORMANCE = Vendor(
 
 def formance_document() -> dict[str, Any]:
     """Make the document of the Formance dialect."""
-    url = Settings().public_url
-    document: dict[str, Any] = {
-        "openapi": "3.1.0",
-        "info": {
-            "title": "Tutti: the Formance dialect",
-            "version": "1.0.0",
-            "description": DESCRIPTION,
-            **CONTACT,
-        },
-        "servers": [{"url": url, "description": "What `make run` starts."}],
-        "tags": [{"name": name, "description": told} for name, told in TAGS.items()],
-        "paths": FORMANCE.paths(),
-        "components": {
-            "schemas": dict(sorted(schemas().items())),
-            "responses": FORMANCE.refusals(),
-            "headers": {name: {"description": told, "schema": text()} for name, told in HEADERS.items()},
-            "securitySchemes": {"accessToken": FORMANCE.access_token(url)},
-        },
-    }
-    drop_unused(document)
-    return document
-
-
-def schemas() -> dict[str, Any]:
-    """Write every model, and the bodies that are none."""
-    return component_schemas(models, trigger_models) | {"Variables": VARIABLES, "EventPayload": PAYLOAD}
+    schemas = component_schemas(models, trigger_models) | {"Variables": VARIABLES, "EventPayload": PAYLOAD}
+    return FORMANCE.document("Formance", DESCRIPTION, TAGS, schemas)

@@ -9,9 +9,8 @@ from service.keyfactor.paths import PRODUCT_VERSION
 from service.keyfactor.requests import API_VERSION, LARGEST_PAGE, PAGE_SIZE, REQUESTED_WITH, SCOPES
 from service.keyfactor.steps import step
 from service.openapi.keyfactor_examples import REQUESTS, RESPONSES
-from service.openapi.parts import CONTACT, SCHEMAS, component_schemas, drop_unused, text
+from service.openapi.parts import SCHEMAS, component_schemas
 from service.openapi.vendors import HEADERS, Vendor
-from service.settings import Settings
 
 DESCRIPTION = """\
 Workflow instances and definitions in the words of the Keyfactor Command API, so that the vendor's SDKs work unchanged. Paths are
@@ -100,6 +99,11 @@ OWN_HEADERS = {
     "TotalCount": "How many entries all pages have together.",
     "Location": "Where the new instance is.",
 }
+BASIC = {
+    "type": "http",
+    "scheme": "basic",
+    "description": "`ACCOUNT\\user:password`, or `client_id:client_secret` of a machine client.",
+}
 KEYFACTOR = Vendor(
     routers=lambda: [keyfactor_router()],
     scopes=SCOPES,
@@ -117,35 +121,7 @@ KEYFACTOR = Vendor(
 
 def keyfactor_document() -> dict[str, Any]:
     """Make the document of the Keyfactor dialect."""
-    url = Settings().public_url
     models = component_schemas(controllers, definition_models, errors, instance_models, step, types)
-    document: dict[str, Any] = {
-        "openapi": "3.1.0",
-        "info": {
-            "title": "Tutti: the Keyfactor dialect",
-            "version": "1.0.0",
-            "description": DESCRIPTION,
-            **CONTACT,
-        },
-        "servers": [{"url": url, "description": "What `make run` starts."}],
-        "tags": [{"name": name, "description": told} for name, told in TAGS.items()],
-        "paths": KEYFACTOR.paths(),
-        "components": {
-            "schemas": dict(sorted((models | BODIES).items())),
-            "responses": KEYFACTOR.refusals(),
-            "headers": {
-                name: {"description": told, "schema": text()}
-                for name, told in (HEADERS | OWN_HEADERS).items()
-            },
-            "securitySchemes": {
-                "accessToken": KEYFACTOR.access_token(url),
-                "basic": {
-                    "type": "http",
-                    "scheme": "basic",
-                    "description": "`ACCOUNT\\user:password`, or `client_id:client_secret` of a machine client.",
-                },
-            },
-        },
-    }
-    drop_unused(document)
-    return document
+    return KEYFACTOR.document(
+        "Keyfactor", DESCRIPTION, TAGS, models | BODIES, HEADERS | OWN_HEADERS, basic=BASIC
+    )

@@ -15,7 +15,8 @@ from litestar.handlers import HTTPRouteHandler
 from auth.scopes import SCOPES
 from service.claims import READING, Scopes
 from service.errors import InternalError, LimitReached
-from service.openapi.parts import COMPONENTS, REQUEST_ID, SCHEMAS, headers, titled
+from service.openapi.parts import COMPONENTS, CONTACT, REQUEST_ID, SCHEMAS, drop_unused, headers, text, titled
+from service.settings import Settings
 from tenancy.errors import BadRequest, Forbidden, NotFound, Refusal, TooLarge, Unauthenticated
 
 JSON = "application/json"
@@ -52,6 +53,38 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
     proofs: tuple[str, ...] = ("accessToken",)  # each by itself
     answered: tuple[tuple[str, str], ...] = ()  # headers of every answer
     listed: tuple[tuple[str, str], ...] = ()  # headers of lists
+
+    def document(
+        self,
+        name: str,
+        description: str,
+        tags: Mapping[str, str],
+        schemas: Mapping[str, Any],
+        described: Mapping[str, str] = HEADERS,
+        **proofs: Any,
+    ) -> dict[str, Any]:
+        """Make the dialect's document; `described` are the headers, `proofs` those beside the access token."""
+        url = Settings().public_url
+        document: dict[str, Any] = {
+            "openapi": "3.1.0",
+            "info": {
+                "title": f"Tutti: the {name} dialect",
+                "version": "1.0.0",
+                "description": description,
+                **CONTACT,
+            },
+            "servers": [{"url": url, "description": "What `make run` starts."}],
+            "tags": [{"name": tag, "description": told} for tag, told in tags.items()],
+            "paths": self.paths(),
+            "components": {
+                "schemas": dict(sorted(schemas.items())),
+                "responses": self.refusals(),
+                "headers": {one: {"description": told, "schema": text()} for one, told in described.items()},
+                "securitySchemes": {"accessToken": self.access_token(url), **proofs},
+            },
+        }
+        drop_unused(document)
+        return document
 
     def paths(self) -> dict[str, Any]:
         """Describe every route."""

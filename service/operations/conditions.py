@@ -51,6 +51,13 @@ class Some(msgspec.Struct, frozen=True):
 Condition = Comparison | Every | Some
 ALWAYS, NEVER = Every(()), Some(())
 
+# How the database compares texts: the field is {0}, what is asked for {1}.
+IN_TEXT: dict[Operator, str] = {
+    "eq": "lower({0}) = lower({1}::text)",
+    "contains": "strpos(lower({0}), lower({1}::text)) > 0",
+    "startswith": "starts_with(lower({0}), lower({1}::text))",
+    "endswith": "right(lower({0}), length(lower({1}::text))) = lower({1}::text)",
+}
 _HOLDS: dict[Operator, Callable[[Any, Any], bool]] = {
     "eq": lambda held, asked: held == asked,
     "lt": lambda held, asked: held < asked,

@@ -17,7 +17,7 @@ from auth.roles import Right
 from service.errors import SearchTooBroad, WorkflowConflict
 from service.language.sandbox import Sandbox
 from service.operations import secrets
-from service.operations.conditions import ALWAYS, OPPOSITES, Comparison, Condition, Every
+from service.operations.conditions import ALWAYS, IN_TEXT, OPPOSITES, Comparison, Condition, Every
 from service.operations.pages import Row
 from service.operations.search import LIMITS, SEARCH_SECONDS, turn_of
 from service.operations.step_instances import NAMESPACE
@@ -60,12 +60,6 @@ ON CONFLICT (account_id, workflow_type, key) DO NOTHING RETURNING id
 KEY_OF = "SELECT workflow_id FROM definition_key WHERE account_id = $1 AND workflow_type = $2 AND key = $3"
 DELETE_KEYS = "DELETE FROM definition_key WHERE account_id = $1 AND workflow_id = $2"
 FIRST_VALUE = 3  # the argument behind those of the outline
-COMPARED = {
-    "eq": "lower({0}) = lower({1})",
-    "contains": "strpos(lower({0}), lower({1})) > 0",
-    "startswith": "starts_with(lower({0}), lower({1}))",
-    "endswith": "right(lower({0}), length(lower({1}))) = lower({1})",
-}
 SORTED = {name: f'lower({name}) COLLATE "C"' for name in ("display_name", "workflow_type")}
 
 Sort = Literal["display_name", "id", "is_published", "workflow_type", "draft_version", "published_version"]
@@ -251,7 +245,7 @@ def sql_of(condition: Condition, values: list[Any]) -> str:
         positive = f"{condition.field} IS NULL"
     else:
         values.append(condition.value)
-        form = COMPARED[operator] if isinstance(condition.value, str) else "{0} = {1}"
+        form = IN_TEXT[operator] if isinstance(condition.value, str) else "{0} = {1}"
         positive = form.format(condition.field, f"${len(values) + FIRST_VALUE - 1}")
     return positive if operator == condition.operator else f"({positive}) IS NOT TRUE"
 

@@ -19,7 +19,7 @@ from service.engine.followers import Follower, Followers
 from service.engine.states import Status
 from service.operations import instances
 from service.operations.pages import Row
-from tenancy.errors import BadRequest, FieldError, NotFound, Refusal
+from tenancy.errors import BadRequest, FieldError, Refusal
 from tenancy.rows import read
 
 Until = Literal["terminal", "waiting"]
@@ -39,7 +39,7 @@ CURSOR = re.compile(r"(\d{1,18})-(\d{1,18})", re.ASCII)
 
 # The statements check the credential each time, in one round trip (see `instances.GET`).
 BEGIN = f"""
-SELECT caller.*, one.id AS found, {instances.VISIBLE}, pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS horizon,
+SELECT caller.*, {instances.SEEN}, pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS horizon,
        EXISTS (SELECT FROM event WHERE event.account_id = caller.account_id AND event.instance_id = one.id
                AND event.type = ANY ($8) AND (event.written_in, event.id) <= ($6::text::xid8, $7)) AS ended,
        EXISTS (SELECT FROM event WHERE event.account_id = caller.account_id AND event.instance_id = one.id
@@ -48,7 +48,7 @@ FROM enter_account($1, $2, $3) AS caller
 LEFT JOIN instance AS one ON one.account_id = caller.account_id AND one.workflow_id = $4 AND one.id = $5
 """
 OF_INSTANCE = f"""
-SELECT caller.*, one.id AS found, {instances.VISIBLE}, told.*
+SELECT caller.*, {instances.SEEN}, told.*
 FROM enter_account($1, $2, $3) AS caller (verdict, tenant, principal_id, principal_name, role)
 LEFT JOIN instance AS one ON one.account_id = caller.tenant AND one.workflow_id = $4 AND one.id = $5
 LEFT JOIN LATERAL (
@@ -248,7 +248,7 @@ async def begin(credential: Credential, subject: Subject, after: Cursor) -> Row:
     (row,) = await read(BEGIN, *credential.proof(Right.READ), *places)
     credential.refuse(row["verdict"], Right.READ)
     if subject.instance_id is not None:
-        refuse_unseen(row)
+        instances.refuse_unseen(row)
     return row
 
 
@@ -269,25 +269,8 @@ async def page(
     place = (str(after.written_in), after.id, most)
     async with followers.reading:
         if subject.instance_id is None:
-            rows = await read(OF_ACCOUNT, *credential.proof(Right.READ), *place)
-        else:
-            rows = await read(
-                OF_INSTANCE, *credential.proof(Right.READ), subject.workflow_id, subject.instance_id, *place
-            )
-    credential.refuse(rows[0]["verdict"], Right.READ)
-    refuse_unseen(rows[0])
-    return rows
-
-
-def refuse_unseen(row: Row) -> None:
-    """Refuse to tell of an instance that is not there, or that the caller may not see.
-
-    Raises:
-        NotFound, Forbidden: so it is.
-    """
-    if row["found"] is None:
-        raise NotFound
-    instances.refuse_invisible(visible=row["visible"])
+            return await instances.seen(credential, OF_ACCOUNT, *place)
+        return await instances.seen(credential, OF_INSTANCE, subject.workflow_id, subject.instance_id, *place)
 
 
 def caller_of(credential: Credential, row: Row) -> Caller:

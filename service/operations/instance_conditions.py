@@ -10,7 +10,16 @@ from typing import Any
 import msgspec
 
 from service.engine.states import Status
-from service.operations.conditions import ALWAYS, NEVER, OPPOSITES, Comparison, Condition, Every, changed
+from service.operations.conditions import (
+    ALWAYS,
+    IN_TEXT,
+    NEVER,
+    OPPOSITES,
+    Comparison,
+    Condition,
+    Every,
+    changed,
+)
 from service.operations.step_instances import NAMESPACE
 
 Phase = tuple[Status, bool]  # and whether another instance runs in its place
@@ -22,12 +31,6 @@ PHASES: frozenset[Phase] = frozenset(
 WAITING: frozenset[Phase] = frozenset({(Status.WAITING, False)})  # at a step, and held by nobody
 
 COMPARED = {"eq": "=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
-IN_TEXT = {
-    "eq": "lower({0}) = lower({1}::text)",
-    "contains": "strpos(lower({0}), lower({1}::text)) > 0",
-    "startswith": "starts_with(lower({0}), lower({1}::text))",
-    "endswith": "right(lower({0}), length(lower({1}::text))) = lower({1}::text)",
-}
 TEXTS = ("name", "started_by_name")
 # The definitions that were made of steps, archived ones too, and what for.
 TYPES = f"""SELECT made.id AS workflow_id, newest.document #>> ARRAY['document', 'metadata', 'keyfactor', 'WorkflowType'] AS workflow_type

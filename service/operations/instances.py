@@ -47,13 +47,13 @@ restarted_from, restarted_as"""
 
 MOST_RUNNING = 100  # tasks that a read names of those that an instance is in, the latest
 
-# Whether whoever entered the account may see an instance, as `Caller.sees` says it.
-VISIBLE = "caller.role <> 'sender' OR one.started_by = caller.principal_id AS visible"
+# Whether an instance `one` is there, and whoever entered the account may see it, as `Caller.sees` says it.
+SEEN = "one.id AS found, caller.role <> 'sender' OR one.started_by = caller.principal_id AS visible"
 
 # The hot read: credential, tenant, scopes and row in one round trip. `enter_account` sets the tenant before the row is
 # looked for, as the row is joined to its answer; were it not so, row-level security would show no row at all.
 GET = f"""
-SELECT caller.verdict, {VISIBLE}, {", ".join(f"one.{column.strip()}" for column in COLUMNS.split(","))},
+SELECT caller.verdict, {SEEN}, {", ".join(f"one.{column.strip()}" for column in COLUMNS.split(","))},
        ARRAY(SELECT pointer FROM task_run WHERE account_id = caller.account_id AND instance_id = one.id
              AND status = 'running' AND one.ended_at IS NULL ORDER BY number DESC LIMIT {MOST_RUNNING}) AS running
 FROM enter_account($1, $2, $3) AS caller
@@ -173,12 +173,32 @@ async def get(credential: Credential, workflow_id: UUID, instance_id: UUID) -> R
         NotFound: no such instance of that workflow.
         Forbidden: another started it, and the caller is a sender.
     """
-    (row,) = await read(GET, *credential.proof(Right.READ), workflow_id, instance_id)
-    credential.refuse(row["verdict"], Right.READ)
-    if row["id"] is None:
+    (row,) = await seen(credential, GET, workflow_id, instance_id)
+    return row
+
+
+async def seen(credential: Credential, statement: str, *arguments: object) -> list[asyncpg.Record]:
+    """Run a statement that enters the account and tells of an instance, in one round trip; return its rows, one at least.
+
+    Raises:
+        NotFound: there is none.
+        Forbidden: another started it, and the caller is a sender.
+    """
+    rows = await read(statement, *credential.proof(Right.READ), *arguments)
+    credential.refuse(rows[0]["verdict"], Right.READ)
+    refuse_unseen(rows[0])
+    return rows
+
+
+def refuse_unseen(row: Row) -> None:
+    """Refuse to tell of an instance that is not there, or that the caller may not see; the row has what `SEEN` names.
+
+    Raises:
+        NotFound, Forbidden: so it is.
+    """
+    if row["found"] is None:
         raise NotFound
     refuse_invisible(visible=row["visible"])
-    return row
 
 
 def refuse_invisible(*, visible: bool) -> None:

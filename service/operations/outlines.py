@@ -14,7 +14,7 @@ import msgspec
 from auth.bearer import Access, Credential
 from auth.roles import Right
 from service.operations.instance_lists import MOST_BYTES, Filters, Key, filled, listed
-from service.operations.instances import COLUMNS, VISIBLE, refuse_invisible, starter
+from service.operations.instances import COLUMNS, SEEN, seen, starter
 from service.operations.looking import Look
 from service.operations.pages import Edge, Row, Window, window
 from service.tables import Workflow
@@ -61,7 +61,7 @@ own.title AS workflow_title, own.status AS workflow_status, own.created_at AS wo
 own.modified_at AS workflow_modified_at
 """
 GET = f"""
-SELECT caller.verdict, {VISIBLE}, {", ".join(f"one.{column.strip()}" for column in COLUMNS.split(","))},
+SELECT caller.verdict, {SEEN}, {", ".join(f"one.{column.strip()}" for column in COLUMNS.split(","))},
        {WORKFLOW_OF}, version.document, {ALL} AS stages
 FROM enter_account($1, $2, $3) AS caller
 LEFT JOIN instance AS one ON one.account_id = caller.account_id AND one.id = $4
@@ -69,12 +69,12 @@ LEFT JOIN workflow AS own ON own.account_id = one.account_id AND own.id = one.wo
 LEFT JOIN workflow_version AS version ON version.account_id = one.account_id AND version.id = one.version_id
 """
 FIND = f"""
-SELECT caller.verdict, {VISIBLE}, one.workflow_id
+SELECT caller.verdict, {SEEN}, one.workflow_id
 FROM enter_account($1, $2, $3) AS caller
 LEFT JOIN instance AS one ON one.account_id = caller.account_id AND one.id = $4
 """
 RUNS = f"""
-SELECT caller.verdict, {VISIBLE}, one.id AS instance_id, run.*
+SELECT caller.verdict, {SEEN}, run.*
 FROM enter_account($1, $2, $3) AS caller
 LEFT JOIN instance AS one ON one.account_id = caller.account_id AND one.id = $4
 LEFT JOIN LATERAL (
@@ -87,7 +87,7 @@ LEFT JOIN LATERAL (
 """
 # Of the runs from the one of a stage until the next stage's, those of the stage itself and of functions that were called.
 RUNS_OF_STAGE = f"""
-SELECT caller.verdict, {VISIBLE}, one.id AS instance_id, run.*
+SELECT caller.verdict, {SEEN}, run.*
 FROM enter_account($1, $2, $3) AS caller
 LEFT JOIN instance AS one ON one.account_id = caller.account_id AND one.id = $4
 LEFT JOIN LATERAL (
@@ -150,9 +150,7 @@ async def get(credential: Credential, instance_id: UUID) -> Row:
         NotFound: no such instance.
         Forbidden: another started it, and the caller is a sender.
     """
-    (row,) = await read(GET, *credential.proof(Right.READ), instance_id)
-    credential.refuse(row["verdict"], Right.READ)
-    refuse_unseen(row, "id")
+    (row,) = await seen(credential, GET, instance_id)
     return row
 
 
@@ -163,9 +161,7 @@ async def workflow_of(credential: Credential, instance_id: UUID) -> UUID:
         NotFound: no such instance.
         Forbidden: another started it, and the caller is a sender.
     """
-    (row,) = await read(FIND, *credential.proof(Right.READ), instance_id)
-    credential.refuse(row["verdict"], Right.READ)
-    refuse_unseen(row, "workflow_id")
+    (row,) = await seen(credential, FIND, instance_id)
     found: UUID = row["workflow_id"]
     return found
 
@@ -177,9 +173,7 @@ async def runs(credential: Credential, instance_id: UUID, pointers: str) -> list
         NotFound: no such instance.
         Forbidden: another started it, and the caller is a sender.
     """
-    rows = await read(RUNS, *credential.proof(Right.READ), instance_id, pointers)
-    credential.refuse(rows[0]["verdict"], Right.READ)
-    refuse_unseen(rows[0], "instance_id")
+    rows = await seen(credential, RUNS, instance_id, pointers)
     return [row for row in rows if row["number"] is not None]
 
 
@@ -192,21 +186,8 @@ async def runs_of_stage(credential: Credential, instance_id: UUID, number: int) 
         NotFound: no such instance.
         Forbidden: another started it, and the caller is a sender.
     """
-    rows = await read(RUNS_OF_STAGE, *credential.proof(Right.READ), instance_id, f"^/do/{number}/[^/]+$")
-    credential.refuse(rows[0]["verdict"], Right.READ)
-    refuse_unseen(rows[0], "instance_id")
+    rows = await seen(credential, RUNS_OF_STAGE, instance_id, f"^/do/{number}/[^/]+$")
     return [row for row in rows if row["number"] is not None]
-
-
-def refuse_unseen(row: Row, column: str) -> None:
-    """Refuse to tell of an instance that is not there, or that the caller may not see.
-
-    Raises:
-        NotFound, Forbidden: so it is.
-    """
-    if row[column] is None:
-        raise NotFound
-    refuse_invisible(visible=row["visible"])
 
 
 def stage_runs(row: Row) -> list[StageRun] | None:

@@ -17,8 +17,7 @@ from service.engine.decisions import Person, WorkItem, held_by_another, hindranc
 from service.engine.effects.work_item import COLUMNS, work_item_of
 from service.language.texts import TEXT_LIMIT
 from service.operations.instance_lists import MOST_BYTES
-from service.operations.instances import VISIBLE, refuse_invisible
-from service.operations.outlines import refuse_unseen
+from service.operations.instances import SEEN, refuse_invisible, seen
 from service.operations.pages import Row
 from tenancy.errors import NotFound
 from tenancy.rows import current_connection, read
@@ -48,7 +47,7 @@ MADE = (
     f"CASE WHEN own.namespace = '{NAMESPACE}' THEN version.document #> '{{document,metadata,keyfactor}}' END"
 )
 GET = f"""
-SELECT caller.verdict, {VISIBLE}, {SHOWN}, one.trigger_inputs, one.state, one.output, {MADE} AS made,
+SELECT caller.verdict, {SEEN}, {SHOWN}, one.trigger_inputs, one.state, one.output, {MADE} AS made,
        ARRAY(SELECT id FROM work_item WHERE work_item.account_id = one.account_id AND work_item.instance_id = one.id
              AND work_item.status = 'open' AND kind = 'approval' ORDER BY work_item.wait LIMIT {MOST_AWAITED}) AS approvals
 FROM enter_account($1, $2, $3) AS caller
@@ -63,9 +62,9 @@ WHERE version.account_id = $1 AND version.id = ANY ($2)
 """
 # An instance, once for each of its open approvals.
 AWAITED = f"""
-SELECT caller.verdict, caller.principal_id, caller.principal_name, caller.role, {VISIBLE},
+SELECT caller.verdict, caller.principal_id, caller.principal_name, caller.role, {SEEN},
        (SELECT email FROM app_user WHERE app_user.id = caller.principal_id) AS principal_email,
-       one.id AS one_id, one.workflow_id AS one_workflow_id, one.status AS one_status, one.restarted_as, one.current_step,
+       one.workflow_id AS one_workflow_id, one.status AS one_status, one.restarted_as, one.current_step,
        ARRAY(SELECT DISTINCT coalesce(type, '') FROM listener WHERE listener.account_id = one.account_id
              AND listener.instance_id = one.id) AS events,
        (SELECT true FROM decision WHERE decision.account_id = item.account_id AND decision.work_item_id = item.id
@@ -110,9 +109,7 @@ async def get(credential: Credential, instance_id: UUID) -> Row:
         NotFound: no such instance.
         Forbidden: another started it, and the caller is a sender.
     """
-    (row,) = await read(GET, *credential.proof(Right.READ), instance_id)
-    credential.refuse(row["verdict"], Right.READ)
-    refuse_unseen(row, "id")
+    (row,) = await seen(credential, GET, instance_id)
     return row
 
 
@@ -126,7 +123,7 @@ async def awaited(credential: Credential, instance_id: UUID) -> Awaited:
     rows = await read(AWAITED, *credential.proof(Right.DECIDE), instance_id)
     credential.refuse(rows[0]["verdict"], Right.DECIDE)
     first = rows[0]
-    if first["one_id"] is None:
+    if first["found"] is None:
         raise NotFound
     person = Person(first["principal_id"], first["principal_name"], first["principal_email"])
     found = [(work_item_of(row), row["answered"]) for row in rows if row["id"] is not None]

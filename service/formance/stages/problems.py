@@ -2,7 +2,7 @@
 
 import msgspec
 
-PROBLEM_LIMIT = 20  # nobody reads more in one message
+from service.problems import ProblemsFound
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -17,10 +17,5 @@ class Problem(msgspec.Struct, frozen=True):
         return f"{': '.join([*place, self.field] if self.field else place)}: {self.message}".lstrip(": ")
 
 
-class StagesRefused(Exception):  # noqa: N818 - named after the situation
+class StagesRefused(ProblemsFound[Problem]):
     """The stages cannot be run as they stand; the text names every problem with its stage and field."""
-
-    def __init__(self, problems: list[Problem]) -> None:
-        """Keep the problems."""
-        super().__init__("; ".join(map(str, problems[:PROBLEM_LIMIT])))
-        self.problems = problems

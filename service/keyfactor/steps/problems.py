@@ -2,7 +2,7 @@
 
 import msgspec
 
-PROBLEM_LIMIT = 20  # nobody reads more in one message
+from service.problems import ProblemsFound
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -17,10 +17,5 @@ class Problem(msgspec.Struct, frozen=True):
         return f"{place}: {self.message}" if place else self.message
 
 
-class StepsRefused(Exception):  # noqa: N818 - named after the situation
+class StepsRefused(ProblemsFound[Problem]):
     """The steps cannot be run as they stand; the text names every problem with its step and field."""
-
-    def __init__(self, problems: list[Problem]) -> None:
-        """Keep the problems."""
-        super().__init__("; ".join(map(str, problems[:PROBLEM_LIMIT])))
-        self.problems = problems

@@ -29,6 +29,7 @@ from service.language.errors import STANDARD, Fault
 from service.language.questions import Question
 from tests.engine.instances import answer
 from tests.language.definitions import task_of
+from tests.waiting import eventually
 
 ACCOUNT = uuid4()
 LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
@@ -91,9 +92,7 @@ class Listener:
 
     async def until_closed(self) -> None:
         """Wait for the other side to close every connection."""
-        async with asyncio.timeout(5):
-            while self.open:  # noqa: ASYNC110 - what closes them is in another task, which has no event to set
-                await asyncio.sleep(0.01)
+        await eventually(lambda: not self.open, 5)
 
 
 @contextlib.asynccontextmanager

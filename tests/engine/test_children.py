@@ -17,6 +17,7 @@ from service.engine.queue import Job
 from service.engine.worker import Worker
 from service.operations import workflows
 from tenancy.rows import rows_of
+from tests.waiting import eventually
 from tests.world import Tenant, World, bearer, trigger, until
 
 GOODS = {"goods": {"listen": {"to": {"one": {"with": {"type": "goods.arrived"}}}}}}
@@ -63,14 +64,14 @@ async def instances(of: Tenant, name: str) -> list[asyncpg.Record]:
     )
 
 
-async def eventually(of: Tenant, name: str, status: str) -> asyncpg.Record:
+async def came_to(of: Tenant, name: str, status: str) -> asyncpg.Record:
     """Wait until the only instance of a workflow has a status."""
-    async with asyncio.timeout(20):
-        while True:
-            found = await instances(of, name)
-            if found and found[0]["status"] == status:
-                return found[0]
-            await asyncio.sleep(0.02)
+
+    async def look() -> asyncpg.Record | None:
+        found = await instances(of, name)
+        return found[0] if found and found[0]["status"] == status else None
+
+    return await eventually(look, 20)
 
 
 async def run_to(client: httpx.AsyncClient, of: Tenant, status: str, **inputs: Any) -> dict[str, Any]:
@@ -115,7 +116,7 @@ async def test_a_child_that_is_not_awaited_goes_its_own_way(client: httpx.AsyncC
     await acme.publish(running(options={"await": False}))
     parent = await run_to(client, acme, "Completed", kept="as it was")
     assert parent["output"] == {"kept": "as it was"}
-    row = await eventually(acme, "child", "waiting")
+    row = await came_to(acme, "child", "waiting")
     assert (row["parent_id"], row["depth"]) == (None, 1)
 
 
@@ -135,7 +136,7 @@ async def test_a_child_that_is_cancelled_is_a_runtime_error(client: httpx.AsyncC
     await acme.publish(document("child", [GOODS]))
     await acme.publish(running())
     url = await trigger(client, acme, "parent", {})
-    row = await eventually(acme, "child", "waiting")
+    row = await came_to(acme, "child", "waiting")
     child_url = f"{acme.workflow_url('child')}/instances/{row['id']}"
     assert (await client.post(f"{child_url}/actions/cancel", headers=bearer(acme.admin))).status_code == 200
     parent = await until(client, acme, url, workflow_status="Failed")
@@ -285,10 +286,10 @@ async def test_children_end_with_a_parent_that_is_cancelled_but_for_those_not_aw
     await acme.publish(running())
     url = await trigger(client, acme, "parent", {})
     for name in ("grandchild", "loner"):
-        await eventually(acme, name, "waiting")
+        await came_to(acme, name, "waiting")
     assert (await client.post(f"{url}/actions/cancel", headers=bearer(acme.admin))).status_code == 200
     for name in ("child", "grandchild"):
-        row = await eventually(acme, name, "cancelled")
+        row = await came_to(acme, name, "cancelled")
         assert row["canceled_at"] == row["ended_at"]
         told = await rows(acme, "SELECT type FROM event WHERE instance_id = $1 ORDER BY id", row["id"])
         assert [one["type"] for one in told] == ["instance.triggered", "instance.cancelled"]
@@ -304,7 +305,7 @@ async def test_a_child_ends_with_the_timeout_of_the_task_that_awaits_it(
     url = await trigger(client, acme, "parent", {})
     parent = await until(client, acme, url, workflow_status="Failed")
     assert parent["error"]["type"].endswith("/timeout")
-    await eventually(acme, "child", "cancelled")
+    await came_to(acme, "child", "cancelled")
 
 
 # --- Jobs that run twice ------------------------------------------------------------------------------------------

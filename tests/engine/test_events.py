@@ -20,6 +20,7 @@ from service.language.cloudevents import LARGEST_EVENT
 from service.operations import events
 from tenancy.rows import rows_of
 from tests.maestro.rows import insert_instances
+from tests.waiting import eventually
 from tests.world import Tenant, World, bearer, trigger, until, until_waiting
 
 ARRIVED = {"specversion": "1.0", "id": "1", "source": "urn:shop", "type": "goods.arrived", "data": {"sku": 7}}
@@ -433,11 +434,8 @@ async def test_workflows_that_start_one_another_by_events_come_to_an_end(
     assert (
         await client.post(f"{acme.url}/events", json=event, headers=bearer(acme.machine))
     ).status_code == 202
-    found: list[asyncpg.Record] = []
-    async with asyncio.timeout(30):
-        while not found:
-            await asyncio.sleep(0.05)
-            found = await rows(acme, "SELECT data FROM event WHERE type = 'schedule.refused'")
+    refused = "SELECT data FROM event WHERE type = 'schedule.refused'"
+    found = await eventually(lambda: rows(acme, refused), 30)
     assert "10 deep" in str(found[0]["data"])
     depths = await rows(acme, "SELECT depth FROM instance ORDER BY depth")
     assert [row["depth"] for row in depths] == list(range(11))
@@ -454,9 +452,7 @@ async def test_events_that_come_while_one_is_worked_on_wait_for_their_turn(
     head = {"dsl": "1.0.3", "namespace": "tests", "name": "working", "version": "1.0.0"}
     await acme.publish({"document": head, "do": [{"hear": hear}]})
     url = await trigger(client, acme, "working", {})
-    async with asyncio.timeout(20):
-        while not await listening(acme):  # noqa: ASYNC110 - nobody tells of it
-            await asyncio.sleep(0.02)
+    await eventually(lambda: listening(acme), 20)
     for number in range(3):
         await send(client, acme, {"type": "goods.arrived", "data": number})
     instance = await until(client, acme, url, workflow_status="Completed")
@@ -472,9 +468,7 @@ async def test_the_same_event_again_satisfies_no_second_task(
     head = {"dsl": "1.0.3", "namespace": "tests", "name": "twice", "version": "1.0.0"}
     await acme.publish({"document": head, "do": [{"one": hear}, {"two": hear}]})
     url = await trigger(client, acme, "twice", {})
-    async with asyncio.timeout(20):
-        while not await listening(acme):  # noqa: ASYNC110 - nobody tells of it
-            await asyncio.sleep(0.02)
+    await eventually(lambda: listening(acme), 20)
 
     async def signal(event: dict[str, Any]) -> None:
         await client.post(f"{url}/actions/signal", json=event, headers=bearer(acme.admin))
@@ -501,8 +495,7 @@ async def test_an_event_of_the_account_that_no_task_wants_is_dropped_and_one_sen
     await acme.publish({"document": head, "do": [{"hear": hear}]})
     url = await trigger(client, acme, "choosing", {})
     async with asyncio.timeout(20):
-        while not await listening(acme):  # noqa: ASYNC110 - nobody tells of it
-            await asyncio.sleep(0.02)
+        await eventually(lambda: listening(acme), 20)
         unwanted = {"type": "goods.arrived", "data": {"sku": 8}}
         await client.post(f"{url}/actions/signal", json=unwanted, headers=bearer(acme.admin))
         assert (await send(client, acme, unwanted)).json()["delivered_to"] == 1

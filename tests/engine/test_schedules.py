@@ -25,6 +25,7 @@ from service.operations import workflows
 from tenancy.postgres import connected
 from tenancy.rows import current_connection, rows_of
 from tests.tenancy.databases import superuser
+from tests.waiting import eventually
 from tests.world import Tenant, World, bearer, until
 
 DONE = [{"done": {"set": {"got": "${ . }"}}}]
@@ -73,10 +74,12 @@ async def started(of: Tenant) -> list[asyncpg.Record]:
 
 async def eventually_started(of: Tenant, count: int) -> list[asyncpg.Record]:
     """Wait until schedules have started so many instances."""
-    async with asyncio.timeout(20):
-        while len(found := await started(of)) < count:  # noqa: ASYNC110 - nobody tells of it
-            await asyncio.sleep(0.02)
-    return found
+
+    async def look() -> list[asyncpg.Record] | None:
+        found = await started(of)
+        return found if len(found) >= count else None
+
+    return await eventually(look, 20)
 
 
 async def due(of: Tenant, at: datetime) -> None:
@@ -408,9 +411,8 @@ async def test_a_scheduled_start_whose_input_does_not_fit_faults_as_an_instance(
 
 async def ended(of: Tenant, instance_id: UUID) -> None:
     """Wait until an instance has ended."""
-    async with asyncio.timeout(20):
-        while not await rows(of, "SELECT FROM instance WHERE id = $1 AND ended_at IS NOT NULL", instance_id):  # noqa: ASYNC110 - nobody tells of it
-            await asyncio.sleep(0.02)
+    over = "SELECT FROM instance WHERE id = $1 AND ended_at IS NOT NULL"
+    await eventually(lambda: rows(of, over, instance_id), 20)
 
 
 # --- Events -------------------------------------------------------------------------------------------------------

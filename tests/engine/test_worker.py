@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from tenancy.postgres import connected
 from tenancy.rows import rows_of
 from tenancy.schema import migrate
 from tests.tenancy.databases import environment, fresh_database, superuser
+from tests.waiting import eventually
 from tests.world import Tenant, World, bearer, trigger, until
 
 TUTTI = str(Path(sys.executable).with_name("tutti"))
@@ -66,7 +67,7 @@ async def stages(client: httpx.AsyncClient, world: World) -> str:
 async def sleeping(client: httpx.AsyncClient, world: World) -> str:
     """Start an instance that sleeps first, and wait until it does."""
     url = await trigger(client, world.acme, "stages", {})
-    await eventually(lambda: timers(world.acme, url))
+    await eventually(lambda: timers(world.acme, url), LIMIT)
     return url
 
 
@@ -148,7 +149,7 @@ async def test_an_event_that_comes_during_an_advance_is_not_forgotten(
     advance = asyncio.create_task(worker.advance(world.acme.id, [job(world.acme, stages, "timer", wait)]))
     await loaded.wait()
     await send(client, world.acme, stages)
-    await eventually(queue_is_empty)  # the event's job has found a sleeping instance, and done nothing
+    await eventually(queue_is_empty, LIMIT)  # the event's job has found a sleeping instance, and done nothing
     go_on.set()
     await advance
     await until(client, world.acme, stages, workflow_status="Completed")
@@ -233,7 +234,7 @@ async def test_instances_end_though_every_connection_was_cut(client: httpx.Async
         async def ended() -> bool:
             return bool(await connection.fetchval("SELECT count(ended_at) = count(*) FROM instance"))
 
-        await eventually(ended)
+        await eventually(ended, LIMIT)
         assert await connection.fetchval("SELECT count(*) FROM instance WHERE status = 'completed'") == len(
             urls
         )
@@ -310,8 +311,8 @@ async def test_a_killed_workers_instances_go_on_with_another_worker(cell: Cell) 
         httpx.AsyncClient(base_url=url, headers=bearer(made["access_token"]), timeout=LIMIT) as client,
         connected(superuser(cell.database)) as connection,
     ):
-        await eventually(lambda: answers(client))
-        await eventually(lambda: worker_count(connection, 2))
+        await eventually(lambda: answers(client), LIMIT)
+        await eventually(lambda: worker_count(connection, 2), LIMIT)
         turns = asyncio.Semaphore(10)
 
         async def triggered() -> None:
@@ -418,13 +419,6 @@ async def queue_is_empty() -> bool:
     """Say whether no job is left."""
     async with connected(superuser()) as connection:
         return not await connection.fetchval("SELECT count(*) FROM job")
-
-
-async def eventually(happened: Callable[[], Awaitable[object]], seconds: float = LIMIT) -> None:
-    """Wait until something is true that nobody tells of."""
-    async with asyncio.timeout(seconds):
-        while not await happened():  # noqa: ASYNC110 - that nobody tells of
-            await asyncio.sleep(0.05)
 
 
 async def test_a_worker_that_is_told_to_stop_gives_slow_jobs_back(

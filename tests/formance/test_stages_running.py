@@ -3,8 +3,8 @@
 import asyncio
 import base64
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 
@@ -13,11 +13,12 @@ from service.operations import secrets
 from service.settings import settings
 from tests.formance.conftest import HERE, Calling
 from tests.formance.ledger import Stack, stack
+from tests.waiting import eventually
 from tests.world import World
 
 USD = {"amount": 100, "asset": "USD/2"}
 HUGE = 2**100 + 1
-Found = TypeVar("Found")
+SECONDS = 20  # that what is waited for may take
 KEYS = base64.urlsafe_b64encode(bytes(32)).decode()
 
 
@@ -47,16 +48,6 @@ async def ended(acme: Calling, *stages: dict[str, Any], **variables: str) -> dic
     """Make a workflow, run it and wait for its end."""
     found: dict[str, Any] = await acme.run(await acme.made(*stages), "?wait=true", **variables)
     return found
-
-
-async def eventually(look: Callable[[], Awaitable[Found]]) -> Found:
-    """Look again and again until there is something."""
-    async with asyncio.timeout(20):
-        while True:
-            found = await look()
-            if found:
-                return found
-            await asyncio.sleep(0.05)
 
 
 async def told(acme: Calling, instance: dict[str, Any], stage: int = 0) -> list[dict[str, Any]]:
@@ -139,7 +130,7 @@ async def test_an_activity_that_waits_for_another_attempt_says_why_and_when(
         found = await told_or_nothing(acme, instance, 1)
         return [one for one in found if "nextExecution" in one and one["attempt"] > 2]
 
-    (one,) = await eventually(waiting)
+    (one,) = await eventually(waiting, SECONDS)
     assert one["lastFailure"] == "account alice has insufficient funds"
     assert (one["terminated"], "error" in one, "output" in one) == (False, False, False)
     assert one["nextExecution"] > one["startedAt"]
@@ -150,7 +141,7 @@ async def test_an_activity_that_waits_for_another_attempt_says_why_and_when(
     async def over() -> bool:
         return bool((await acme("GET", f"/instances/{instance['id']}", 200))["data"]["terminated"])
 
-    assert await eventually(over)
+    await eventually(over, SECONDS)
     (one,) = await told(acme, instance, 1)
     assert (one["terminated"], "lastFailure" in one, "nextExecution" in one) == (True, False, False)
     assert one["attempt"] > 2
@@ -168,10 +159,7 @@ async def test_what_is_aborted_while_it_waits_is_cancelled(acme: Calling, books:
     move = send({"account": {"id": "alice"}}, {"account": {"id": "bob"}}, amount=USD)
     instance = await acme.run(await acme.made(move))
 
-    async def asked() -> bool:
-        return bool(books.requests)
-
-    assert await eventually(asked)
+    await eventually(lambda: books.requests, SECONDS)
     await acme("PUT", f"/instances/{instance['id']}/abort", 204)
     (one,) = await told(acme, instance)
     assert (one["terminated"], one["error"]) == (True, "cancelled")

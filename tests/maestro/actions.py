@@ -1,7 +1,5 @@
 """What the tests of actions on instances share: workflows to act on, and the calls themselves."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
@@ -118,10 +116,3 @@ async def execute(of: Tenant, statement: str, *arguments: Any) -> None:
     async with connected(settings().database.owner) as connection, connection.transaction():
         await connection.execute("SELECT set_config('app.account_id', $1, true)", str(of.id))
         await connection.execute(statement, *arguments)
-
-
-async def eventually(happened: Callable[[], Awaitable[object]], seconds: float = 15) -> None:
-    """Wait until something is true that nobody tells of."""
-    async with asyncio.timeout(seconds):
-        while not await happened():  # noqa: ASYNC110 - that nobody tells of
-            await asyncio.sleep(0.02)

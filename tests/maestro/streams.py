@@ -78,13 +78,6 @@ async def note(of: Tenant, url: str, kind: str, **data: object) -> None:
         await record(Subject(of.id, workflow_id, instance_id), kind, None, **data)  # type: ignore[arg-type] # as texts
 
 
-async def eventually(happened: Any) -> None:
-    """Wait until something is true."""
-    async with asyncio.timeout(15):
-        while not happened():  # noqa: ASYNC110 - nobody tells of it
-            await asyncio.sleep(0.02)
-
-
 async def revoke(token: str) -> None:
     """Revoke a token behind the service's back."""
     async with connected(settings().database.owner) as connection:

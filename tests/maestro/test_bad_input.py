@@ -17,6 +17,7 @@ from tests.maestro.conftest import Scene
 from tests.maestro.errors import assert_refused, targets
 from tests.maestro.routes import DOCUMENT, ROUTES, Route, handlers
 from tests.malformed import DEEP, NO_JSON, VALUES
+from tests.waiting import eventually
 from tests.world import bearer
 
 WITH_BODY = [route for route in ROUTES if route.media_type]
@@ -565,9 +566,7 @@ async def address(application: Any) -> AsyncIterator[tuple[str, int]]:
         uvicorn.Config(application, host="127.0.0.1", port=0, lifespan="off", log_config=None)
     )
     serving = asyncio.create_task(server._serve())
-    async with asyncio.timeout(20):
-        while not server.started:  # noqa: ASYNC110 - the server has nothing to wait for
-            await asyncio.sleep(0.01)
+    await eventually(lambda: server.started, 20)
     yield server.servers[0].sockets[0].getsockname()[:2]
     server.should_exit = True
     await serving

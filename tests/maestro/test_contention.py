@@ -11,12 +11,13 @@ import msgspec
 import pytest
 
 from tests.contract import Contract
-from tests.maestro.actions import eventually, read
+from tests.maestro.actions import read
 from tests.maestro.consistency import Kept, contradictions, kept
 from tests.maestro.crowd import AT_ONCE, PEOPLE, Act, Answered, Mix, Place, acts, crowded, send
 from tests.maestro.people import all_opened, colleague, stored
 from tests.maestro.streams import following_of, rest
 from tests.processes import serving
+from tests.waiting import eventually
 from tests.world import Tenant, World, bearer, trigger
 
 SECONDS = 30  # for an answer; one that takes longer is none

@@ -27,7 +27,8 @@ from tenancy.rows import read
 from tests.cell import free_port
 from tests.maestro.errors import assert_refused
 from tests.maestro.people import colleague
-from tests.maestro.streams import ARRIVED, Told, eventually, following_of, note, rest, revoke, some
+from tests.maestro.streams import ARRIVED, Told, following_of, note, rest, revoke, some
+from tests.waiting import eventually
 from tests.world import World, bearer, trigger, until
 
 KEPT = ("PATH", "PYTHONPATH", "DATABASE_URL", "TUTTI_OWNER_DATABASE_URL")  # of this process's environment
@@ -43,9 +44,7 @@ async def address(application: Any, followers: Followers) -> AsyncIterator[str]:
         )
     )
     serving = asyncio.create_task(server._serve())
-    async with asyncio.timeout(20):
-        while not server.started:  # noqa: ASYNC110 - the server has nothing to wait for
-            await asyncio.sleep(0.01)
+    await eventually(lambda: server.started, 20)
     host, port = server.servers[0].sockets[0].getsockname()[:2]
     yield f"http://{host}:{port}"
     server.should_exit = True
@@ -285,7 +284,7 @@ async def test_a_reader_that_reads_nothing_is_cut_off(
         reader.sendall(
             f"GET {world.acme.url}/events HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {world.acme.admin}\r\n\r\n".encode()
         )
-        await eventually(lambda: bool(followers._followers))
+        await eventually(lambda: followers._followers)
         for number in range(60):
             await note(world.acme, url, "test.noted", number=number, filling="x" * 200_000)
         await eventually(lambda: not followers._followers)

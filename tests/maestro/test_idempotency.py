@@ -17,6 +17,7 @@ from auth.scopes import MAESTRO
 from service.engine import trigger_keys
 from tenancy.rows import rows_of
 from tests.maestro.errors import assert_refused, targets
+from tests.waiting import eventually
 from tests.world import GREETING, LIFE, Tenant, World, bearer
 
 SDK = "docusign-sdk/v1/1.0.0-beta.8/typescript/node_20.20.2/2.882.0/@docusign/iam-sdk"
@@ -356,9 +357,11 @@ async def test_same_trigger_of_an_sdk_many_times_at_once_starts_as_many(
 async def test_answered_triggers_of_sdks_leave_nothing(client: httpx.AsyncClient, world: World) -> None:
     for _ in range(5):
         await send(client, world.acme, agent=SDK)
-    async with asyncio.timeout(5):
-        while await keys_of(world.acme):  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.02)
+
+    async def nothing_is_left() -> bool:
+        return not await keys_of(world.acme)
+
+    await eventually(nothing_is_left, 5)
 
 
 @pytest.mark.parametrize(

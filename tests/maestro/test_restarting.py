@@ -11,7 +11,6 @@ from tests.maestro.actions import (
     STEPS,
     act,
     document,
-    eventually,
     faulted,
     listening,
     read,
@@ -21,6 +20,7 @@ from tests.maestro.actions import (
     told,
 )
 from tests.maestro.errors import targets
+from tests.waiting import eventually
 from tests.world import Tenant, World, bearer, trigger, until
 
 NEWER = document("steps", [*STEPS["do"][:-1], {"close": {"set": {"newer": True, "got": "${ . }"}}}], "2.0.0")

@@ -16,7 +16,6 @@ from tests.maestro.actions import (
     STEPS,
     act,
     document,
-    eventually,
     execute,
     jobs_of,
     listening,
@@ -26,6 +25,7 @@ from tests.maestro.actions import (
     told,
 )
 from tests.maestro.rows import at_rest
+from tests.waiting import eventually
 from tests.world import Tenant, World, bearer, trigger, until
 
 APPROVAL = document(

@@ -1,7 +1,5 @@
 """Two tenants with a row in every table that belongs to accounts."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -10,7 +8,10 @@ import pytest
 
 from tenancy.rows import rows_of
 from tests.tenancy.catalogue import owned_tables
+from tests.waiting import eventually
 from tests.world import Tenant, World, bearer, trigger
+
+FURNISHED_SECONDS = 30  # for each of the tables that the engine fills
 
 SLEEPING: dict[str, Any] = {
     "document": {"dsl": "1.0.3", "namespace": "tests", "name": "sleeping", "version": "1.0.0"},
@@ -91,11 +92,11 @@ async def furnish(client: httpx.AsyncClient, tenant: Tenant) -> None:
     instances = {name: await trigger(client, tenant, name, {}) for name in ("waiting", "sleeping", "asking")}
     await post(f"{instances['sleeping']}/actions/signal", {"type": "ignored"})
     for table in ("timer", "listener", "work_item"):
-        await eventually(partial(own_rows, tenant, table))
+        await eventually(partial(own_rows, tenant, table), FURNISHED_SECONDS)
     async with rows_of(tenant.id) as connection:
         item = await connection.fetchval("SELECT id FROM work_item")
     await post(f"{tenant.url}/work-items/{item}/actions/complete", {"outcome": "approve"})
-    await eventually(partial(no_rows, tenant, "job"))
+    await eventually(partial(no_rows, tenant, "job"), FURNISHED_SECONDS)
     async with rows_of(tenant.id) as connection:
         await connection.execute(STORED)
         for table in await owned_tables(connection):
@@ -112,10 +113,3 @@ async def own_rows(tenant: Tenant, table: str) -> int:
 async def no_rows(tenant: Tenant, table: str) -> bool:
     """Whether the tenant sees no row in a table."""
     return await own_rows(tenant, table) == 0
-
-
-async def eventually(happened: Callable[[], Awaitable[object]], seconds: float = 30) -> None:
-    """Wait until something is true that nobody tells of."""
-    async with asyncio.timeout(seconds):
-        while not await happened():  # noqa: ASYNC110 - that nobody tells of
-            await asyncio.sleep(0.02)

@@ -18,6 +18,7 @@ import pytest
 from service.settings import settings
 from tenancy.postgres import Engine, engine
 from tenancy.rows import read, rows_of, transaction
+from tests.waiting import eventually
 from tests.world import World
 
 Strike = Callable[[], object]
@@ -167,9 +168,7 @@ async def test_a_connection_that_dies_before_the_commit_is_an_error(world: World
                 "SELECT pg_terminate_backend($1)", await connection.fetchval("SELECT pg_backend_pid()")
             )
             assert killed[0]
-            async with asyncio.timeout(20):
-                while not connection.is_closed():  # noqa: ASYNC110 - the connection tells nobody
-                    await asyncio.sleep(0.01)
+            await eventually(connection.is_closed, 20)
 
     with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)):
         await written()
@@ -244,6 +243,4 @@ async def everything_returned() -> None:
     """Wait until no connection is out; the worker beside the tests borrows one now and then."""
     pool = engine().pool
     assert pool is not None
-    async with asyncio.timeout(20):
-        while pool.get_idle_size() < pool.get_size():  # noqa: ASYNC110 - the pool tells nobody
-            await asyncio.sleep(0.01)
+    await eventually(lambda: pool.get_idle_size() >= pool.get_size(), 20)

@@ -13,6 +13,7 @@ from service.operations import webhook_sending
 from service.webhooks.courier import Courier
 from tenancy.rows import rows_of
 from tests.engine.outside import egress
+from tests.waiting import eventually
 from tests.webhooks.conftest import Webhooks, carry, carry_all, receiving, tell, well
 from tests.world import World, trigger, until
 
@@ -205,9 +206,7 @@ async def test_the_service_itself_carries_what_happens(
     async with receiving() as receiver:
         made = await webhooks.make(receiver.url, event_types=["instance.completed"])
         await trigger(client, world.acme, "greeting", {"who": "Ada"})
-        async with asyncio.timeout(10):
-            while not receiver.accepted:  # noqa: ASYNC110 - nobody tells
-                await asyncio.sleep(0.02)
+        await eventually(lambda: receiver.accepted, 10)
         assert receiver.verified(made["secret"])[0]["type"] == "instance.completed"
         while (await webhooks.deliveries(made))[0]["status"] != "delivered":  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.02)

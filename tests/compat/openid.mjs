@@ -1,10 +1,10 @@
-// Drives a certified OpenID client for the tests: one JSON line in is one call, one JSON line out is what came of it.
-// Nothing is judged here but what that client judges itself: issuer, state, nonce, signatures.
+// Drives a certified OpenID client for the tests, which judges by itself: issuer, state, nonce, signatures.
 
 import { createPrivateKey } from "node:crypto";
-import { createInterface } from "node:readline";
 
 import * as openid from "openid-client";
+
+import { answerCalls } from "./calls.mjs";
 
 const configurations = new Map();
 
@@ -70,23 +70,8 @@ function withClaims(tokens) {
   return { ...tokens, claims: tokens.claims() };
 }
 
-function refusal(error) {
-  return {
-    kind: error.constructor.name,
-    message: String(error.message),
-    status: error.status,
-    data: { error: error.error, code: error.code, cause: String(error.cause?.message ?? "") },
-  };
+async function call({ client, call: name, parameters }) {
+  return CALLS[name](await configured(client), ...parameters);
 }
 
-async function answer({ client, call, parameters }) {
-  try {
-    return { value: await CALLS[call](await configured(client), ...parameters) };
-  } catch (error) {
-    return { refusal: refusal(error) };
-  }
-}
-
-for await (const line of createInterface({ input: process.stdin })) {
-  process.stdout.write(`${JSON.stringify(await answer(JSON.parse(line)))}\n`);
-}
+await answerCalls(call, ({ error, code, cause }) => ({ error, code, cause: String(cause?.message ?? "") }));

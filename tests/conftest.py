@@ -37,9 +37,9 @@ from tests.world import World  # noqa: E402
 
 # A file is one process's work, so what takes longest begins first: else it is done alone, when all others have ended.
 LONGEST = (
-    "test_cli.py",
     "maestro/test_bad_input.py",
     "chaos/test_kills.py",
+    "cli/test_serving.py",
     "engine/test_hostile.py",
     "auth/test_concurrency.py",
     "auth/test_fuzz.py",
@@ -47,6 +47,8 @@ LONGEST = (
     "maestro/test_list_costs.py",
     "tenancy/test_embedded.py",
     "maestro/test_contention.py",
+    "cli/test_clients.py",
+    "cli/test_accounts.py",
 )
 
 

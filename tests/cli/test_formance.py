@@ -7,11 +7,8 @@ import pytest
 from service.cli.formance import formance_configure
 from service.formance.connection import connection
 from tenancy.errors import BadRequest
-from tests.test_cli import Shell, account, running, shell, warm
-from tests.test_cli_secrets import KEYS
-
-# Fixtures of the other tests of the command.
-__all__ = ["account", "running", "shell", "warm"]
+from tests.cli.shell import Shell
+from tests.cli.test_secrets import KEYS
 
 VALUE = "a-value-that-nobody-may-read"
 STACK = ("--url", "https://stack.example/", "--client-id", "tutti")

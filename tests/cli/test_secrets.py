@@ -6,10 +6,7 @@ from uuid import UUID
 import pytest
 
 from service.cli.secrets import secret_set
-from tests.test_cli import Shell, account, at_terminal, running, shell, warm
-
-# Fixtures of the other tests of the command.
-__all__ = ["account", "running", "shell", "warm"]
+from tests.cli.shell import Shell, at_terminal
 
 VALUE = "a-value-that-nobody-may-read"
 KEYS = base64.urlsafe_b64encode(bytes(32)).decode()

@@ -4,10 +4,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 
-from tests.test_cli import Shell, account, running, shell, warm
-
-# Fixtures of the other tests of the command.
-__all__ = ["account", "running", "shell", "warm"]
+from tests.cli.shell import Shell
 
 
 def test_an_accounts_audit_is_printed_as_json_lines(shell: Shell, account: UUID) -> None:

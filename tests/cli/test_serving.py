@@ -1,0 +1,121 @@
+"""`tutti serve` and `tutti worker`: how they start, what they need, and how they end."""
+
+import contextlib
+import signal
+import socket
+import subprocess
+import time
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import msgspec
+import pytest
+
+from tenancy.embedded import EmbeddedServer
+from tests.cell import free_port
+from tests.cli.shell import LIMIT, WAITING, Shell, processes_of, write
+from tests.waiting import blocked_until
+
+STOP_LIMIT = 10  # seconds that the service may take to stop
+
+
+def test_serve_on_a_port_in_use_is_refused(shell: Shell) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert f"port {port}" in shell.refused("serve", "--port", str(port))
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_serve_starts_again_after_it_was_killed_and_stops_at_sigterm_leaving_nothing(
+    lone: Shell, workers: str
+) -> None:
+    lone.json("migrate")
+    port = str(free_port())
+    killed = lone.start("serve", "--port", port, "--workers", workers)
+    ready(port, lone)
+    killed.kill()
+    killed.wait()
+    blocked_until(lambda: all("postgres" in name for name in processes_of(lone)), LIMIT)
+    again = lone.start("serve", "--port", port, "--workers", workers)
+    ready(port, lone)
+    assert get(port, "/healthz") == (200, {"status": "ok"})
+    stop(again)
+    assert list(processes_of(lone)) == []
+    for line in lone.log().splitlines():
+        assert line.startswith("Tutti serves on") or msgspec.json.decode(line)["level"] != "error", line
+
+
+def test_readyz_says_what_is_missing(lone: Shell) -> None:
+    lone.json("migrate")
+    server = EmbeddedServer(lone.data)
+    port = str(free_port())
+    lone.start("serve", "--port", port)
+    ready(port, lone)
+    sql(server, "DELETE FROM migration WHERE app_name = 'service'")
+    status, body = get(port, "/readyz")
+    assert (status, body["status"]) == (503, "unavailable")
+    assert "tutti migrate" in body["reason"]
+    server.place.command("pg_ctl", "stop", "-D", str(server.place.data), "-m", "immediate", "-w")
+    status, body = get(port, "/readyz")
+    assert status == 503
+    assert "not reachable" in body["reason"]
+    assert get(port, "/healthz") == (200, {"status": "ok"})
+
+
+def test_worker_runs_what_a_service_without_one_takes_in(shell: Shell, account: UUID) -> None:
+    email = f"{uuid4().hex}@tutti.example"
+    user = shell.json("user", "create", email, "--name", "Ada", "--account", account)["user_id"]
+    token = shell.json("token", "issue", "--account", account, "--user", user)["access_token"]
+    published = write(shell, "waiting.yaml", WAITING)
+    workflow = shell.json("workflow", "publish", published, "--account", account)["workflow_id"]
+    port = str(free_port())
+    service = shell.start("serve", "--port", port, "--no-worker")
+    ready(port, shell)
+    url = f"http://127.0.0.1:{port}/v1/accounts/{account}/workflows/{workflow}"
+    headers = {"Authorization": f"Bearer {token}"}
+    body = {"instance_name": "one", "trigger_inputs": {"who": "Ada"}}
+    with httpx.Client(headers=headers, timeout=LIMIT) as client:
+        started = client.post(f"{url}/actions/trigger", json=body).raise_for_status().json()
+        instance = f"{url}/instances/{started['instance_id']}"
+        time.sleep(1)
+        assert client.get(instance).json()["workflow_status"] == "In Progress"  # nobody runs it
+        worker = shell.start("worker")
+        blocked_until(lambda: client.get(instance).json()["workflow_status"] == "Completed", LIMIT)
+        assert client.get(instance).json()["output"] == {"text": "Hello, Ada"}
+    stop(worker)
+    stop(service)
+    assert token not in shell.log()
+
+
+def get(port: str, path: str) -> tuple[int, Any]:
+    """Ask the service."""
+    answer = httpx.get(f"http://127.0.0.1:{port}{path}", timeout=LIMIT)
+    return answer.status_code, answer.json()
+
+
+def ready(port: str, shell: Shell) -> None:
+    """Wait until the service can serve."""
+
+    def is_ready() -> bool:
+        assert all(process.poll() is None for process in shell.background[-1:]), shell.log()
+        with contextlib.suppress(httpx.TransportError):
+            return get(port, "/readyz") == (200, {"status": "ready"})
+        return False
+
+    blocked_until(is_ready, LIMIT)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Tell a background process to stop, and see that it does, in time."""
+    process.send_signal(signal.SIGTERM)
+    process.wait(STOP_LIMIT)
+    assert process.returncode in (0, -signal.SIGTERM, 128 + signal.SIGTERM)
+
+
+def sql(server: EmbeddedServer, statement: str) -> None:
+    """Run a statement as the server's superuser."""
+    program = [str(server.place.binaries / "psql"), "-qX", "-h", str(server.place.sockets)]
+    subprocess.run([*program, "-U", "postgres", "-d", "tutti", "-c", statement], check=True, env={})

@@ -33,7 +33,7 @@ from tenancy.postgres import connected, provide_embedded  # noqa: E402
 from tenancy.schema import migrate  # noqa: E402
 from tests.contract import Contract  # noqa: E402
 from tests.copying import emptied, mender  # noqa: E402
-from tests.world import World  # noqa: E402
+from tests.world import SECRET_KEYS, World  # noqa: E402
 
 # A file is one process's work, so what takes longest begins first: else it is done alone, when all others have ended.
 LONGEST = (
@@ -137,3 +137,23 @@ async def bare(application: Any) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(app=application, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://tutti.test") as client:
         yield client
+
+
+@pytest.fixture
+def changed_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Settings as another environment would have them, read anew."""
+
+    def change(**variables: str) -> None:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        settings.cache_clear()
+
+    yield change
+    monkeypatch.undo()
+    settings.cache_clear()
+
+
+@pytest.fixture
+def secret_keys(changed_settings: Any) -> None:
+    """Let the service keep secrets."""
+    changed_settings(TUTTI_SECRET_KEYS=SECRET_KEYS)

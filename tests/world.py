@@ -1,6 +1,7 @@
 """What tests find: two accounts, people and machines in each, published workflows, tokens."""
 
 import asyncio
+import base64
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
@@ -18,6 +19,7 @@ from tenancy.accounts import add_user, create_account
 from tests.copying import Copied, copied, pasted
 
 LIFE = 3600
+SECRET_KEYS = base64.urlsafe_b64encode(bytes(32)).decode()
 _first: list[
     tuple[Copied, str]
 ] = []  # the first tenants of the process: their rows, and what is told of them
@@ -154,6 +156,14 @@ async def trigger(client: httpx.AsyncClient, of: Tenant, workflow: str, inputs: 
     response = await client.post(f"{url}/actions/trigger", json=body, headers=bearer(of.admin))
     assert response.status_code == 201, response.text
     return f"{url}/instances/{response.json()['instance_id']}"
+
+
+async def waiting_in(client: httpx.AsyncClient, world: World) -> dict[str, str]:
+    """Have an instance of each account wait; return their ids by the names of the accounts."""
+    return {
+        name: (await trigger(client, getattr(world, name), "waiting", {})).rpartition("/")[2]
+        for name in ("acme", "globex")
+    }
 
 
 async def until(

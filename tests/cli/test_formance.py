@@ -8,14 +8,14 @@ from service.cli.formance import formance_configure
 from service.formance.connection import connection
 from tenancy.errors import BadRequest
 from tests.cli.shell import Shell
-from tests.cli.test_secrets import KEYS
+from tests.world import SECRET_KEYS
 
 VALUE = "a-value-that-nobody-may-read"
 STACK = ("--url", "https://stack.example/", "--client-id", "tutti")
 
 
 def test_an_account_is_connected_and_its_secret_not_told(shell: Shell, account: UUID) -> None:
-    shell.environment["TUTTI_SECRET_KEYS"] = KEYS
+    shell.environment["TUTTI_SECRET_KEYS"] = SECRET_KEYS
     finished = shell.run("formance", "configure", "--account", account, *STACK, given=f"{VALUE}\n")
     assert finished.returncode == 0, finished.stderr
     assert VALUE not in finished.stdout + finished.stderr

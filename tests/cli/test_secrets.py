@@ -1,21 +1,20 @@
 """`tutti secret`: values come by standard input or unseen from the terminal, and are told to nobody."""
 
-import base64
 from uuid import UUID
 
 import pytest
 
 from service.cli.secrets import secret_set
 from tests.cli.shell import Shell, at_terminal
+from tests.world import SECRET_KEYS
 
 VALUE = "a-value-that-nobody-may-read"
-KEYS = base64.urlsafe_b64encode(bytes(32)).decode()
 
 
 @pytest.fixture(autouse=True)
 def _keys(shell: Shell) -> None:
     """The operator has a key."""
-    shell.environment["TUTTI_SECRET_KEYS"] = KEYS
+    shell.environment["TUTTI_SECRET_KEYS"] = SECRET_KEYS
 
 
 def test_a_secret_is_set_from_standard_input_and_not_told(shell: Shell, account: UUID) -> None:
@@ -80,8 +79,10 @@ def test_without_keys_one_line_says_how_to_make_one(shell: Shell, account: UUID)
 
 
 def test_a_wrong_key_is_not_shown(shell: Shell, account: UUID) -> None:
-    wrong = KEYS[:-4]
-    message = shell.refused("secret", "list", "--account", account, TUTTI_SECRET_KEYS=f"{KEYS},{wrong}")
+    wrong = SECRET_KEYS[:-4]
+    message = shell.refused(
+        "secret", "list", "--account", account, TUTTI_SECRET_KEYS=f"{SECRET_KEYS},{wrong}"
+    )
     assert "TUTTI_SECRET_KEYS: number 2 is not a key" in message
     assert wrong not in message
 
@@ -95,7 +96,7 @@ def test_a_rotation_tells_what_it_did_and_fails_where_something_is_unreadable(
     assert rotated.returncode == 1
     assert f"No key reads the secret {account} token" in rotated.stderr
     assert VALUE not in rotated.stdout + rotated.stderr
-    done = shell.run("secret", "rotate", TUTTI_SECRET_KEYS=f"{other},{KEYS}")
+    done = shell.run("secret", "rotate", TUTTI_SECRET_KEYS=f"{other},{SECRET_KEYS}")
     assert "secrets are encrypted anew" in done.stdout
     assert str(account) not in done.stderr
     shell.json("secret", "delete", "token", "--account", account)

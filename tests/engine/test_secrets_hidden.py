@@ -3,7 +3,6 @@
 import base64
 import json
 import logging
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -24,7 +23,6 @@ from tests.world import World, trigger
 
 VALUE = "Planted/Value+7f3a&nobody=reads"
 LOGIN = {"username": "ada", "password": VALUE}
-KEYS = base64.urlsafe_b64encode(bytes(range(32))).decode()
 TOKEN = "${ $secrets.token }"
 BEARER = {"authentication": {"bearer": {"token": TOKEN}}}
 
@@ -32,16 +30,6 @@ TABLES = """
 SELECT format('%I', table_name) FROM information_schema.tables
 WHERE table_schema = 'public' AND table_type = 'BASE TABLE' ORDER BY table_name
 """
-
-
-@pytest.fixture
-def operator_keys(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The operator has a key."""
-    monkeypatch.setenv("TUTTI_SECRET_KEYS", KEYS)
-    settings.cache_clear()
-    yield
-    monkeypatch.undo()
-    settings.cache_clear()
 
 
 def disguises() -> dict[str, bytes]:
@@ -150,7 +138,7 @@ async def run(client: httpx.AsyncClient, world: World, name: str, task: dict[str
 
 
 @pytest.fixture
-async def planted(world: World, operator_keys: None) -> World:
+async def planted(world: World, secret_keys: None) -> World:
     """An account has the secret."""
     acme = Operator(world.acme.id)
     await secrets.set_secret(acme, "token", VALUE)

@@ -14,7 +14,7 @@ from service.operations.event_triggers import NewTrigger
 from tests.callers import machine_of, token_of
 from tests.copying import emptied
 from tests.maestro.rows import at_rest, digest
-from tests.world import Tenant, World, trigger
+from tests.world import Tenant, World, waiting_in
 
 HERE = "/api/orchestration"
 
@@ -99,10 +99,7 @@ async def scene(litestar: Litestar, application: Any) -> Scene:
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app=application), base_url="http://tutti.test"
     ) as client:
-        waiting = {
-            name: (await trigger(client, tenant, "waiting", {})).rpartition("/")[2]
-            for name, tenant in tenants.items()
-        }
+        waiting = await waiting_in(client, world)
     triggers = {name: await trigger_of(tenant) for name, tenant in tenants.items()}
     await at_rest([world.acme.id, world.globex.id])
     admins = {name: await token_of(tenant, READ, WRITE) for name, tenant in tenants.items()}

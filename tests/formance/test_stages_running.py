@@ -1,16 +1,14 @@
 """Stages through the whole service: created and run over HTTP, performed by the worker, told by both histories."""
 
 import asyncio
-import base64
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from auth.bearer import Operator
 from service.operations import secrets
-from service.settings import settings
 from tests.formance.conftest import HERE, Calling
 from tests.formance.ledger import Stack, stack
 from tests.waiting import eventually
@@ -19,17 +17,9 @@ from tests.world import World
 USD = {"amount": 100, "asset": "USD/2"}
 HUGE = 2**100 + 1
 SECONDS = 20  # that what is waited for may take
-KEYS = base64.urlsafe_b64encode(bytes(32)).decode()
 
 
-@pytest.fixture(autouse=True)
-def _keys(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The operator has a key."""
-    monkeypatch.setenv("TUTTI_SECRET_KEYS", KEYS)
-    settings.cache_clear()
-    yield
-    monkeypatch.undo()
-    settings.cache_clear()
+pytestmark = pytest.mark.usefixtures("secret_keys")
 
 
 @pytest.fixture

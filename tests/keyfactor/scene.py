@@ -8,7 +8,7 @@ import msgspec
 from service.keyfactor.requests import READ, WRITE
 from tests.callers import machine_of, token_of
 from tests.maestro.rows import at_rest, digest
-from tests.world import Tenant, World, trigger
+from tests.world import Tenant, World, waiting_in
 
 HERE = "/KeyfactorAPI"
 CLIENT = {"x-keyfactor-requested-with": "APIClient", "x-keyfactor-api-version": "1"}
@@ -33,10 +33,7 @@ class Scene(msgspec.Struct):
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(app=application), base_url="http://tutti.test"
         ) as client:
-            waiting = {
-                name: (await trigger(client, tenant, "waiting", {})).rpartition("/")[2]
-                for name, tenant in tenants.items()
-            }
+            waiting = await waiting_in(client, world)
             definitions = {name: await defined(client, headers) for name, headers in admins.items()}
         await at_rest([world.acme.id, world.globex.id])
         made = cls(world, waiting, definitions, admins, machines)

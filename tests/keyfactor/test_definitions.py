@@ -1,8 +1,6 @@
 """Definitions through the API: created, given steps, published, listed and deleted."""
 
 import asyncio
-import base64
-from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -10,24 +8,12 @@ import pytest
 
 from auth.bearer import Operator
 from service.operations import secrets
-from service.settings import settings
 from tests.keyfactor.conftest import Calling, calling_as
 from tests.keyfactor.defining import HERE, NEW, created
 from tests.keyfactor.stepping import approval, chain, step
 from tests.world import World
 
 SECOND = {"x-keyfactor-api-version": "2"}
-KEYS = base64.urlsafe_b64encode(bytes(32)).decode()
-
-
-@pytest.fixture
-def _keys(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The operator has a key."""
-    monkeypatch.setenv("TUTTI_SECRET_KEYS", KEYS)
-    settings.cache_clear()
-    yield
-    monkeypatch.undo()
-    settings.cache_clear()
 
 
 async def own(who: Calling) -> list[dict[str, Any]]:
@@ -250,7 +236,7 @@ async def test_steps_that_cannot_be_run_change_nothing(acme: Calling) -> None:
     assert note_of(await acme("GET", here, 200)) == "one"
 
 
-@pytest.mark.usefixtures("_keys")
+@pytest.mark.usefixtures("secret_keys")
 async def test_secrets_are_kept_where_nobody_reads_them(acme: Calling, world: World) -> None:
     here = await created(acme)
     call: dict[str, Any] = {"Verb": "GET", "URL": "http://127.0.0.1:9/", "Username": "ann"}

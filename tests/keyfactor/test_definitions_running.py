@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +12,6 @@ from aiohttp import web
 
 from auth.bearer import Operator
 from service.operations import secrets
-from service.settings import settings
 from tests.engine.outside import Site, site
 from tests.keyfactor.conftest import Calling, calling_as
 from tests.keyfactor.started import COMPLETE, FAILED, REJECTED, SUSPENDED, became
@@ -21,18 +20,7 @@ from tests.world import Tenant, World, bearer
 
 HERE = "/Workflow/Definitions"
 NEW = {"DisplayName": "Web server", "Key": "12", "WorkflowType": "Enrollment"}
-KEYS = base64.urlsafe_b64encode(bytes(32)).decode()
 SECRET = "geheim-7"
-
-
-@pytest.fixture
-def _keys(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The operator has a key."""
-    monkeypatch.setenv("TUTTI_SECRET_KEYS", KEYS)
-    settings.cache_clear()
-    yield
-    monkeypatch.undo()
-    settings.cache_clear()
 
 
 async def respond(request: web.Request) -> web.StreamResponse:
@@ -81,7 +69,7 @@ async def signal(who: Calling, instance: str, key: str, status: int = 204, **dat
 # --- Steps ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("_keys")
+@pytest.mark.usefixtures("secret_keys")
 async def test_steps_do_what_they_say(acme: Calling, world: World, server: Site) -> None:
     """Approval, metadata, both kinds of requests with their proofs, a condition, a skipped step, in one definition."""
     call = {"Verb": "POST", "ContentType": "application/json", "DataBucketProperty": "Basic"}
@@ -164,7 +152,7 @@ async def test_a_call_that_fails_fails_the_instance_at_its_step(
     assert told["CurrentStepUniqueName"] == "Call"
 
 
-@pytest.mark.usefixtures("_keys")
+@pytest.mark.usefixtures("secret_keys")
 async def test_a_new_password_is_used_from_then_on_and_null_keeps_it(
     acme: Calling, world: World, server: Site
 ) -> None:
@@ -182,7 +170,7 @@ async def test_a_new_password_is_used_from_then_on_and_null_keeps_it(
     assert [base64.b64decode(one).decode() for one in proofs] == [f"ann:{SECRET}", f"ann:{SECRET}", "ann:new"]
 
 
-@pytest.mark.usefixtures("_keys")
+@pytest.mark.usefixtures("secret_keys")
 async def test_a_secret_that_was_never_given_is_asked_for_by_its_name(
     acme: Calling, world: World, server: Site
 ) -> None:
@@ -242,7 +230,7 @@ async def test_a_definition_starts_nothing_before_it_is_published_while_disabled
     await became(acme, instance, COMPLETE)
 
 
-@pytest.mark.usefixtures("_keys")
+@pytest.mark.usefixtures("secret_keys")
 async def test_a_deleted_definition_keeps_its_secrets_while_instances_may_use_them(
     acme: Calling, world: World, server: Site
 ) -> None:

@@ -30,10 +30,7 @@ from tenancy.errors import SetupRefused
 from tests.engine.outside import certificate, trusted
 from tests.keyfactor.conftest import Calling
 from tests.keyfactor.started import COMPLETE, FAILED, became, begun, plain, published, step, triggered
-from tests.maestro.conftest import changed_settings
 from tests.world import World
-
-__all__ = ["changed_settings"]  # a fixture
 
 HEADERS = {"From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted"} | {
     "Content-Type",

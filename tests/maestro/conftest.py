@@ -1,6 +1,5 @@
 """Scenes and helpers that several modules of these tests share."""
 
-from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -11,7 +10,6 @@ from litestar import Litestar
 
 from auth.allowances import allow_for_account
 from service.operations.integrations import key_id_of
-from service.settings import settings
 from tenancy.accounts import add_user
 from tenancy.rows import rows_of
 from tests.auth.oauth import KEY, registered
@@ -149,20 +147,6 @@ async def scene(litestar: Litestar, application: Any) -> Scene:
     made = Scene(world, waiting, asked, told, done, people)
     made.stored = await made.rows()
     return made
-
-
-@pytest.fixture
-def changed_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Settings as another environment would have them, read anew."""
-
-    def change(**variables: str) -> None:
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
-        settings.cache_clear()
-
-    yield change
-    monkeypatch.undo()
-    settings.cache_clear()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -14,25 +14,13 @@ from litestar import Litestar
 from standardwebhooks.webhooks import Webhook as Verifier
 
 from service.engine.events import Subject, record
-from service.settings import settings
 from service.webhooks.courier import Courier
 from service.webhooks.schedule import Schedule
 from tenancy.rows import rows_of
 from tests.engine.outside import egress, free_port
 from tests.world import Tenant, World, bearer
 
-KEYS = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 QUICK = Schedule(delays=(0.02,) * 40)
-
-
-@pytest.fixture
-def secret_keys(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let the service keep secrets."""
-    monkeypatch.setenv("TUTTI_SECRET_KEYS", KEYS)
-    settings.cache_clear()
-    yield
-    monkeypatch.undo()
-    settings.cache_clear()
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from service.operations.webhook_secrets import secret_name
 from service.operations.webhooks import MOST_TYPES
 from service.settings import settings
 from tenancy.rows import rows_of
-from tests.webhooks.conftest import KEYS, Webhooks
-from tests.world import World
+from tests.webhooks.conftest import Webhooks
+from tests.world import SECRET_KEYS, World
 
 OTHER = "YWJjZGVmZ2hpamtsbW5vcGFiY2RlZmdoaWprbG1ub3A="
 URL = "https://hooks.example/tutti?token=abc"
@@ -65,7 +65,7 @@ async def test_secrets_are_encrypted_anew_with_the_accounts_own_when_the_operato
 ) -> None:
     made = await webhooks.make(URL)
     rotated = await webhooks.ask("POST", f"/{made['id']}/actions/rotate-secret")
-    for keys, encrypted in ((f"{OTHER},{KEYS}", 1), (OTHER, 0)):
+    for keys, encrypted in ((f"{OTHER},{SECRET_KEYS}", 1), (OTHER, 0)):
         monkeypatch.setenv("TUTTI_SECRET_KEYS", keys)
         settings.cache_clear()
         assert await rotate_secrets() == Rotated(encrypted, [])
@@ -76,7 +76,7 @@ async def test_secrets_are_encrypted_anew_with_the_accounts_own_when_the_operato
         opened(world.acme.id, secret_name(row["id"]), row[name]) for name in ("secret", "previous_secret")
     ]
     assert found == [rotated["secret"], made["secret"]]
-    monkeypatch.setenv("TUTTI_SECRET_KEYS", KEYS)
+    monkeypatch.setenv("TUTTI_SECRET_KEYS", SECRET_KEYS)
     settings.cache_clear()
     assert await rotate_secrets() == Rotated(0, [f"{world.acme.id} webhook {made['id']}"])
 

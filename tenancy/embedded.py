@@ -172,6 +172,7 @@ class EmbeddedServer:
             "shared_buffers": "256MB",
             "max_wal_size": "4GB",
             "timezone": "UTC",
+            "autovacuum_naptime": "5s",  # a new database's tables grow from nothing: until they are analysed, plans are guesses
             "jit": "off",  # our statements are short: compiling them costs more than it saves
         }
         if not self._durable:

@@ -15,6 +15,7 @@ import asyncpg
 from litestar import Litestar, Request, get, post
 from litestar.params import FromPath
 from litestar.types import Receive, Scope, Send
+from uuid_utils.compat import uuid7
 
 from auth.bearer import hash_of, new_secret, token_hash
 from auth.scopes import MAESTRO
@@ -30,6 +31,27 @@ GET_UNCHECKED = GET.replace("caller.verdict", "200 AS verdict").replace(
     "enter_account($1, $2, $3) AS caller",
     "(SELECT set_config('app.account_id', $2, true)::uuid AS account_id, $1::bytea, $3::text[]) AS caller",
 )
+# The rows of a trigger, after those of one that came before: its instance, with the terms that a trigger of the table keeps, its
+# task's run and its two events.
+INSERT_SAME = """
+WITH instance_made AS (
+    INSERT INTO instance (id, account_id, workflow_id, version_id, version, name, status, started_by, started_by_name,
+                          trigger_inputs, tags, total_steps, workflow_created_by, access_id, access_secret_hash,
+                          started_at, sequence, state, last_completed_step, last_completed_step_name,
+                          expires_at, last_modified_at, ended_at, output)
+    SELECT $2, account_id, workflow_id, version_id, version, name, status, started_by, started_by_name,
+           trigger_inputs, tags, total_steps, workflow_created_by, gen_random_uuid(), access_secret_hash,
+           now(), sequence, state, last_completed_step, last_completed_step_name,
+           expires_at, now(), now(), output FROM instance WHERE id = $1
+), run_made AS (
+    INSERT INTO task_run (account_id, instance_id, number, name, kind, pointer, iteration, attempt, status,
+                          started_at, ended_at, input, output)
+    SELECT account_id, $2, number, name, kind, pointer, iteration, attempt, status, now(), now(), input, output
+    FROM task_run WHERE instance_id = $1
+)
+INSERT INTO event (account_id, workflow_id, instance_id, type, actor)
+SELECT account_id, workflow_id, $2, type, actor FROM event WHERE instance_id = $1
+"""
 
 
 class Bare:
@@ -90,6 +112,13 @@ async def insert_one() -> dict[str, str]:
     return {"id": str(made)}
 
 
+@post("/bare/instances/{instance_id:uuid}/same")
+async def insert_same(instance_id: FromPath[UUID]) -> dict[str, str]:
+    made = uuid7()
+    await Bare.pool.execute(INSERT_SAME, instance_id, made)
+    return {"id": str(made)}
+
+
 @post("/bare/instances/{instance_id:uuid}/cancel", status_code=200)
 async def update_one(instance_id: FromPath[UUID]) -> dict[str, str]:
     await Bare.pool.execute("UPDATE bare SET name = 'canceled' WHERE id = $1", instance_id)
@@ -130,6 +159,7 @@ BARE = Litestar(
         get_unchecked,
         get_fifty,
         insert_one,
+        insert_same,
         update_one,
         insert_token,
         insert_pair,

@@ -19,6 +19,7 @@ from tests.benchmarks.following import measure_following
 from tests.benchmarks.keyfactor import measure_keyfactor
 from tests.benchmarks.lists import measure_lists
 from tests.benchmarks.options import Options, read_options
+from tests.benchmarks.processes import measure_processes
 from tests.benchmarks.reporting import surroundings
 from tests.benchmarks.requests import measure_requests
 from tests.benchmarks.waiting import measure_waiting
@@ -32,6 +33,7 @@ async def measure(postgres: Postgres, options: Options) -> None:
     if {"instances", "formance", "oauth"} & set(options.parts):
         await measure_requests(postgres, options)
     for part, measured in (
+        ("processes", measure_processes),
         ("engine", measure_engine),
         ("fairness", measure_fairness),
         ("waiting", measure_waiting),

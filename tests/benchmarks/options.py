@@ -4,7 +4,18 @@ import argparse
 
 import msgspec
 
-PARTS = ("instances", "formance", "keyfactor", "oauth", "engine", "fairness", "waiting", "following", "lists")
+PARTS = (
+    "instances",
+    "formance",
+    "keyfactor",
+    "oauth",
+    "processes",
+    "engine",
+    "fairness",
+    "waiting",
+    "following",
+    "lists",
+)
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -26,7 +37,9 @@ def read_options() -> Options:
     parser.add_argument("--rows", type=int, default=1_000_000, help="instances that are there already")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0, help="length of a round")
-    parser.add_argument("--connections", type=int, default=16, help="of instances, formance and oauth")
+    parser.add_argument(
+        "--connections", type=int, default=16, help="of instances, formance, oauth and processes"
+    )
     parser.add_argument("--backlog", type=int, default=20_000, help="queued instances of the other account")
     parser.add_argument("--accounts", type=int, default=10, help="of lists, each with as many instances")
     given = vars(parser.parse_args())

@@ -112,7 +112,7 @@ async def examined(issuer: Issuer, parameters: Mapping[str, str]) -> Authorizati
     if client is None or client.kind == "machine":
         raise RequestRefused(UNKNOWN_CLIENT)
     if not client.check_redirect_uri(redirect_uri):
-        logger.info("client %s may not send people back to %.200r", client.id, redirect_uri)
+        logger.info("client %s may not send people back to where it asks to", client.id)
         raise RequestRefused(WRONG_REDIRECT)
     if sum(len(name) + len(value) for name, value in parameters.items()) > LARGEST_REQUEST:
         raise RequestRefused(TOO_LARGE)

@@ -14,6 +14,7 @@ from uuid import UUID
 
 import msgspec
 
+from auth.checks import TOKEN_CHECKS, count_check
 from auth.roles import HOLDERS, Right, holds, needed_role, scopes_for
 from tenancy.accounts import lock
 from tenancy.errors import Forbidden, NotFound, Unauthenticated
@@ -111,6 +112,7 @@ class Credential(msgspec.Struct, frozen=True):
 
     def refuse(self, verdict: int, right: Right) -> None:
         """Refuse the caller if `enter_account` did (see `rows`)."""
+        count_check(verdict)
         if verdict == ROLE_LACKING:
             raise Forbidden(
                 f"This needs {needed_role(right)}; an administrator of the account gives users their roles."
@@ -171,6 +173,7 @@ def token_text(header: str | None) -> str:
     scheme, _, token = (header or "").partition(" ")
     token = token.strip()
     if scheme.lower() != "bearer" or not token or len(token) > LONGEST_HEADER:
+        TOKEN_CHECKS.labels("missing").inc()
         raise Unauthenticated(
             "No bearer token: send the header Authorization: Bearer followed by an access token."
         )

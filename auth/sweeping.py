@@ -66,7 +66,7 @@ async def sweeping(every: float = 600) -> None:
         try:
             logger.debug("swept %s", await sweep())
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-            logger.warning("sweeping failed, and is tried again later: %s", error)
+            logger.warning("sweeping failed, and is tried again later: %s", type(error).__name__)
 
 
 async def sweep() -> dict[str, int]:

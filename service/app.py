@@ -1,11 +1,10 @@
 """The application on one page: routers, handlers, background work."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
-from litestar import Litestar, Request, Response, Router, get
+from litestar import Litestar, Request, Response, Router
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp
@@ -33,36 +32,12 @@ from service.maestro.errors import EXCEPTION_HANDLERS, misunderstood
 from service.maestro.requests import JSONRequest, only_well_formed
 from service.operations.idempotency import forgetting
 from service.settings import settings
+from service.telemetry.endpoints import healthz, metrics, readyz
+from service.telemetry.running import telling
 from service.webhooks.courier import LIMITS, Courier
 from tenancy.postgres import pool
-from tenancy.rows import read
-from tenancy.schema import is_current
 
 LARGEST_BODY = 1_048_576
-
-
-@get("/healthz", include_in_schema=False, opt={"public": True})
-async def healthz() -> dict[str, str]:
-    """Say that the process answers."""
-    return {"status": "ok"}
-
-
-@get("/readyz", include_in_schema=False, opt={"public": True})
-async def readyz() -> Response[dict[str, str]]:
-    """Say whether requests can be served: the database is reachable and its migrations are current."""
-    try:
-        async with asyncio.timeout(5):
-            await read("SELECT 1")
-            current = await is_current()
-    except Exception:  # noqa: BLE001 - whatever the reason, the answer is the same
-        return Response(
-            {"status": "unavailable", "reason": "The database is not reachable."}, status_code=503
-        )
-    if not current:
-        return Response(
-            {"status": "unavailable", "reason": "Migrations are missing: run tutti migrate."}, status_code=503
-        )
-    return Response({"status": "ready"})
 
 
 @contextlib.asynccontextmanager
@@ -117,6 +92,7 @@ def create_litestar(*, worker: bool) -> Litestar:
             app.state["sandbox"] = sandbox
             app.state["followers"] = followers = Followers()
             async with (
+                telling(sandbox),
                 telling_others(),
                 refreshing(),
                 beside(forgetting()),
@@ -128,7 +104,15 @@ def create_litestar(*, worker: bool) -> Litestar:
 
     return Litestar(
         [
-            *(healthz, readyz, oauth.oauth_router(), pages_router(), console_router(), maestro_router()),
+            *(
+                healthz,
+                readyz,
+                metrics,
+                oauth.oauth_router(),
+                pages_router(),
+                console_router(),
+                maestro_router(),
+            ),
             *formance_routers(),
             keyfactor_router(),
         ],

@@ -13,6 +13,9 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.limits.admission import STATE, Admission
+from service.telemetry import tracing
+from service.telemetry.logs import current_scope, note_request
+from service.telemetry.metrics import count_request
 from tenancy.events import current_request
 
 HEADER = b"x-request-id"
@@ -57,15 +60,27 @@ def with_exchange(application: ASGIApp) -> ASGIApp:
         state["exchange"] = exchange
         header = (HEADER, exchange.request_id.encode())
 
+        status = 0
+
         async def send_with_id(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
+                status = message["status"]
                 message["headers"] = [*message["headers"], header, *limits_told(state)]
             await send(message)
 
-        token = current_request.set(request_id)
+        token, scoped = current_request.set(request_id), current_scope.set(scope)
         try:
-            await application(scope, receive, send_with_id)
+            if tracing.is_on():
+                with tracing.request(scope, lambda: status):
+                    await application(scope, receive, send_with_id)
+            else:
+                await application(scope, receive, send_with_id)
         finally:
+            seconds = time.perf_counter() - exchange.began
+            count_request(scope, status, seconds)
+            note_request(scope, status, seconds)
+            current_scope.reset(scoped)
             current_request.reset(token)
 
     return wrapped

@@ -19,10 +19,17 @@ from tenancy.postgres import Database, located
 
 PREFIX = "TUTTI_"
 SECRET_KEY_BYTES = 32
-SECRET = ("database_url", "owner_database_url", "secret_keys", "smtp_url")  # fields that are not shown
+SECRET = (
+    "database_url",
+    "owner_database_url",
+    "secret_keys",
+    "smtp_url",
+    "metrics_token",
+)  # fields that are not shown
 ADVICE = {
     "public_url": "a URL that begins with http:// or https://, without user, query or fragment",
     "trusted_proxies": "addresses or networks with commas between them, such as 10.0.0.1, 10.1.0.0/16",
+    "metrics_token": "a text of 16 to 512 characters",
 }
 
 
@@ -124,6 +131,28 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["debug", "info", "warning", "error"],
         msgspec.Meta(description="least severe log lines that are written"),
     ] = "info"
+
+    metrics_token: Annotated[
+        Annotated[str, msgspec.Meta(min_length=16, max_length=512)] | None,
+        msgspec.Meta(
+            description="bearer token, of 16 characters or more, that reads `/metrics` from anywhere; unset: this machine alone"
+        ),
+    ] = None
+    metrics_dir: Annotated[
+        str | None,
+        msgspec.Meta(
+            description="folder in which the processes of one service on one machine share their figures; "
+            "unset: one for each user and database among the temporary files"
+        ),
+    ] = None
+    ready_queue_seconds: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1,
+            le=86_400,
+            description="`/readyz` answers 503 when jobs have been due for longer than this and nobody takes any",
+        ),
+    ] = 60
 
     def __repr__(self) -> str:
         """Show what is no secret: an address of a database may hold a password."""

@@ -22,7 +22,10 @@ from service.language.sandbox import Sandbox
 from service.limits.known import refreshing
 from service.protocol import Http1Protocol
 from service.settings import settings
-from service.telemetry import configure_logging
+from service.telemetry.endpoints import tell_of_stop
+from service.telemetry.logs import configure_logging
+from service.telemetry.running import telling
+from service.telemetry.sharing import folder_of, share
 from tenancy.errors import SetupRefused
 from tenancy.postgres import connected, refuse_unsafe_role
 from tenancy.schema import migrate as migrated
@@ -97,14 +100,22 @@ def warn_of_setup() -> None:
 
 def application() -> ASGIApp:
     """Make the application in a server process."""
-    end_with_parent()
+    prepare_process()
     return create_app()
 
 
 def application_without_worker() -> ASGIApp:
     """Make the application that only serves requests in a server process."""
-    end_with_parent()
+    prepare_process()
     return create_app_without_worker()
+
+
+def prepare_process() -> None:
+    """Do what a server process needs to have done once, before its application is made."""
+    configure_logging(settings().log_level)
+    share(folder_of(settings()))
+    tell_of_stop()
+    end_with_parent()
 
 
 def end_with_parent() -> None:
@@ -153,6 +164,7 @@ async def refuse_unready() -> None:
 def worker() -> None:
     """Run instances, without serving requests."""
     configure_logging(settings().log_level)
+    share(folder_of(settings()))
 
     async def work() -> None:
         stop = asyncio.Event()
@@ -161,6 +173,7 @@ def worker() -> None:
         async with (
             ready_database(settings().pool_size),
             Sandbox(settings().sandbox_processes) as sandbox,
+            telling(sandbox),
             telling_others(),
             refreshing(),
             working(sandbox),

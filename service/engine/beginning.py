@@ -15,7 +15,8 @@ from service.engine.queue import Job, enqueue
 from service.engine.states import Status
 from service.language.document import Definition
 from service.limits import space
-from tenancy.rows import current_connection
+from service.telemetry import tracing
+from tenancy.rows import after_commit, current_connection
 
 LONGEST_NAME = 255
 DEEPEST = 10  # workflows that stand above one that another runs, or starts by an event (contract 1.6)
@@ -87,6 +88,8 @@ async def begin(new: New, definition: Definition, **because: Any) -> bool:
     space.note_start(new.account_id)
     await record(Subject(new.account_id, workflow_id, new.id), "instance.triggered", new.actor, **because)
     await enqueue([Job(new.account_id, new.id, "start", payload=new.entry)])
+    if tracing.is_on():
+        after_commit(lambda: tracing.started(new.account_id, workflow_id, new.id, new.at))
     return True
 
 

@@ -36,6 +36,8 @@ from service.engine.states import Status
 from service.language.errors import Fault, fault
 from service.language.sizes import VALUE_BYTES, TooDeepError, TooLargeError, measure
 from service.language.values import DEEPEST_VALUE, is_deep
+from service.telemetry import tracing
+from service.telemetry.metrics import count_end, count_tasks
 from tenancy.rows import current_connection, read, rows_of
 
 MOST_STATE_BYTES = 4_194_304
@@ -67,11 +69,16 @@ class About(msgspec.Struct, frozen=True):
 
 
 class Given(msgspec.Struct, frozen=True):
-    """What an advance was made from: its job, the events that waited, and those of them that are offered once."""
+    """What an advance was made from: its job, the events that waited, and those of them that are offered once.
+
+    `reason` is the job's, and `began` when the advance did, as `time.time`: both for traces alone.
+    """
 
     job: int | None = None
     seen: Sequence[UUID] = ()
     passing: Sequence[UUID] = ()
+    reason: str = "trigger"
+    began: float = 0.0
 
 
 class Settled(msgspec.Struct, frozen=True, kw_only=True):
@@ -198,13 +205,29 @@ async def store(
     if not passed and not any(map(follows_up, advances)):
         (row,) = await read(STORE, *arguments)
         ring(lanes_of(effects))
-        return set(row["stored"])
+        stored = set(row["stored"])
+        tell([one for one in advances if one.instance_id in stored])
+        return stored
     async with rows_of(account_id) as connection:
         stored = set(await connection.fetchval(STORE, *arguments))
         await inbox.drop((), passed)
         await follow_up(account_id, [one for one in advances if one.instance_id in stored], at)
     ring(lanes_of(effects))
+    tell([one for one in advances if one.instance_id in stored])
     return stored
+
+
+def tell(advances: Iterable[Settled]) -> None:
+    """Tell the operator of advances that have been stored: in figures, and in traces where they are sent."""
+    for one in advances:
+        runs = [*one.rows.get("runs", ()), *one.rows.get("ends", ())]
+        count_tasks(runs)
+        if one.result.status.terminal:
+            count_end(one.result.status)
+        if tracing.is_on():
+            tracing.runs(one.instance_id, runs)
+            given = one.given
+            tracing.advanced(one.instance_id, given.reason, one.sequence + 1, one.result.status, given.began)
 
 
 def encoded_effects(effects: dict[str, list[Any]]) -> str | None:

@@ -43,6 +43,8 @@ from service.language.questions import ask
 from service.language.sandbox import Sandbox, SandboxUnavailableError
 from service.limits import measuring
 from service.settings import settings
+from service.telemetry import tracing
+from service.telemetry.logs import about
 from tenancy.errors import SetupRefused
 from tenancy.postgres import connected, engine
 from tenancy.rows import read, rows_of
@@ -254,13 +256,15 @@ class Worker:
 
     async def _advance_batch(self, account_id: UUID, jobs: Sequence[Job]) -> None:
         """Advance a batch; if something of it fails for a reason of its own, each job by itself, so that only that fails."""
-        if not await self._guarded(jobs, self.advance(account_id, jobs)) and len(jobs) > 1:
-            for job in jobs:
-                await self._guarded([job], self.advance(account_id, [job]))
+        with about(account_id):
+            if not await self._guarded(jobs, self.advance(account_id, jobs)) and len(jobs) > 1:
+                for job in jobs:
+                    await self._guarded([job], self.advance(account_id, [job]))
 
-    async def _perform_batch(self, _account_id: UUID, jobs: Sequence[Job]) -> None:
+    async def _perform_batch(self, account_id: UUID, jobs: Sequence[Job]) -> None:
         (job,) = jobs
-        await self._guarded(jobs, self.perform(job))
+        with about(account_id, job.instance_id):
+            await self._guarded(jobs, self.perform(job))
 
     async def _guarded(self, jobs: Sequence[Job], work: Awaitable[None]) -> bool:
         """Do the work; a job that fails goes back, with a growing delay: a lost one would strand its instance.
@@ -317,7 +321,8 @@ class Worker:
         for one in found.living:  # one at a time: what they work out in this process holds up everybody
             if time.monotonic() - begun > ADVANCE_SECONDS:
                 break
-            advances.append(await self._advanced(one))
+            with about(account_id, one.job.instance_id):
+                advances.append(await self._advanced(one))
         late = {one.job.id for one in found.living[len(advances) :]}
         changed = [one for one in advances if one.result.changed]
         idle = {job.id for job in jobs} - {one.given.job for one in changed} - late
@@ -328,6 +333,7 @@ class Worker:
 
     async def _advanced(self, loaded: Loaded) -> Settled:
         """Ask the interpreter, with the account's share of the sandbox to answer its expressions."""
+        began = time.time()
         account_id, state = loaded.job.account_id, loaded.state()
 
         async def answers(questions: list[Any]) -> list[Any]:
@@ -350,7 +356,7 @@ class Worker:
         if state is not None and not result.changed and row["status"] != state.status:
             result = resumed(state)
         offered = () if result.state is not None and is_busy(result.state) else row["passing"]
-        given = Given(loaded.job.id, row["signals"], offered)
+        given = Given(loaded.job.id, row["signals"], offered, loaded.job.reason, began)
         return settled(loaded.about, row["sequence"], result, self._lifetime, given)
 
     # Performing
@@ -411,14 +417,19 @@ class Worker:
         try:
             if isinstance(what.task.work, HttpCall):
                 secrets = await secrets_of(job.account_id, what.task.work.secrets)
-                value = await call_http.perform(
-                    self._egress, self._sandbox, job.account_id, what, secrets, traceparent(loaded.row["id"])
-                )
+                with tracing.performing("HTTP", job.instance_id, what.key):
+                    parent = tracing.traceparent() or traceparent(loaded.row["id"])
+                    value = await call_http.perform(
+                        self._egress, self._sandbox, job.account_id, what, secrets, parent
+                    )
                 return Answered(datetime.now(UTC), job.wait, value)
             if isinstance(what.task.work, EmailCall):
-                sent = await send_email.perform(self._sandbox, settings().mail_server, job.account_id, what)
+                with tracing.performing("send email", job.instance_id, what.key):
+                    mail_server = settings().mail_server
+                    sent = await send_email.perform(self._sandbox, mail_server, job.account_id, what)
                 return Answered(datetime.now(UTC), job.wait, sent)
-            return await child.perform(self._sandbox, loaded, what)
+            with tracing.performing("run workflow", job.instance_id, what.key, outside=False):
+                return await child.perform(self._sandbox, loaded, what)
         except Raised as raised:
             return Answered(datetime.now(UTC), job.wait, fault=raised.fault)
         except SecretsUnreadableError as error:
@@ -476,8 +487,8 @@ async def break_off(job: Job) -> None:
     advances = []
     if row is not None:
         subject = Subject(job.account_id, row["workflow_id"], job.instance_id)
-        about = About(subject, row["name"], row["started_by"], row["started_by_name"], row["started_at"])
-        advances = [settled(about, row["sequence"], result, None, Given(job.id))]
+        of_job = About(subject, row["name"], row["started_by"], row["started_by_name"], row["started_at"])
+        advances = [settled(of_job, row["sequence"], result, None, Given(job.id, reason=job.reason))]
     await store(job.account_id, advances, [] if advances else [job.id], (), datetime.now(UTC))
 
 

@@ -20,12 +20,14 @@ from service.engine.events import Subject, record
 from service.engine.inbox import KEPT_EVENTS
 from service.engine.states import Status, sources
 from service.engine.storing import (
+    Settled,
     effects_of_start,
     encoded_effects,
     follow_up,
     follows_up,
     job_row,
     lanes_of,
+    tell,
 )
 from service.errors import InputsRefused, InstanceConflict, KeyReused, NotTriggerable, WorkflowPaused
 from service.language.sandbox import Sandbox
@@ -37,6 +39,7 @@ from service.operations.inputs import Checked, check, checked_at_once
 from service.operations.pages import Row
 from service.operations.starting import New, first_advance, note
 from service.tables import Instance, Signal
+from service.telemetry import tracing
 from tenancy.errors import BadRequest, FieldError, Forbidden, NotFound
 from tenancy.rows import read, rows_entered
 
@@ -307,7 +310,9 @@ async def start(
     }
     if first is None:
         pending = {"jobs": [job_row(started.id, "start", 0)]}
-        return await called(arguments | {"effects": encoded_effects(pending)}, lanes_of(pending))
+        row = await called(arguments | {"effects": encoded_effects(pending)}, lanes_of(pending))
+        tell_start(row, new, None)
+        return row
     effects = effects_of_start(first)
     arguments |= {
         "new_status": first.result.status,
@@ -323,12 +328,25 @@ async def start(
         "effects": encoded_effects(effects),
     }
     if not follows_up(first):
-        return await called(arguments, lanes_of(effects))
-    async with rows_entered(START, *arguments.values()) as row:
-        if row["verdict"] == DONE:
-            await follow_up(credential.account_id, [first], new.at)
-            ring_after_commit(lanes_of(effects))
-        return row
+        row = await called(arguments, lanes_of(effects))
+    else:
+        async with rows_entered(START, *arguments.values()) as row:
+            if row["verdict"] == DONE:
+                await follow_up(credential.account_id, [first], new.at)
+                ring_after_commit(lanes_of(effects))
+    tell_start(row, new, first)
+    return row
+
+
+def tell_start(row: asyncpg.Record, new: New, first: Settled | None) -> None:
+    """Tell the operator of an instance that has been started, and of its first advance if that is stored."""
+    if row["verdict"] != DONE:
+        return
+    subject = new.subject
+    if tracing.is_on() and subject.instance_id is not None:
+        tracing.started(subject.account_id, subject.workflow_id, subject.instance_id, new.at)
+    if first is not None:
+        tell([first])
 
 
 def unstarted(

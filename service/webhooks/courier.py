@@ -28,6 +28,9 @@ from service.engine.egress import (
 )
 from service.operations import webhook_sending as sending
 from service.operations.webhook_sending import Due, Lease, Places, Result
+from service.telemetry import tracing
+from service.telemetry.logs import about
+from service.telemetry.metrics import count_attempt
 from service.webhooks.formats import message
 from service.webhooks.schedule import Schedule, wish_of
 
@@ -211,11 +214,18 @@ class Courier:
 
     async def _deliver(self, due: Due) -> None:
         """Make one attempt, and write down what came of it."""
-        result = await self._attempt(due)
+        with about(due.account_id, due.instance_id), tracing.performing("POST", due.instance_id):
+            result = await self._attempt(due)
+        count_attempt(due.format, result.becomes, self._first_lag(due, result))
         schedule = self._schedule
         because = await sending.finish(due, result, schedule.patience, schedule.least)
         if because is not None:
             logger.info("webhook %s of account %s is disabled: %s", due.webhook_id, due.account_id, because)
+
+    @staticmethod
+    def _first_lag(due: Due, result: Result) -> float | None:
+        """Seconds from the event to the first attempt; None for a later one."""
+        return (result.began - due.at).total_seconds() if due.attempts == 1 else None
 
     async def _attempt(self, due: Due) -> Result:
         began = self._clock()
@@ -226,11 +236,13 @@ class Courier:
             return self._failed(due, began, error="secret", blamed=False)
         written = message(due, began)
         try:
-            request = Request(
-                "POST", address_of(due.url), {**written.headers, "user-agent": USER_AGENT}, written.body
-            )
-            response = await self._egress.send(request)
+            url = address_of(due.url)
+            tracing.describe_call("POST", url.host, url.port)
+            headers = tracing.carried({**written.headers, "user-agent": USER_AGENT})
+            response = await self._egress.send(Request("POST", url, headers, written.body))
+            tracing.describe_answer(response.status)
         except CallError as error:
+            tracing.describe_answer(error.status, error.kind)
             return self._failed(due, began, error=error.kind, answer=None)
         return self._answered(due, began, response)
 

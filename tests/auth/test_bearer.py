@@ -205,7 +205,7 @@ async def test_functions_with_the_owners_rights_are_few_and_fix_where_they_look(
     }
     engine |= {"sweep_event_triggers"}
     engine |= {"changed_limits", "claim_measurement", "claim_retention", "forget_events"}
-    across_accounts |= {"sweep_invitations", "token_reach"}
+    across_accounts |= {"sweep_invitations", "token_reach", "count_for_operators"}
     assert set(functions) == {"enter_account"} | engine | across_accounts
     for name, settings in functions.items():
         assert "search_path=public, pg_temp" in settings, name

@@ -16,6 +16,7 @@ from service.app import create_litestar
 PUBLIC = {
     "/healthz",
     "/readyz",
+    "/metrics",
     "/v1/accounts/{accountId:str}/instances/{instanceId:str}/execution",
     "/v1/accounts/{accountId:str}/invitations/{invitationId:str}/answer",
 }

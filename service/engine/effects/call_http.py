@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from yarl import URL
 
 from service.engine.effects.authentication import Proof, prove
 from service.engine.effects.http_request import expanded, key_header, request_of
@@ -20,6 +21,7 @@ from service.language.document import HttpCall
 from service.language.errors import fault
 from service.language.expressions import Evaluation, Expression, ExpressionFailure
 from service.language.questions import Answering, ask
+from service.telemetry import tracing
 
 DETAIL_LIMIT = 4 * 1024  # bytes of an error's detail (contract 2.2)
 TITLE_LIMIT = 200
@@ -44,6 +46,7 @@ async def perform(
     try:
         return await call.performed(secrets, traceparent)
     except CallError as error:
+        tracing.describe_answer(error.status, error.kind)
         title, detail = hidden.text(error.title, TITLE_LIMIT), hidden.text(error.detail, DETAIL_LIMIT)
         raise Raised(fault(error.kind, title, detail, pending.task.pointer, error.status)) from None
 
@@ -83,7 +86,9 @@ class Performance:
         request = request_of(self.work.method, self.endpoint(arguments), arguments, defaults)
         if proof is not None and proof.digest is not None:
             request = msgspec.structs.replace(request, digest=proof.digest)
+        tracing.describe_call(request.method, *self.literal_place(request.url))
         response = await self.egress.send(request)
+        tracing.describe_answer(response.status)
         if response.status == 401 and proof is not None and proof.key is not None:
             self.egress.tokens.drop(proof.key, proof.parameter or "")
         if not succeeded(response, redirect=self.work.redirect):
@@ -130,6 +135,13 @@ class Performance:
         if not isinstance(uri, str):
             raise unusable("Its expression has to give a string.")
         return uri
+
+    def literal_place(self, url: URL) -> tuple[str | None, int | None]:
+        """The host and port of the call if the definition names them; what data came to may be anybody's."""
+        begin = "" if self.work.template is None else self.work.template.parts[0]
+        whole = self.work.template is not None and len(self.work.template.parts) == 1
+        named = whole or "/" in begin.partition("://")[2]
+        return (url.host, url.port) if named else (None, None)
 
     async def value(self, expression: Expression, dot: Any) -> Any:
         """The value of an expression at this call."""

@@ -14,6 +14,7 @@ from yarl import URL
 from service.engine.egress import USER_AGENT, CallError, Egress, Request, Response, address_of
 from service.engine.tokens import Token
 from service.language.authentication import TOKEN_EXCHANGE
+from service.telemetry import tracing
 
 HEADERS = {"accept": "application/json", "user-agent": USER_AGENT}
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -205,7 +206,7 @@ async def discovered(egress: Egress, policy: OAuth, authority: URL) -> URL:
 async def asked(egress: Egress, request: Request) -> Response:
     """The answer of the authority; that there is none is a failure to authenticate."""
     try:
-        return await egress.send(request)
+        return await egress.send(msgspec.structs.replace(request, headers=tracing.carried(request.headers)))
     except CallError as error:
         if error.kind == "authorization":
             raise

@@ -59,6 +59,11 @@ class Sandbox:
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
+    @property
+    def use(self) -> dict[str, int]:
+        """How many frames can be worked on at once, are, and wait for that."""
+        return {"size": self.size, "busy": self._at_work, "waiting": self._turns.waiting}
+
     # --- Life ---
 
     async def start(self) -> None:

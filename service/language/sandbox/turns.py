@@ -147,6 +147,11 @@ class Turns:
             found = self._lines[account_id] = Line(account_id)
         return found
 
+    @property
+    def waiting(self) -> int:
+        """How many frames wait."""
+        return sum(len(line.waiting) for line in self._lines.values())
+
     def join(self, request: Request) -> None:
         """Let a frame wait."""
         line = self.line(request.account_id)

@@ -1,0 +1,11 @@
+"""Counts what bearer tokens were worth, by what came of it; README.md shows the figure among the others."""
+
+from prometheus_client import Counter
+
+TOKEN_CHECKS = Counter("tutti_token_checks", "Bearer tokens that were looked at", ["outcome"])
+OUTCOMES = {200: "ok", 401: "unknown", 403: "scope", 404: "account", 1403: "role"}
+
+
+def count_check(verdict: int) -> None:
+    """Count a verdict of `enter_account`: whatever is no refusal is ok."""
+    TOKEN_CHECKS.labels(OUTCOMES.get(verdict, "ok")).inc()

@@ -1,0 +1,1 @@
+"""What a process tells its operator: log lines, figures for Prometheus, traces by OpenTelemetry. Never what people wrote."""

@@ -1,0 +1,126 @@
+"""What operators' machines ask a process: whether it lives, whether it is ready, and its figures.
+
+Figures are for the operator alone: a caller on this machine that no proxy stands before, or one with the operator's token.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import signal
+from ipaddress import ip_address
+from types import FrameType
+from typing import Any
+
+from litestar import Request, Response, get
+from prometheus_client.exposition import choose_encoder
+
+from auth.bearer import token_text
+from service.exchange import header
+from service.settings import settings
+from service.telemetry.sharing import gathered
+from service.telemetry.stored import Asked, Figures, Stored
+from tenancy.errors import Unauthenticated
+from tenancy.rows import read
+from tenancy.schema import is_current
+
+PROXIED = (b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip", b"via")
+THIS_MACHINE = ("localhost", "127.0.0.1", "[::1]")
+READY_SECONDS = 5  # within which the database has to answer
+
+_asked = Asked()
+_stopping = False
+
+
+def tell_of_stop() -> None:
+    """Not be ready any more from the moment at which the process is told to stop, while it still answers what it has begun."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        before = signal.getsignal(number)
+
+        def stop(number: int, frame: FrameType | None, before: Any = before) -> None:
+            global _stopping  # noqa: PLW0603 - there is one process
+            _stopping = True
+            if callable(before):
+                before(number, frame)
+
+        signal.signal(number, stop)
+
+
+@get("/healthz", include_in_schema=False, opt={"public": True})
+async def healthz() -> dict[str, str]:
+    """Say that the process answers."""
+    return {"status": "ok"}
+
+
+@get("/readyz", include_in_schema=False, opt={"public": True})
+async def readyz() -> Response[dict[str, str]]:
+    """Say whether requests can be served: the database is reachable, its migrations current, and somebody works."""
+    reason = await hindrance()
+    if reason is None:
+        return Response({"status": "ready"})
+    return Response({"status": "unavailable", "reason": reason}, status_code=503)
+
+
+async def hindrance() -> str | None:
+    """What stands in the way of serving, in words; None if nothing does."""
+    if _stopping:
+        return "The process has been told to stop."
+    try:
+        async with asyncio.timeout(READY_SECONDS):
+            await read("SELECT 1")
+            current = await is_current()
+    except Exception:  # noqa: BLE001 - whatever the reason, the answer is the same
+        return "The database is not reachable."
+    if not current:
+        return "Migrations are missing: run tutti migrate."
+    return (await _asked.figures()).stuck(settings().ready_queue_seconds)
+
+
+@get("/metrics", include_in_schema=False, opt={"public": True})
+async def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Give the figures of all processes of the service, in the form that Prometheus asks for."""
+    if not (is_of_this_machine(request) or has_the_token(request)):
+        return refused()
+    figures = await _asked.figures()
+    encode, media_type = choose_encoder(request.headers.get("accept", ""))
+    body = await asyncio.to_thread(written, figures, encode)
+    return Response(body, media_type=media_type, headers={"Cache-Control": "no-store"})
+
+
+def written(figures: Figures, encode: Any) -> bytes:
+    """Write all figures; in a thread, as it may wait for another process that reads them."""
+    with gathered(Stored(figures)) as registry:
+        text: bytes = encode(registry)
+        return text
+
+
+def is_of_this_machine(request: Request[Any, Any, Any]) -> bool:
+    """Whether a caller sits on this machine, asks it by its own name, and no proxy stands between."""
+    client = request.scope.get("client")
+    if client is None or any(name in PROXIED for name, _ in request.scope["headers"]):
+        return False
+    host = (header(request.scope, b"host") or "").lower()
+    name = host if host.endswith("]") else host.rpartition(":")[0] or host
+    try:
+        return ip_address(client[0]).is_loopback and name in THIS_MACHINE
+    except ValueError:
+        return False
+
+
+def has_the_token(request: Request[Any, Any, Any]) -> bool:
+    """Whether a caller shows the operator's token; how long that takes tells nothing of it."""
+    wanted = settings().metrics_token
+    if wanted is None:
+        return False
+    try:
+        shown = token_text(header(request.scope, b"authorization"))
+    except Unauthenticated:
+        return False
+    digests = (hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest() for text in (shown, wanted))
+    return hmac.compare_digest(*digests)
+
+
+def refused() -> Response[bytes]:
+    """Refuse a stranger: where no token is set there is nothing for them."""
+    if settings().metrics_token is None:
+        return Response(b"", status_code=404)
+    return Response(b"", status_code=401, headers={"WWW-Authenticate": 'Bearer realm="metrics"'})

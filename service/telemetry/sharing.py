@@ -1,0 +1,139 @@
+"""The folder in which the processes of one service keep their figures, so that any of them answers for all.
+
+Each process has files of its own there (prometheus_client's multiprocess mode) and holds a lock for as long as it lives.
+What ended processes have counted is added up in one pair of files: it would else be missing, and the folder grow.
+"""
+
+import fcntl
+import hashlib
+import os
+import secrets
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, values
+from prometheus_client.mmap_dict import MmapedDict
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import REGISTRY, Collector
+
+from service.settings import Settings
+from tenancy.errors import SetupRefused
+
+COUNTED = ("counter", "histogram")
+ENDED = "ended"  # stands in a file's name where that of a process does
+
+_folder: Path | None = None
+_lives: list[int] = []  # file descriptors whose locks say that this process lives
+
+
+def folder_of(settings: Settings) -> Path:
+    """The folder of the processes that use the same database as the same user of this machine."""
+    if settings.metrics_dir is not None:
+        return Path(settings.metrics_dir)
+    database = hashlib.sha256(repr(settings.database.application).encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"tutti-metrics-{os.getuid()}-{database}"
+
+
+def share(folder: Path) -> None:
+    """Have this process's figures be read by all that share the folder; before anything is counted, once.
+
+    Raises:
+        SetupRefused: the folder is not this user's own, or cannot be made.
+    """
+    global _folder  # noqa: PLW0603 - the library keeps its way of counting for the process as well
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.lstat()
+        if not folder.is_dir() or folder.is_symlink() or found.st_uid != os.getuid() or found.st_mode & 0o022:
+            raise SetupRefused(
+                f"The folder of the figures, {folder}, has to belong to this user alone; name another with TUTTI_METRICS_DIR."
+            )
+        name = f"{os.getpid()}-{secrets.token_hex(4)}"
+        with locked(folder):
+            fold(folder)
+            descriptor = os.open(folder / f"{name}.lives", os.O_CREAT | os.O_RDWR, 0o600)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except OSError as error:
+        raise SetupRefused(
+            f"The folder of the figures, {folder}, cannot be used: {error.strerror}; name another with TUTTI_METRICS_DIR."
+        ) from None
+    _lives.append(descriptor)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+    values.ValueClass = values.MultiProcessValue(lambda: name)  # type: ignore[no-untyped-call]  # as the library's documentation has it
+    _folder = folder
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from the folder's files while the block runs; each only reads, or adds up ended ones."""
+    descriptor = os.open(folder / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def fold(folder: Path) -> None:
+    """Add up what ended processes have counted, and remove their files. In the folder's lock."""
+    for life in folder.glob("*.lives"):
+        descriptor = os.open(life, os.O_RDWR)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue  # it lives
+        else:
+            bury(folder, life.stem)
+            life.unlink()
+        finally:
+            os.close(descriptor)
+
+
+def bury(folder: Path, name: str) -> None:
+    """Add an ended process's counts to those of the others before it, and remove its files."""
+    for kind in COUNTED:
+        own, together = folder / f"{kind}_{name}.db", folder / f"{kind}_{ENDED}.db"
+        if not own.exists():
+            continue
+        total: dict[str, float] = defaultdict(float)
+        for path in (own, together):
+            if path.exists():
+                for key, value, _, _ in MmapedDict.read_all_values_from_file(str(path)):  # type: ignore[no-untyped-call]  # the library's own
+                    total[key] += value
+        written = folder / f"{kind}_{ENDED}.new"
+        written.unlink(missing_ok=True)
+        kept = MmapedDict(str(written))  # type: ignore[no-untyped-call]  # as above
+        for key, value in total.items():
+            kept.write_value(key, value, 0.0)  # type: ignore[no-untyped-call]  # as above
+        kept.close()  # type: ignore[no-untyped-call]  # as above
+        written.rename(together)
+        own.unlink()
+    for gauges in folder.glob(f"gauge_*_{name}.db"):
+        gauges.unlink()
+
+
+@contextmanager
+def gathered(*further: Collector) -> Iterator[CollectorRegistry]:
+    """Yield a registry of the figures of all processes that share theirs, or of this one alone, and of `further`."""
+    registry = CollectorRegistry()
+    for one in further:
+        registry.register(one)
+    if _folder is None:
+        registry.register(Own())
+        yield registry
+        return
+    with locked(_folder):
+        fold(_folder)
+        MultiProcessCollector(registry, str(_folder))  # type: ignore[no-untyped-call]  # the library's own
+        yield registry
+
+
+class Own(Collector):
+    """The figures of this process alone."""
+
+    def collect(self):  # type: ignore[no-untyped-def]  # noqa: ANN201 - the library's own signature
+        """Give those that are ours: the library has some of its own."""
+        return [family for family in REGISTRY.collect() if family.name.startswith("tutti_")]

@@ -1,0 +1,245 @@
+"""Who reads the figures, what they are called, what they count, and what it costs to count what the database holds."""
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import asyncpg
+import httpx
+import msgspec
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from service.migrations.service_2026_11_27_telemetry import ALONG_INDEXES, FIGURES
+from service.telemetry import endpoints, stored
+from service.telemetry.metrics import UNROUTED
+from tenancy.postgres import connected
+from tests.tenancy.databases import superuser
+from tests.world import World, bearer, trigger, until, until_waiting
+
+TOKEN = "a-token-of-the-operator"
+
+
+@pytest.fixture
+async def everything(world: World) -> AsyncIterator[asyncpg.Connection]:
+    """A connection that sees the rows of all accounts."""
+    async with connected(superuser()) as connection:
+        yield connection
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask the database anew in each test."""
+    monkeypatch.setattr(endpoints, "_asked", stored.Asked())
+
+
+@pytest.fixture
+def operator(application: Any) -> httpx.AsyncClient:
+    """A caller on this machine."""
+    transport = httpx.ASGITransport(app=application, client=("127.0.0.1", 4711))
+    return httpx.AsyncClient(transport=transport, base_url="http://localhost:8000")
+
+
+async def figures(operator: httpx.AsyncClient) -> dict[str, float]:
+    """Read all figures: by name and labels, as they are written."""
+    answer = await operator.get("/metrics")
+    assert answer.status_code == 200
+    return {
+        f"{sample.name}{sorted(sample.labels.items())}": sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+
+
+@pytest.mark.parametrize(
+    ("peer", "headers", "status"),
+    [
+        ("127.0.0.1", {}, 200),
+        ("::1", {"Host": "[::1]:8000"}, 200),
+        ("::1", {"Host": "[::1]"}, 200),
+        ("127.8.9.1", {"Host": "127.0.0.1:8000"}, 200),
+        ("192.0.2.1", {}, 404),
+        ("127.0.0.1", {"X-Forwarded-For": "127.0.0.1"}, 404),
+        ("127.0.0.1", {"Forwarded": "for=127.0.0.1"}, 404),
+        ("127.0.0.1", {"X-Real-IP": "127.0.0.1"}, 404),
+        ("127.0.0.1", {"Via": "1.1 proxy"}, 404),
+        (
+            "127.0.0.1",
+            {"Host": "tutti.example"},
+            404,
+        ),  # a proxy that says nothing, or a name that was made to lead here
+        ("192.0.2.1", {"Authorization": f"Bearer {TOKEN}"}, 404),
+        ("unix", {}, 404),
+    ],
+)
+async def test_figures_are_for_this_machine_alone_where_no_token_is_set(
+    application: Any, peer: str, headers: dict[str, str], status: int
+) -> None:
+    transport = httpx.ASGITransport(app=application, client=(peer, 4711))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8000") as caller:
+        assert (await caller.get("/metrics", headers=headers)).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("peer", "shown", "status"),
+    [
+        ("192.0.2.1", f"Bearer {TOKEN}", 200),
+        ("192.0.2.1", f"bearer {TOKEN}", 200),
+        ("192.0.2.1", f"Bearer {TOKEN}x", 401),
+        ("192.0.2.1", f"Basic {TOKEN}", 401),
+        ("192.0.2.1", "Bearer \xff\xfe", 401),
+        ("192.0.2.1", "", 401),
+        ("127.0.0.1", "", 200),
+    ],
+)
+async def test_figures_are_for_who_shows_the_token_too(
+    application: Any, monkeypatch: pytest.MonkeyPatch, peer: str, shown: str, status: int
+) -> None:
+    told = msgspec.structs.replace(endpoints.settings(), metrics_token=TOKEN)
+    monkeypatch.setattr(endpoints, "settings", lambda: told)
+    transport = httpx.ASGITransport(app=application, client=(peer, 4711))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8000") as caller:
+        answer = await caller.get("/metrics", headers={b"Authorization": shown.encode("latin-1")})
+        assert answer.status_code == status
+        assert ("www-authenticate" in answer.headers) == (status == 401)
+        assert TOKEN not in repr(told)
+
+
+async def test_figures_count_requests_by_route_and_no_label_names_anybody(
+    client: httpx.AsyncClient, operator: httpx.AsyncClient, world: World
+) -> None:
+    before = await figures(operator)
+    url = await trigger(client, world.acme, "greeting", {"who": "Ada"})
+    await until(client, world.acme, url, workflow_status="Completed")
+    await client.get(f"{world.globex.url}/workflows", headers=bearer(world.acme.admin))
+    await client.get(f"{world.acme.url}/workflows")
+    await client.get(f"/wp-login/{world.acme.id}.php")
+    await client.request("PROPFIND", "/healthz")
+    after = await figures(operator)
+    grown = {
+        name: value - before.get(name, 0) for name, value in after.items() if value != before.get(name, 0)
+    }
+    template = "/v1/accounts/{accountId}/workflows/{workflowId}/actions/trigger"
+    assert (
+        grown[f"tutti_http_requests_total[('method', 'POST'), ('route', '{template}'), ('status', '201')]"]
+        == 1
+    )
+    listed = "tutti_http_requests_total[('method', 'GET'), ('route', '/v1/accounts/{accountId}/workflows'), ('status', '%s')]"
+    assert (grown[listed % 404], grown[listed % 401]) == (1, 1)
+    unrouted = [name for name in grown if f"'route', '{UNROUTED}'" in name and "requests_total" in name]
+    assert len(unrouted) == 2, unrouted
+    assert grown["tutti_token_checks_total[('outcome', 'missing')]"] >= 1
+    assert grown["tutti_token_checks_total[('outcome', 'account')]"] == 1
+    assert grown["tutti_token_checks_total[('outcome', 'ok')]"] >= 2
+    assert grown["tutti_instances_ended_total[('state', 'completed')]"] == 1
+    assert grown["tutti_task_duration_seconds_count[('status', 'completed'), ('type', 'set')]"] == 2
+    text = "\n".join(after)
+    for one in (world.acme, world.globex):
+        for name in (str(one.id), one.admin, str(one.workflows["greeting"]), "Ada", "greeting"):
+            assert name not in text
+    assert "wp-login" not in text
+
+
+async def test_figures_tell_the_states_of_instances_and_the_queue(
+    client: httpx.AsyncClient, operator: httpx.AsyncClient, world: World, everything: asyncpg.Connection
+) -> None:
+    url = await trigger(client, world.acme, "waiting", {})
+    await until_waiting(client, world.acme, url)
+    await everything.execute(
+        "INSERT INTO job (account_id, instance_id, lane, reason, queued_at) SELECT account_id, id, 'held', 'event',"
+        " now() - interval '1 hour' FROM instance"
+    )
+    found = await figures(operator)
+    assert found["tutti_instances[('state', 'waiting')]"] == 1
+    assert found["tutti_instances[('state', 'pending')]"] == 0
+    assert found["tutti_queue_depth[('lane', 'held')]"] == 1
+    assert found["tutti_queue_oldest_due_seconds[('lane', 'advance')]"] < 60  # held jobs are not due
+    assert found["tutti_database_answers[('source', 'figures')]"] == 1
+
+
+async def test_figures_are_told_without_those_of_the_database_when_it_does_not_answer(
+    operator: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object) -> None:
+        raise OSError
+
+    monkeypatch.setattr(stored, "read", away)
+    found = await figures(operator)
+    assert found["tutti_database_answers[('source', 'figures')]"] == 0
+    assert not any(name.startswith("tutti_queue") for name in found)
+
+
+async def test_the_database_is_asked_once_for_many_scrapes(
+    operator: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    async def counting() -> dict[tuple[str, str], float]:
+        asked.append(1)
+        return {}
+
+    monkeypatch.setattr(stored, "answered", counting)
+    for _ in range(5):
+        await operator.get("/metrics")
+    assert len(asked) == 1
+
+
+MANY = 11_000
+# Instances that wait, some of them with a timer; jobs of accounts of their own, and of one that has many.
+FILL = """
+ALTER TABLE instance DISABLE TRIGGER USER;
+INSERT INTO instance (id, account_id, workflow_id, version_id, version, name, status, started_at, started_by,
+                      started_by_name, workflow_created_by, access_id, access_secret_hash, ended_at)
+SELECT gen_random_uuid(), account_id, workflow_id, version_id, version, name,
+       'waiting', started_at - n * interval '1 second', started_by,
+       started_by_name, workflow_created_by, gen_random_uuid(), access_secret_hash, NULL
+FROM (SELECT * FROM instance LIMIT 1) AS instance, generate_series(1, {many}) AS n;
+ALTER TABLE instance ENABLE TRIGGER USER;
+INSERT INTO job (account_id, lane, reason, leased_until)
+SELECT gen_random_uuid(), 'perform', 'publish', now() + interval '1 hour' FROM generate_series(1, {many}) AS n
+UNION ALL
+SELECT account.id, lane, 'publish', now() + interval '1 hour'
+FROM account, (VALUES ('advance'), ('perform'), ('held')) AS lane (lane), generate_series(1, {many} / 3) AS n;
+INSERT INTO timer (id, account_id, instance_id, wait, due_at)
+SELECT gen_random_uuid(), account_id, id, 1, now() + interval '1 hour' FROM instance ORDER BY id LIMIT 5000
+ON CONFLICT DO NOTHING;
+ANALYZE instance; ANALYZE job; ANALYZE timer;
+"""
+LARGE = {"instance", "job", "timer", "webhook_delivery"}
+
+
+async def test_what_the_database_holds_is_counted_at_a_cost_that_is_bounded_however_much_it_is(
+    client: httpx.AsyncClient, world: World, everything: asyncpg.Connection
+) -> None:
+    await until_waiting(client, world.acme, await trigger(client, world.acme, "waiting", {}))
+    await everything.execute(FILL.format(many=MANY))
+    read = await cost(everything)
+    await everything.execute(FILL.format(many=MANY // 2))
+    assert await cost(everything) < 1.3 * read
+    found = {(row["figure"], row["label"]): row["value"] for row in await everything.fetch(stored.FIGURES)}
+    assert found["instances", "waiting"] == 10_000
+    assert found["depth", "perform"] == 10_000
+    assert found["depth", "timer"] == 0
+
+
+async def cost(database: asyncpg.Connection) -> int:
+    """Rows that the statement of the figures reads; no large table is read from end to end."""
+    async with database.transaction():
+        for setting in ALONG_INDEXES:
+            await database.execute(f"SET LOCAL {setting} = off")
+        told = await database.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {FIGURES}")
+    plan = msgspec.json.decode(told)[0]["Plan"]
+    nodes = list(below(plan))
+    assert {node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan"} & LARGE == set()
+    scans = [node for node in nodes if "Scan" in node["Node Type"] and node.get("Relation Name") in LARGE]
+    assert {node["Relation Name"] for node in scans} == LARGE
+    return sum(
+        int((node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"])
+        for node in scans
+    )
+
+
+def below(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A plan's nodes."""
+    yield plan
+    for inner in plan.get("Plans", ()):
+        yield from below(inner)

@@ -1,0 +1,206 @@
+"""A service of several processes tells its operator one truth: figures of all, traces across them, and lines without secrets."""
+
+import asyncio
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from tests.telemetry.receiver import attributes
+from tests.telemetry.service import Service, running, until
+
+CALLER = "4bf92f3577b34da6a3ce929d0e0e4736"  # a trace of a caller's own
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The service, for all tests of this file."""
+    with running(tmp_path_factory.mktemp("telling")) as found:
+        yield found
+
+
+def document(name: str, *tasks: dict[str, Any], **rest: Any) -> dict[str, Any]:
+    """A workflow's definition."""
+    about = {"dsl": "1.0.3", "namespace": "tests", "name": name, "version": "1.0.0"}
+    return {"document": about, "do": list(tasks), **rest}
+
+
+def calling(url: str, **arguments: Any) -> dict[str, Any]:
+    """A task that calls an address."""
+    return {"call": "http", "with": {"method": "post", "endpoint": url, **arguments}}
+
+
+# --- Figures ----------------------------------------------------------------------------------------------------------
+
+
+def test_figures_are_those_of_all_processes_whichever_is_asked_and_outlive_them(service: Service) -> None:
+    workflow = service.published(
+        document("plain", {"wait": {"wait": {"milliseconds": 50}}}, {"one": {"set": {"a": 1}}})
+    )
+    before = service.figures()
+    for instance in [service.triggered(workflow) for _ in range(6)]:
+        service.ended(workflow, instance)
+    triggers = (
+        "tutti_http_requests_total[('method', 'POST'), ('route', '/v1/accounts/{accountId}/workflows/{workflowId}"
+        "/actions/trigger'), ('status', '201')]"
+    )
+    waits = "tutti_task_duration_seconds_count[('status', 'completed'), ('type', 'wait')]"
+    ended = "tutti_instances_ended_total[('state', 'completed')]"
+    for _ in range(8):  # whichever process takes the connection
+        found = service.figures()
+        assert [found[name] - before.get(name, 0) for name in (triggers, waits, ended)] == [6, 6, 6]
+    assert len([name for name in found if "'resident_memory_bytes'" in name]) == 3
+    assert found["tutti_sandbox_places[('state', 'size')]"] == 3
+    assert found["tutti_database_connections[('state', 'open')]"] >= 6
+    assert found["tutti_token_checks_total[('outcome', 'ok')]"] >= 6
+    service.working.kill()  # what it has counted stays, and its files are taken away
+    service.working.wait()
+    found = service.figures()
+    assert [found[name] - before.get(name, 0) for name in (waits, ended)] == [6, 6]
+    assert len([name for name in found if "'resident_memory_bytes'" in name]) == 2
+    figures = service.folder / "figures"
+    assert len(list(figures.glob("*.lives"))) == 2
+    assert len(list(figures.glob("counter_*.db"))) == 3  # of two that live, and of those that have ended
+    service.working = service.cell.start("worker")
+    until(lambda: len([name for name in service.figures() if "'resident_memory_bytes'" in name]) == 3)
+    assert (figures.stat().st_mode & 0o777) == 0o700
+
+
+def test_readyz_says_that_nobody_works_and_is_ready_when_somebody_does(service: Service) -> None:
+    service.working.send_signal(signal.SIGSTOP)
+    try:
+        asyncio.run(late(service, "perform"))
+        until(lambda: service.client.get("/readyz").status_code == 503)
+        reason = service.client.get("/readyz").json()["reason"]
+        assert "calls and the like" in reason
+        assert "nobody takes any" in reason
+        assert service.client.get("/healthz").status_code == 200
+    finally:
+        service.working.send_signal(signal.SIGCONT)
+    until(lambda: service.client.get("/readyz").status_code == 200)
+
+
+async def late(service: Service, lane: str) -> None:
+    """Write a job that has been due for an hour, of an instance that there is not."""
+    async with service.cell.rows() as connection:
+        await connection.execute(
+            "INSERT INTO job (account_id, instance_id, lane, reason, wait, queued_at)"
+            " VALUES ($1, gen_random_uuid(), $2, 'call', 1, now() - interval '1 hour')",
+            service.cell.acme.id,
+            lane,
+        )
+
+
+# --- Traces -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_trace_follows_an_instance_through_call_wait_child_and_webhook_across_processes(
+    service: Service,
+) -> None:
+    service.published(document("child", {"inner": {"set": {"a": 1}}}))
+    workflow = service.published(
+        document(
+            "parent",
+            {"ask": calling(f"{service.outside.url}/ok?key=in-the-address")},
+            {"pause": {"wait": {"milliseconds": 60}}},
+            {"start": {"run": {"workflow": {"namespace": "tests", "name": "child", "version": "1.0.0"}}}},
+        )
+    )
+    hook = service.client.post(
+        f"{service.acme}/webhooks",
+        json={"url": f"{service.outside.url}/hook", "event_types": ["instance.completed"]},
+    )
+    assert hook.status_code == 201, hook.text
+    parent = {"traceparent": f"00-{CALLER}-00f067aa0ba902b7-01", "tracestate": "planted=in-tracestate"}
+    answer = service.client.post(
+        f"{workflow}/actions/trigger", json={"instance_name": "one", "trigger_inputs": {}}, headers=parent
+    )
+    instance = answer.json()["instance_id"]
+    assert service.ended(workflow, instance)["workflow_status"] == "Completed"
+    trace_id = instance.replace("-", "")
+
+    def named(name: str) -> list[Span]:
+        return [span for span in service.receiver.of(trace_id) if span.name == name]
+
+    wanted = (
+        "instance started",
+        "task call",
+        "task wait",
+        "task run",
+        "advance call",
+        "advance timer",
+        "advance child",
+        "run workflow",
+    )
+    until(
+        lambda: all(named(name) for name in wanted) and len(named("POST")) == 2,
+        lambda: [span.name for span in service.receiver.of(trace_id)],
+    )
+    (root,) = named("instance started")
+    for name in ("task call", "task wait", "task run", "advance call", "advance timer", "advance child"):
+        (span,) = named(name)
+        assert span.parent_span_id == root.span_id, name
+    (task,), (wait,), (run,) = named("task call"), named("task wait"), named("task run")
+    assert wait.end_time_unix_nano - wait.start_time_unix_nano >= 60_000_000
+    call, delivery = named("POST")
+    assert (call.parent_span_id, delivery.parent_span_id) == (task.span_id, root.span_id)
+    assert call.kind == delivery.kind == Span.SPAN_KIND_CLIENT
+    assert attributes(call) == {
+        "http.request.method": "POST",
+        "server.address": "127.0.0.1",
+        "server.port": int(service.outside.url.rpartition(":")[2]),
+        "http.response.status_code": 200,
+    }
+    carried = {path.partition("?")[0]: headers["traceparent"] for path, headers in service.outside.requests}
+    assert carried["/ok"] == f"00-{trace_id}-{call.span_id.hex()}-01"
+    assert carried["/hook"] == f"00-{trace_id}-{delivery.span_id.hex()}-01"
+
+    (begun,) = named("run workflow")
+    assert begun.parent_span_id == run.span_id
+    (link,) = begun.links  # to the child, whose trace is its own
+    until(lambda: len(service.receiver.of(link.trace_id.hex())) >= 3)
+    child = service.receiver.of(link.trace_id.hex())
+    (childs_root,) = [span for span in child if span.name == "instance started"]
+    assert childs_root.span_id == link.span_id
+    assert [(one.trace_id, one.span_id) for one in childs_root.links] == [(begun.trace_id, begun.span_id)]
+    assert "task set" in {span.name for span in child}
+
+    until(lambda: service.receiver.of(CALLER))
+    (request,) = service.receiver.of(CALLER)
+    assert request.kind == Span.SPAN_KIND_SERVER
+    assert request.parent_span_id.hex() == "00f067aa0ba902b7"
+    assert request.name == "POST /v1/accounts/{accountId}/workflows/{workflowId}/actions/trigger"
+    assert attributes(request)["http.response.status_code"] == 201
+    assert [(one.trace_id.hex(), one.span_id) for one in request.links] == [(trace_id, root.span_id)]
+    assert [(one.trace_id, one.span_id) for one in root.links] == [(request.trace_id, request.span_id)]
+    assert request.trace_state == ""
+    assert {one["service.name"] for one in service.receiver.resources} == {"tutti"}
+    lines = [line for line in service.lines() if line.get("trace_id") == trace_id]
+    assert lines
+    assert {line["instance_id"] for line in lines} == {instance}
+
+
+def test_a_trace_goes_on_after_a_worker_was_killed(service: Service) -> None:
+    workflow = service.published(
+        document(
+            "long", {"pause": {"wait": {"seconds": 2}}}, {"ask": calling(f"{service.outside.url}/after")}
+        )
+    )
+    instance = service.triggered(workflow)
+    service.working.kill()
+    service.working.wait()
+    service.working = service.cell.start("worker")
+    assert service.ended(workflow, instance)["workflow_status"] == "Completed"
+    trace_id = instance.replace("-", "")
+    until(
+        lambda: (
+            {"advance timer", "task wait", "POST"} <= {span.name for span in service.receiver.of(trace_id)}
+        )
+    )
+    (root,) = [span for span in service.receiver.of(trace_id) if span.name == "instance started"]
+    ids = {span.span_id for span in service.receiver.of(trace_id)}
+    until(lambda: {"task call"} <= {span.name for span in service.receiver.of(trace_id)})
+    ids = {span.span_id for span in service.receiver.of(trace_id)}
+    assert {span.parent_span_id for span in service.receiver.of(trace_id)} - ids == {root.parent_span_id}

@@ -129,7 +129,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
-        msgspec.Meta(description="least severe log lines that are written"),
+        msgspec.Meta(
+            description="least severe log lines that are written; `debug` also writes a line for each request"
+        ),
     ] = "info"
 
     metrics_token: Annotated[

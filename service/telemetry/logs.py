@@ -99,8 +99,9 @@ def first_id(parameters: Mapping[str, Any], names: tuple[str, ...]) -> UUID | No
         value = parameters.get(name)
         if isinstance(value, UUID):
             return value
-        with contextlib.suppress(ValueError, TypeError):
-            return UUID(value)
+        if isinstance(value, str):
+            with contextlib.suppress(ValueError):
+                return UUID(value)
     return None
 
 

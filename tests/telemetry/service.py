@@ -70,9 +70,7 @@ class Service(msgspec.Struct):
     receiver: Receiver
     outside: Outside
     client: httpx.Client
-    serving: subprocess.Popen[bytes]
     working: subprocess.Popen[bytes]
-    demo: dict[str, Any]
 
     @property
     def acme(self) -> str:
@@ -164,4 +162,4 @@ def running(folder: Path) -> Iterator[Service]:
         working = cell.start("worker")
         client = ends.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=LIMIT))
         client.headers["authorization"] = f"Bearer {cell.acme.token}"
-        yield Service(cell, port, folder, receiver, other, client, cell._processes[0], working, {})
+        yield Service(cell, port, folder, receiver, other, client, working)

@@ -1,16 +1,21 @@
 """Who reads the figures, what they are called, what they count, and what it costs to count what the database holds."""
 
+import signal
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 import httpx
 import msgspec
 import pytest
+from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
+from auth.checks import TOKEN_CHECKS
 from service.migrations.service_2026_11_27_telemetry import ALONG_INDEXES, FIGURES
-from service.telemetry import endpoints, stored
+from service.settings import settings
+from service.telemetry import endpoints, metrics, stored
 from service.telemetry.metrics import UNROUTED
 from tenancy.postgres import connected
 from tests.tenancy.databases import superuser
@@ -94,7 +99,7 @@ async def test_figures_are_for_this_machine_alone_where_no_token_is_set(
 async def test_figures_are_for_who_shows_the_token_too(
     application: Any, monkeypatch: pytest.MonkeyPatch, peer: str, shown: str, status: int
 ) -> None:
-    told = msgspec.structs.replace(endpoints.settings(), metrics_token=TOKEN)
+    told = msgspec.structs.replace(settings(), metrics_token=TOKEN)
     monkeypatch.setattr(endpoints, "settings", lambda: told)
     transport = httpx.ASGITransport(app=application, client=(peer, 4711))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8000") as caller:
@@ -181,6 +186,66 @@ async def test_the_database_is_asked_once_for_many_scrapes(
     for _ in range(5):
         await operator.get("/metrics")
     assert len(asked) == 1
+
+
+def test_the_readme_names_every_figure_with_its_type_its_labels_and_what_it_means() -> None:
+    declared = [one for one in vars(metrics).values() if isinstance(one, MetricWrapperBase)] + [TOKEN_CHECKS]
+    rows = {
+        f"| `{one._name}{'_total' if one._type == 'counter' else ''}` | {one._type} "
+        f"| {', '.join(f'`{label}`' for label in (*one._labelnames, *(['pid'] if one is metrics.PROCESS else [])))} "
+        f"| {one._documentation} |"
+        for one in declared
+    }
+    rows |= {
+        f"| `{name}` | gauge | `{label}` | {words} |" for name, (words, label) in stored.DESCRIBED.items()
+    }
+    told = Path("README.md").read_text()
+    assert rows == {line for line in told.splitlines() if line.startswith("| `tutti_")}
+    assert len(rows) == len(declared) + len(stored.DESCRIBED)
+
+
+async def test_readyz_is_not_ready_once_the_process_has_been_told_to_stop(
+    operator: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoints, "_stopping", False)
+    told: list[int] = []
+    before = [
+        signal.signal(number, lambda number, _: told.append(number))
+        for number in (signal.SIGTERM, signal.SIGINT)
+    ]
+    try:
+        endpoints.tell_of_stop()
+        assert (await operator.get("/readyz")).json() == {"status": "ready"}
+        signal.raise_signal(signal.SIGTERM)
+        answer = await operator.get("/readyz")
+        assert (answer.status_code, answer.json()["reason"]) == (503, "The process has been told to stop.")
+        assert (await operator.get("/healthz")).status_code == 200
+        assert told == [signal.SIGTERM]  # whoever was to hear of it before does still
+    finally:
+        for number, handler in zip((signal.SIGTERM, signal.SIGINT), before, strict=True):
+            signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        ({}, None),
+        ({("oldest_due_seconds", "advance"): 61.0}, "jobs"),
+        ({("oldest_due_seconds", "advance"): 59.0}, None),
+        (
+            {("oldest_due_seconds", "advance"): 3600.0, ("taken", "advance"): 1.0},
+            None,
+        ),  # a backlog that is worked on
+        ({("oldest_due_seconds", "perform"): 61.0, ("taken", "advance"): 1.0}, "calls and the like"),
+        ({("oldest_due_seconds", "timer"): 61.0}, "timers"),
+        ({("oldest_due_seconds", "webhook"): 3600.0}, None),  # an endpoint is nobody's readiness
+    ],
+)
+def test_a_queue_that_nobody_takes_from_is_told_in_words(
+    found: dict[tuple[str, str], float], reason: str | None
+) -> None:
+    told = stored.Figures(found, 0).stuck(60)
+    assert told is None if reason is None else (told is not None and f"the {reason} that are due" in told)
 
 
 MANY = 11_000

@@ -1,13 +1,16 @@
 """A service of several processes tells its operator one truth: figures of all, traces across them, and lines without secrets."""
 
 import asyncio
+import json
 import signal
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from tests.telemetry.planting import ADDRESS, BREAKING, MENDED, PLANTED, plant
 from tests.telemetry.receiver import attributes
 from tests.telemetry.service import Service, running, until
 
@@ -39,6 +42,7 @@ def test_figures_are_those_of_all_processes_whichever_is_asked_and_outlive_them(
     workflow = service.published(
         document("plain", {"wait": {"wait": {"milliseconds": 50}}}, {"one": {"set": {"a": 1}}})
     )
+    until(lambda: living(service) == 3)
     before = service.figures()
     for instance in [service.triggered(workflow) for _ in range(6)]:
         service.ended(workflow, instance)
@@ -48,10 +52,10 @@ def test_figures_are_those_of_all_processes_whichever_is_asked_and_outlive_them(
     )
     waits = "tutti_task_duration_seconds_count[('status', 'completed'), ('type', 'wait')]"
     ended = "tutti_instances_ended_total[('state', 'completed')]"
+    found: dict[str, float] = {}
     for _ in range(8):  # whichever process takes the connection
         found = service.figures()
         assert [found[name] - before.get(name, 0) for name in (triggers, waits, ended)] == [6, 6, 6]
-    assert len([name for name in found if "'resident_memory_bytes'" in name]) == 3
     assert found["tutti_sandbox_places[('state', 'size')]"] == 3
     assert found["tutti_database_connections[('state', 'open')]"] >= 6
     assert found["tutti_token_checks_total[('outcome', 'ok')]"] >= 6
@@ -59,13 +63,18 @@ def test_figures_are_those_of_all_processes_whichever_is_asked_and_outlive_them(
     service.working.wait()
     found = service.figures()
     assert [found[name] - before.get(name, 0) for name in (waits, ended)] == [6, 6]
-    assert len([name for name in found if "'resident_memory_bytes'" in name]) == 2
+    assert living(service) == 2
     figures = service.folder / "figures"
     assert len(list(figures.glob("*.lives"))) == 2
     assert len(list(figures.glob("counter_*.db"))) == 3  # of two that live, and of those that have ended
     service.working = service.cell.start("worker")
-    until(lambda: len([name for name in service.figures() if "'resident_memory_bytes'" in name]) == 3)
+    until(lambda: living(service) == 3)
     assert (figures.stat().st_mode & 0o777) == 0o700
+
+
+def living(service: Service) -> int:
+    """How many processes tell of themselves."""
+    return len([name for name in service.figures() if "'resident_memory_bytes'" in name])
 
 
 def test_readyz_says_that_nobody_works_and_is_ready_when_somebody_does(service: Service) -> None:
@@ -204,3 +213,56 @@ def test_a_trace_goes_on_after_a_worker_was_killed(service: Service) -> None:
     until(lambda: {"task call"} <= {span.name for span in service.receiver.of(trace_id)})
     ids = {span.span_id for span in service.receiver.of(trace_id)}
     assert {span.parent_span_id for span in service.receiver.of(trace_id)} - ids == {root.parent_span_id}
+
+
+# --- Log lines --------------------------------------------------------------------------------------------------------
+
+
+async def change(service: Service, statements: str) -> None:
+    """Change the service's database behind its back."""
+    async with service.cell.rows() as connection:
+        await connection.execute(statements)
+
+
+def test_nothing_that_was_planted_is_in_a_log_line_a_figure_or_a_trace(service: Service) -> None:
+    asyncio.run(change(service, BREAKING))
+    try:
+        made = plant(service)
+        until(
+            lambda: broken(service) >= {"tutti.worker", "tutti.maestro", "tutti.webhooks"},
+            lambda: broken(service),
+        )
+    finally:
+        asyncio.run(change(service, MENDED))
+    written = service.log()
+    figures = httpx.get(f"http://127.0.0.1:{service.port}/metrics").text
+    traces = service.receiver.raw.decode("latin-1")
+    planted_by = [path for path, _ in service.outside.requests]
+    assert any(ADDRESS in path for path in planted_by)  # so it has been sent
+    for secret in (*PLANTED, *made):
+        for where, text in (("log", written), ("figures", figures), ("traces", traces)):
+            assert secret not in text, f"{secret} is in the {where}: {around(secret, text)}"
+    lines = [json.loads(line) for line in written.splitlines() if not line.startswith(("Tutti ", " TUTTI_"))]
+    failed = next(line for line in lines if line["logger"] == "tutti.maestro" and line["level"] == "error")
+    assert failed["error"].startswith(
+        "asyncpg.exceptions.CheckViolationError (sqlstate=23514, constraint_name=breaks_"
+    )
+    assert "service/operations/" in failed["traceback"]
+    assert {"request_id", "account_id", "trace_id"} <= failed.keys()
+    worker = next(line for line in lines if line["logger"] == "tutti.worker" and "traceback" in line)
+    assert worker["account_id"] == service.cell.acme.id
+    asked = [line for line in lines if line["logger"] == "tutti.access"]
+    assert {line["status"] for line in asked} >= {200, 201, 400, 401, 404, 500}
+    assert {"method", "route", "status", "duration_ms", "request_id"} <= asked[0].keys()
+    assert "unrouted" in {line["route"] for line in asked}
+
+
+def broken(service: Service) -> set[str]:
+    """Which parts of the service have told of a failure."""
+    return {line["logger"] for line in service.lines() if line["level"] in ("warning", "error")}
+
+
+def around(secret: str, text: str) -> str:
+    """Where a secret stands."""
+    place = text.index(secret)
+    return text[max(0, place - 300) : place + 100]

@@ -1,0 +1,208 @@
+"""Secrets and personal data in every place where a caller, an account or a server outside can put some; driven to success and to failure."""
+
+import base64
+import contextlib
+import socket
+import struct
+import subprocess
+from typing import Any
+from uuid import uuid4
+
+import httpx
+
+from service.demo import APP
+from tests.cell import TUTTI
+from tests.telemetry.service import ECHOED, KEYS, MAIL_PASSWORD, METRICS_TOKEN, Service
+
+BEARER = "planted-bearer-4c1f"
+CLIENT_SECRET = "planted-client-secret-91be"
+PASSWORD = "planted-password-2d7a"
+WORKFLOW_SECRET = "planted-workflow-secret-5e0b"
+SIGNAL = "planted-signal-payload-c3d9"
+INPUT = "planted-trigger-input-e6f2"
+NAME = "Planted Person 7a1c"
+EMAIL = "planted.person@mail.example"
+CODE = "planted-authorization-code-b80d"
+BASIC = base64.b64encode(f"{EMAIL}:{PASSWORD}".encode()).decode()
+ADDRESS = "planted-in-an-address-f4a5"
+HEADER = "planted-in-a-header-16ce"
+PLANTED = (
+    *(
+        BEARER,
+        CLIENT_SECRET,
+        PASSWORD,
+        WORKFLOW_SECRET,
+        SIGNAL,
+        INPUT,
+        NAME,
+        EMAIL,
+        CODE,
+        BASIC,
+        ADDRESS,
+        HEADER,
+    ),
+    *(ECHOED, MAIL_PASSWORD, METRICS_TOKEN, KEYS),
+)
+
+# What makes the service fail where it writes: the database's message then quotes the whole row.
+BREAKING = """
+ALTER TABLE instance ADD CONSTRAINT breaks_trigger CHECK (name NOT LIKE '%breaks%') NOT VALID;
+ALTER TABLE signal ADD CONSTRAINT breaks_signal CHECK (encode(event, 'escape') NOT LIKE '%breaks%') NOT VALID;
+ALTER TABLE task_run ADD CONSTRAINT breaks_advance CHECK (name <> 'breaks') NOT VALID;
+ALTER TABLE webhook_attempt ADD CONSTRAINT breaks_delivery CHECK (answer IS NULL) NOT VALID;
+"""
+MENDED = """
+ALTER TABLE instance DROP CONSTRAINT breaks_trigger;
+ALTER TABLE signal DROP CONSTRAINT breaks_signal;
+ALTER TABLE task_run DROP CONSTRAINT breaks_advance;
+ALTER TABLE webhook_attempt DROP CONSTRAINT breaks_delivery;
+"""
+
+
+def definition(service: Service) -> dict[str, Any]:
+    """A workflow that reads a secret, calls, writes an e-mail and fails, with something planted wherever text may stand."""
+    about = {"dsl": "1.0.3", "namespace": "tests", "name": "planted", "version": "1.0.0", "title": NAME}
+    headers = {"Authorization": '${ "Bearer " + $secrets.crm }', "X-Planted": HEADER}
+    call = {
+        "method": "post",
+        "endpoint": f"{service.outside.url}/ok?key={ADDRESS}",
+        "headers": headers,
+        "body": "${ . }",
+    }
+    fail = {**call, "endpoint": f"{service.outside.url}/fail?key={ADDRESS}"}
+    mail = {"recipients": [EMAIL], "subject": NAME, "message": INPUT}
+    caught = {"do": [{"go-on": {"set": {"went": "${ . }"}}}]}
+    return {
+        "document": about,
+        "use": {"secrets": ["crm"]},
+        "do": [
+            {"ask": {"call": "http", "with": call}},
+            {"fails": {"try": [{"inner": {"call": "http", "with": fail}}], "catch": caught}},
+            {"mails": {"try": [{"letter": {"call": "email", "with": mail}}], "catch": caught}},
+            {"listens": {"listen": {"to": {"one": {"with": {"type": "planted"}}}}}},
+            {"breaks": {"set": {"text": INPUT}}},
+        ],
+    }
+
+
+def plant(service: Service) -> list[str]:
+    """Do it all; return the secrets that the service itself has made meanwhile."""
+    set_secret = (TUTTI, "secret", "set", "crm", "--account", service.cell.acme.id)
+    subprocess.run(set_secret, env=service.cell._environment, input=WORKFLOW_SECRET.encode(), check=True)
+    found = [service.cell.acme.token, service.cell.globex.token]
+    hook = {"url": f"{service.outside.url}/fail?key={ADDRESS}", "description": NAME}
+    found.append(service.client.post(f"{service.acme}/webhooks", json=hook).json()["secret"])
+    found += run_instances(service)
+    show_wrong_proofs(service)
+    ask_oddly(service)
+    return found
+
+
+def run_instances(service: Service) -> list[str]:
+    """Trigger, signal and break instances; return the secrets of their addresses."""
+    workflow = service.published(definition(service))
+    body = {"instance_name": NAME, "trigger_inputs": {"who": INPUT, "email": EMAIL}}
+    answer = service.client.post(f"{workflow}/actions/trigger", json=body)
+    assert answer.status_code == 201, answer.text
+    page = httpx.URL(answer.json()["instance_url"])
+    service.client.get(page.raw_path.decode())
+    httpx.get(str(page.copy_with(host="127.0.0.1", port=service.port)))
+    instance = f"{workflow}/instances/{answer.json()['instance_id']}"
+    signal = {"type": "planted", "data": {"text": SIGNAL}}
+    until_listening(service, instance)
+    broken = service.client.post(
+        f"{workflow}/actions/trigger", json={**body, "instance_name": f"breaks {NAME}"}
+    )
+    assert broken.status_code == 500, broken.text
+    broken = service.client.post(f"{instance}/actions/signal", json={**signal, "source": f"breaks/{SIGNAL}"})
+    assert broken.status_code == 500, broken.text
+    assert service.client.post(f"{instance}/actions/signal", json=signal).status_code in (200, 201, 202, 204)
+    return [page.params["mtsec"]]
+
+
+def until_listening(service: Service, instance: str) -> None:
+    """Wait until an instance waits for an event."""
+    service.client.get(f"{instance}/wait", params={"until": "waiting", "timeout": "15"})
+
+
+def show_wrong_proofs(service: Service) -> None:
+    """Show tokens, passwords, codes and secrets that are none, and some that are, wherever one can be shown."""
+    url = f"http://127.0.0.1:{service.port}"
+    with httpx.Client(base_url=url) as stranger:
+        for proof in (f"Bearer {BEARER}", f"Basic {BASIC}", f"Digest {BEARER}", f"Bearer {METRICS_TOKEN}"):
+            headers = {"Authorization": proof}
+            for path in (
+                f"{service.acme}/workflows",
+                "/metrics",
+                "/oauth/userinfo",
+                "/api/orchestration/workflows",
+            ):
+                stranger.get(path, headers=headers)
+            stranger.get(
+                "/KeyfactorAPI/Workflow/Definitions",
+                headers=headers | {"X-Keyfactor-Requested-With": "APIClient"},
+            )
+        client = {"client_id": str(uuid4()), "client_secret": CLIENT_SECRET}
+        back = f"https://{NAME.replace(' ', '')}:{PASSWORD}@app.example/back?code={CODE}"
+        for form in (
+            {
+                "grant_type": "authorization_code",
+                "code": CODE,
+                "redirect_uri": back,
+                "code_verifier": CODE * 2,
+            },
+            {"grant_type": "refresh_token", "refresh_token": BEARER},
+            {"grant_type": "client_credentials", "scope": BEARER},
+            {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": f"a.{BEARER}.c"},
+            {"grant_type": CODE},
+        ):
+            stranger.post("/oauth/token", data=form | client)
+            stranger.post("/oauth/token", data=form, headers={"Authorization": f"Basic {BASIC}"})
+        for path in ("/oauth/revoke", "/oauth/introspect"):
+            stranger.post(path, data={"token": BEARER} | client)
+        public = {"client_id": str(APP), "response_type": "code", "state": CODE}
+        stranger.get("/oauth/auth", params=public | {"redirect_uri": back, "login_hint": EMAIL})
+        stranger.get("/oauth/auth", params=public | {"redirect_uri": "http://127.0.0.1:3000/callback"})
+        stranger.post(
+            "/oauth/login",
+            data={"email": EMAIL, "password": PASSWORD, "csrf": CODE},
+        )
+
+
+def ask_oddly(service: Service) -> None:
+    """Plant in what is no proof: paths, queries, headers, cookies, methods, bodies that are none, bytes that are no HTTP."""
+    odd = {
+        "X-Request-Id": HEADER,
+        "User-Agent": HEADER,
+        "Cookie": f"session={HEADER}",
+        "traceparent": f"00-{HEADER}",
+        "tracestate": f"planted={HEADER}",
+        "Referer": f"https://app.example/?{HEADER}",
+        "X-Forwarded-For": HEADER,
+        "Origin": f"https://{HEADER}.example",
+        "Idempotency-Key": HEADER,
+    }
+    good = {"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01"}
+    for headers in (odd, odd | good):
+        service.client.get(f"/{ADDRESS}/{ADDRESS}?token={BEARER}", headers=headers)
+        service.client.get(f"/v1/accounts/{ADDRESS}/workflows/{ADDRESS}", headers=headers)
+        service.client.get(
+            f"{service.acme}/workflow-instances/search", params={"name_contains": NAME}, headers=headers
+        )
+        service.client.post(f"{service.acme}/workflows", content=f'{{"{INPUT}": '.encode(), headers=headers)
+    service.client.post(f"{service.acme}/webhooks", json={"url": f"https://a:{PASSWORD}@hooks.example/"})
+    service.client.post(f"{service.acme}/invitations", json={"email": EMAIL, "role": "sender", "name": NAME})
+    for raw in (
+        f"PLANT{BEARER} /{ADDRESS} HTTP/1.1\r\nHost: x\r\n\r\n",
+        f"GET /?{ADDRESS} HTTP/9.9\r\n\r\n",
+        f"GET / HTTP/1.1\r\n{HEADER}\r\n\r\n",
+        f"POST /oauth/token HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n{CODE}",
+    ):
+        with socket.create_connection(("127.0.0.1", service.port)) as connection:
+            connection.sendall(raw.encode())
+            connection.settimeout(0.2)
+            with contextlib.suppress(OSError):
+                connection.recv(1000)
+            connection.setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+            )  # break it off

@@ -20,7 +20,7 @@ from service.telemetry import tracing
 from service.telemetry.metrics import METHODS, UNROUTED
 from tenancy.events import current_request
 
-OURS = ("tutti", "tutti.")
+OURS = "tutti"
 IDS = ("instanceId", "instanceID")  # the parameters of routes that name an instance
 ACCOUNTS = ("accountId",)
 TELLING = (
@@ -69,7 +69,7 @@ class JsonLines(logging.Formatter):
 
 def message_of(record: logging.LogRecord) -> str:
     """The message; of a library's the first line, as its author wrote it, without what was filled in."""
-    if record.name.startswith(OURS):
+    if record.name.partition(".")[0] == OURS:
         text = record.getMessage()
     else:
         text = (

@@ -44,19 +44,22 @@ PLANTED = (
     *(ECHOED, MAIL_PASSWORD, METRICS_TOKEN, KEYS),
 )
 
-# What makes the service fail where it writes: the database's message then quotes the whole row.
+# What makes the service fail where it writes: the database's message quotes the whole row.
 BREAKING = """
-ALTER TABLE instance ADD CONSTRAINT breaks_trigger CHECK (name NOT LIKE '%breaks%') NOT VALID;
-ALTER TABLE signal ADD CONSTRAINT breaks_signal CHECK (encode(event, 'escape') NOT LIKE '%breaks%') NOT VALID;
-ALTER TABLE task_run ADD CONSTRAINT breaks_advance CHECK (name <> 'breaks') NOT VALID;
-ALTER TABLE webhook_attempt ADD CONSTRAINT breaks_delivery CHECK (answer IS NULL) NOT VALID;
+CREATE FUNCTION breaks() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = '23514', CONSTRAINT = 'breaks_' || TG_TABLE_NAME, MESSAGE = NEW::text
+        || coalesce(convert_from(decode(substr(to_jsonb(NEW) ->> 'event', 3), 'hex'), 'UTF8'), '');
+END
+$$;
+CREATE TRIGGER breaks BEFORE INSERT ON instance FOR EACH ROW WHEN (NEW.name LIKE '%breaks%') EXECUTE FUNCTION breaks();
+CREATE TRIGGER breaks BEFORE INSERT ON signal FOR EACH ROW
+    WHEN (encode(NEW.event, 'escape') LIKE '%breaks%') EXECUTE FUNCTION breaks();
+CREATE TRIGGER breaks BEFORE INSERT ON task_run FOR EACH ROW WHEN (NEW.name = 'breaks') EXECUTE FUNCTION breaks();
+CREATE TRIGGER breaks BEFORE INSERT ON webhook_attempt FOR EACH ROW
+    WHEN (NEW.answer IS NOT NULL) EXECUTE FUNCTION breaks();
 """
-MENDED = """
-ALTER TABLE instance DROP CONSTRAINT breaks_trigger;
-ALTER TABLE signal DROP CONSTRAINT breaks_signal;
-ALTER TABLE task_run DROP CONSTRAINT breaks_advance;
-ALTER TABLE webhook_attempt DROP CONSTRAINT breaks_delivery;
-"""
+MENDED = "DROP FUNCTION breaks() CASCADE"
 
 
 def definition(service: Service) -> dict[str, Any]:

@@ -19,7 +19,9 @@ from tests.chaos.invariants import INVARIANTS
 from tests.chaos.replay import keep
 from tests.chaos.run import Outcome, Plan, chaos
 
-PER_SECOND = 14  # instances that are started, unless told otherwise; their children and restarts come on top
+PER_SECOND = (
+    16  # instances that are started at most, unless told otherwise; their children and restarts come on top
+)
 SHOWN = 5  # violations of an invariant
 
 
@@ -28,7 +30,7 @@ def read_plan() -> tuple[Plan, Path | None]:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--minutes", type=float, default=3, help="time over which things go wrong")
     parser.add_argument("--instances", type=int, help=f"{PER_SECOND} for each second, if not said")
-    parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--clients", type=int, default=16)
     parser.add_argument(
         "--seed", type=int, default=secrets.randbelow(1_000_000), help="makes the same choices again"
     )

@@ -33,13 +33,13 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Callee:
-    """Answers, fails, hangs or hangs up, as the seed says for each call and each of its repetitions, until all is calm."""
+    """Answers, fails, hangs or hangs up, as the seed says for each body and each time that it comes, until all is calm."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.calm = False
         self.calls: list[Call] = []
-        self._times: dict[str | None, int] = {}
+        self._times: dict[bytes, int] = {}
 
     @contextlib.asynccontextmanager
     async def answering(self) -> AsyncIterator[int]:
@@ -50,7 +50,7 @@ class Callee:
     async def _answer(self, headers: Mapping[str, str], body: bytes, writer: asyncio.StreamWriter) -> bool:
         """Write a call down and treat it in some manner; whether the connection goes on."""
         key = headers.get("idempotency-key")
-        times = self._times[key] = self._times.get(key, 0) + 1
+        times = self._times[body] = self._times.get(body, 0) + 1
         chosen = chance(self.seed, body, times)
         (manner,) = ("answer",) if self.calm else chosen.choices(list(MANNERS), list(MANNERS.values()))
         status = STATUSES.get(manner, b"200 OK")

@@ -25,10 +25,11 @@ DELETED = "EXISTS (SELECT FROM sent WHERE verb = 'delete' AND sent.subject = ack
 
 
 class Invariant(msgspec.Struct, frozen=True):
-    """What must be true, and the statement that finds where it is not."""
+    """What must be true, what is held against what to see it, and the statement that finds where it is not."""
 
     name: str
     sentence: str
+    held_against: str
     statement: str
 
 
@@ -63,6 +64,7 @@ INVARIANTS = (
     Invariant(
         "starts-kept",
         "Every acknowledged start has its instance, of its account and workflow, with the inputs that were sent.",
+        "the client's log against instances",
         f"""
         SELECT acknowledged.instance_id, 'the start of ' || subject || ' is lost' FROM acknowledged
         WHERE verb IN {STARTS} AND NOT {DELETED} AND NOT EXISTS (
@@ -80,6 +82,7 @@ INVARIANTS = (
     Invariant(
         "one-per-key",
         "No start has two instances, however often its key was sent; nothing was started that nobody asked for.",
+        "instances by the number that each start carries, the client's log",
         """
         SELECT min(instance.id::text)::uuid, kind.name || ' ' || (trigger_inputs ->> 'number') || ': ' || count(*)
         FROM instance JOIN kind USING (account_id, workflow_id)
@@ -94,6 +97,7 @@ INVARIANTS = (
     Invariant(
         "cancels-kept",
         "Every instance whose cancel, abort or stop was acknowledged is cancelled.",
+        "the client's log against instances",
         acknowledged(
             "('cancel')",
             "SELECT FROM instance WHERE id = acknowledged.instance_id AND status = 'cancelled'",
@@ -103,6 +107,7 @@ INVARIANTS = (
     Invariant(
         "signals-kept",
         "Every instance whose event was acknowledged has gone on by it: nothing else lets it complete.",
+        "the client's log against instances",
         acknowledged(
             "('signal')",
             "SELECT FROM instance WHERE id = acknowledged.instance_id AND status = 'completed'",
@@ -112,6 +117,7 @@ INVARIANTS = (
     Invariant(
         "decisions-kept",
         "Every acknowledged answer to a work item stands, once, in the name of who gave it, and has decided it.",
+        "the client's log against decisions and work items",
         acknowledged(
             "('complete')",
             """SELECT FROM decision JOIN work_item ON work_item.id = work_item_id
@@ -123,6 +129,7 @@ INVARIANTS = (
     Invariant(
         "holds-kept",
         "Every acknowledged suspension and resume has happened.",
+        "the client's log against events",
         acknowledged(
             "('suspend', 'resume')",
             """SELECT FROM event WHERE event.instance_id = acknowledged.instance_id
@@ -133,6 +140,7 @@ INVARIANTS = (
     Invariant(
         "restarts-kept",
         "Every acknowledged restart has its new instance, which names the old one and has its inputs.",
+        "the client's log against both instances",
         acknowledged(
             "('restart')",
             """SELECT FROM instance JOIN instance AS old ON old.id = instance.restarted_from
@@ -144,6 +152,7 @@ INVARIANTS = (
     Invariant(
         "deletions-kept",
         "Every instance whose deletion was acknowledged is gone, and nothing is left of it but events.",
+        "the client's log against instances, history and events",
         """
         SELECT instance_id, 'is still there' FROM acknowledged
         WHERE verb = 'delete' AND (EXISTS (SELECT FROM instance WHERE id = acknowledged.instance_id)
@@ -154,6 +163,7 @@ INVARIANTS = (
     Invariant(
         "all-ended",
         "Every instance has come to an end.",
+        "instances",
         """
         SELECT id, 'has not ended: ' || status FROM instance
         WHERE ended_at IS NULL OR status NOT IN ('completed', 'faulted', 'cancelled')""",
@@ -161,6 +171,7 @@ INVARIANTS = (
     Invariant(
         "ended-as-defined",
         "Every instance ended as its definition and its inputs say: its status, its output, the length of its history.",
+        "instances and history against what inputs and definition foretell",
         """
         SELECT instance.id, status || ' with ' || coalesce(convert_from(instance.output, 'UTF8'), 'nothing') || ' and '
                || runs.count || ' rows of history, not ' || array_to_string(statuses, ' or ') || ' with '
@@ -173,6 +184,7 @@ INVARIANTS = (
     Invariant(
         "one-end",
         "Every instance's events tell of one trigger and of one end, which is the status that it has.",
+        "events against the instance's status",
         f"""
         SELECT instance.id, instance.status || ': ' || coalesce(string_agg(type, ', ' ORDER BY event.id), 'no event')
         FROM instance LEFT JOIN event ON event.account_id = instance.account_id AND event.instance_id = instance.id
@@ -184,6 +196,7 @@ INVARIANTS = (
     Invariant(
         "events-in-order",
         "An instance's events begin with its trigger, alternate between suspensions and resumes, and end with its end.",
+        "events in the order of their ids",
         f"""
         WITH told AS (
             SELECT account_id, instance_id, type, id, row_number() OVER whole AS place, count(*) OVER all_of AS most
@@ -208,6 +221,7 @@ INVARIANTS = (
     Invariant(
         "history-gapless",
         "The tasks that an instance entered are numbered from 1 without a gap.",
+        "the history's numbers",
         """
         SELECT instance_id, string_agg(number::text, ',' ORDER BY number) FROM task_run GROUP BY instance_id
         HAVING min(number) <> 1 OR count(*) <> max(number) OR count(DISTINCT number) <> count(*)""",
@@ -215,6 +229,7 @@ INVARIANTS = (
     Invariant(
         "no-task-twice",
         "No instance entered a task twice in one iteration and attempt.",
+        "the history's positions, iterations and attempts",
         """
         SELECT instance_id, pointer || ' ' || coalesce(iteration::text, '-') || ' ' || attempt || ': ' || count(*)
         FROM task_run GROUP BY instance_id, pointer, iteration, attempt HAVING count(*) > 1""",
@@ -222,6 +237,7 @@ INVARIANTS = (
     Invariant(
         "tasks-ended",
         "Every task that was entered has ended, and whatever was not cancelled before it began has entered one.",
+        "history against instances",
         """
         SELECT instance_id, pointer || ' is ' || status FROM task_run WHERE ended_at IS NULL OR status = 'running'
         UNION ALL
@@ -231,6 +247,7 @@ INVARIANTS = (
     Invariant(
         "children-once",
         "Every instance has as many children as it started, each ended before its parent went on.",
+        "instances against the history of their parents",
         """
         SELECT parent.id, coalesce(begun.count, 0) || ' started, ' || coalesce(children.count, 0) || ' there'
         FROM instance AS parent
@@ -241,11 +258,12 @@ INVARIANTS = (
         WHERE coalesce(children.count, 0) <> coalesce(begun.count, 0)
         UNION ALL
         SELECT child.id, 'ended behind its parent' FROM instance AS child JOIN instance AS parent ON parent.id = child.parent_id
-        WHERE child.ended_at > parent.ended_at""",
+        WHERE child.ended_at > parent.ended_at AND parent.status = 'completed'""",
     ),
     Invariant(
         "calls-under-one-key",
         "Every call came with an Idempotency-Key that belongs to an instance, and every key with one body.",
+        "the callee's log against instances",
         """
         SELECT NULL::uuid, 'a call without a key: ' || body FROM called WHERE key IS NULL
         UNION ALL
@@ -258,6 +276,7 @@ INVARIANTS = (
     Invariant(
         "calls-made",
         "Every call that the history tells to be completed was made and answered, under the key of that run of its task.",
+        "history against the callee's log",
         f"""
         SELECT instance_id, pointer || ' was never answered' FROM task_run
         WHERE kind = 'call' AND name = '{ASK}' AND status = 'completed' AND NOT EXISTS (
@@ -267,6 +286,7 @@ INVARIANTS = (
     Invariant(
         "work-items-settled",
         "No work item is open, what was decided has one answer, and what was given up belongs to an instance that ended early.",
+        "work items, decisions, instances",
         """
         SELECT work_item.instance_id, work_item.id || ' is ' || work_item.status || ' with ' || count(decision.id) || ' answers'
         FROM work_item LEFT JOIN decision ON decision.work_item_id = work_item.id
@@ -276,8 +296,20 @@ INVARIANTS = (
             OR (work_item.status = 'cancelled' AND instance.status = 'cancelled'), false)""",
     ),
     Invariant(
+        "bulk-actions-done",
+        "Every acknowledged bulk action has ended and failed with no instance, and each that it was for has been done or passed over.",
+        "the client's log against bulk actions and their targets",
+        """
+        SELECT NULL::uuid, subject || ' is not done' FROM acknowledged
+        WHERE verb = 'sweep' AND NOT EXISTS (
+            SELECT FROM bulk_action WHERE bulk_action.id = made AND status = 'completed' AND failed = 0
+              AND done + skipped = total AND bulk_action.account_id = acknowledged.account_id)
+        UNION ALL SELECT instance_id, 'has still to be done' FROM bulk_target""",
+    ),
+    Invariant(
         "nothing-left-over",
         "No job, timer, listener or event that waits for an instance is left.",
+        "jobs, timers, listeners, waiting events",
         """
         SELECT instance_id, 'job ' || reason || ' in lane ' || lane FROM job
         UNION ALL SELECT instance_id, 'timer ' || wait FROM timer
@@ -287,6 +319,7 @@ INVARIANTS = (
     Invariant(
         "webhooks-complete",
         "Every event that an endpoint wants became one delivery to it, in the events' order.",
+        "events against deliveries",
         f"""
         WITH wanted AS (
             SELECT webhook.id AS webhook_id, event.instance_id, array_agg(event.type ORDER BY event.id) AS types
@@ -305,6 +338,7 @@ INVARIANTS = (
     Invariant(
         "webhooks-delivered",
         "Every delivery was accepted by its endpoint, which was told what the event tells.",
+        "deliveries against the receiver's log",
         """
         SELECT one.instance_id, one.type || ' is ' || one.status FROM webhook_delivery AS one
         WHERE status <> 'delivered' OR NOT EXISTS (
@@ -314,6 +348,7 @@ INVARIANTS = (
     Invariant(
         "webhooks-in-order",
         "Of one instance an endpoint heard nothing before it had accepted what came before.",
+        "the receiver's log in the order of the deliveries",
         """
         WITH arrived AS (
             SELECT webhook_id, one.instance_id, one.place, one.type, min(heard.place) AS first,
@@ -328,6 +363,7 @@ INVARIANTS = (
     Invariant(
         "accounts-apart",
         "No row, list or webhook shows an account what is another's.",
+        "every table with an account, the receiver's log, what lists have shown",
         f"""
         {stranger_rows()}
         UNION ALL
@@ -342,6 +378,7 @@ INVARIANTS = (
     Invariant(
         "audit-complete",
         "Every acknowledged verb stands in the audit, with who did it and the request that asked for it.",
+        "the client's log against events",
         """
         SELECT acknowledged.instance_id, verb || ' of ' || subject || ' has no ' || type || ' by who did it'
         FROM acknowledged JOIN (VALUES ('trigger', 'instance.triggered'), ('run', 'instance.triggered'),

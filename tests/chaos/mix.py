@@ -12,7 +12,7 @@ ANSWER = 7  # what the sender's event carries
 ASK = "callOut"  # the name of every task that calls outside
 Dialect = Literal["maestro", "formance", "keyfactor"]
 Start = Literal["trigger", "run", "bus"]
-Act = Literal["nothing", "signal", "approve", "cancel", "suspend", "restart", "delete"]
+Act = Literal["nothing", "signal", "approve", "cancel", "suspend", "restart", "delete", "sweep"]
 
 
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,7 +113,10 @@ def maestro(port: int) -> list[Kind]:
         "with": {"title": "Go on?", "assignees": {"roles": ["admin"]}},
         "output": {"as": "$input + {outcome: .outcome}"},
     }
-    child = {"workflow": {"namespace": NAMESPACE, "name": "child", "version": "latest", "input": "${ . }"}}
+    child, long_child = (
+        {"workflow": {"namespace": NAMESPACE, "name": name, "version": "latest", "input": "${ . }"}}
+        for name in ("child", "long-child")
+    )
     error = {"type": "https://example.com/errors/chaos", "status": 409, "title": "As it should be"}
     return [
         Kind(
@@ -205,6 +208,32 @@ def maestro(port: int) -> list[Kind]:
             status="cancelled",
             act="cancel",
             told=True,
+        ),
+        Kind(
+            name="swept",
+            definition=document("swept", add("before"), {"sleep": LONG}),
+            share=4,
+            inputs=number,
+            output=nothing,
+            status="cancelled",
+            act="sweep",
+        ),
+        Kind(
+            name="unwanted parent",
+            definition=document("unwanted-parent", {"run": {"run": long_child}}),
+            share=3,
+            inputs=number,
+            output=nothing,
+            status="cancelled",
+            act="cancel",
+        ),
+        Kind(
+            name="long child",
+            definition=document("long-child", add("before"), {"sleep": LONG}),
+            share=0,
+            inputs=number,
+            output=nothing,
+            status="cancelled",
         ),
         Kind(
             name="forgotten",

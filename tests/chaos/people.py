@@ -19,6 +19,7 @@ from tests.chaos.scene import BUS_EVENT, CERTIFICATES, FLOWS, SHARES, Tenant
 HANDS = 4  # of the people of one account
 LOOK_EVERY = 0.3  # seconds
 READ_EVERY = 2.0  # seconds
+ACCEPTED = 202
 BRIEF = 15  # seconds until something is left for the next look
 KEY = "Idempotency-Key"
 # What waits for people, or has ended in a way that lets them do something.
@@ -64,7 +65,7 @@ class Outside:
     # Starting instances
 
     async def start(self, instances: int, seconds: float, clients: int) -> None:
-        """Start so many instances, evenly over the time, each again until it is acknowledged."""
+        """Start so many instances, evenly over the time, each again until it is acknowledged; fewer if that takes longer."""
         numbers = iter(range(instances))
         began = time.monotonic()
 
@@ -76,6 +77,8 @@ class Outside:
                 }
                 for number in numbers:
                     await asyncio.sleep(began + number * seconds / instances - time.monotonic())
+                    if time.monotonic() > began + seconds:
+                        return
                     await self._start_one(callers, number)
 
         await asyncio.gather(*(client(name) for name in range(clients)))
@@ -146,6 +149,22 @@ class Outside:
             return [deed for deed in deeds if deed and not (deed.once and deed.instance_id in self._done)]
         return None
 
+    async def sweep(self, tenant: Tenant) -> None:
+        """Cancel whatever there is of some kinds, by one bulk action after the other, until cancelled."""
+        async with self._calling(tenant, "sweeper", 0) as sweeper:
+            while True:
+                for kind in (one for one in self._kinds if one.act == "sweep"):
+                    path = f"{tenant.url}/workflow-instances/actions/cancel?status=In%20Progress"
+                    path += f"&workflow_definition_id={tenant.workflows[kind.name]}"
+                    counted = await sweeper.ask(Asked("count", path, "POST", path), BRIEF)
+                    count = counted.json()["matched_count"] if counted.taken else 0
+                    if count:
+                        asked = Asked("sweep", path, "POST", path, {"confirm_count": count}, again=False)
+                        answer = await sweeper.ask(asked, BRIEF)
+                        if answer.status == ACCEPTED:  # else there are more or fewer by now
+                            self._acknowledge(tenant, asked, None, made=location(answer))
+                await asyncio.sleep(READ_EVERY)
+
     async def read(self, tenant: Tenant) -> None:
         """Read the account's lists in every dialect, and write down which instances they show, until cancelled."""
         async with self._calling(tenant, "reader", 0) as reader:
@@ -215,6 +234,7 @@ def deed_of(tenant: Tenant, kind: Kind, row: asyncpg.Record) -> Deed | None:
         "restart": row["status"] == "faulted"
         and (kind.dialect == "keyfactor" or row["restarted_from"] is None),
         "delete": row["status"] == "completed",
+        "sweep": False,  # many at once, by `sweep`
     }
     if not wanted[act]:
         return None

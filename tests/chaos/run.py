@@ -42,15 +42,15 @@ GROUP BY dialect, status ORDER BY dialect, status
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """How much: instances, seconds over which they are started, clients, and seconds that settling may take."""
+    """How much: instances at most, seconds over which they are started, clients, and seconds that settling may take."""
 
     seed: int
     instances: int = 2500
     seconds: float = 180
-    clients: int = 8
+    clients: int = 16
     patience: float = 240
     kinds: tuple[str, ...] = ()  # all, where none is named
-    gap: tuple[float, float] = (0.8, 3.2)  # seconds between two faults
+    gap: tuple[float, float] = (1.0, 4.0)  # seconds between two faults
     workers: int = 3
     lapse: float = (
         0  # seconds that pass for webhooks when all is calm: what a killed courier has begun waits 60
@@ -155,6 +155,7 @@ class Run:
             faults = Faults(self._cell, self._processes, chance(plan.seed, "faults"), plan.gap)
             for tenant in tenants:
                 beside.append(group.create_task(outside.attend(tenant)))
+                beside.append(group.create_task(outside.sweep(tenant)))
                 beside.append(group.create_task(outside.read(tenant)))
             beside.append(group.create_task(self._progress(log, faults)))
             stop = asyncio.Event()

@@ -105,13 +105,10 @@ class Faults:
         return dict(sorted(Counter(one.kind for one in self.timeline).items()))
 
     async def until(self, stop: asyncio.Event) -> None:
-        """Do one thing after another; at the end everything is there again."""
-        # Every kind comes once, so that a short run has them all that it has time for; then chance decides.
+        """Do one thing after another, each kind once at least; at the end everything is there again."""
         order = self._chosen.sample(list(SHARES), len(SHARES))
-        while not stop.is_set():
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(stop.wait(), self._chosen.uniform(*self._gap))
-                break
+        while order or not stop.is_set():
+            await asyncio.sleep(self._chosen.uniform(*self._gap))
             kind = order.pop() if order else self._chosen.choices(list(SHARES), list(SHARES.values()))[0]
             await self._verbs[kind]()
         await asyncio.gather(*self._stops)

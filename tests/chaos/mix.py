@@ -56,6 +56,11 @@ def number_and_pause(chosen: random.Random) -> dict[str, Any]:
     return {"n": chosen.randrange(1000), "pause": chosen.randrange(100, 2000)}
 
 
+def number_and_long_pause(chosen: random.Random) -> dict[str, Any]:
+    """Choose a number, and a time to wait that is long enough for people to come."""
+    return {"n": chosen.randrange(1000), "pause": chosen.randrange(1500, 4000)}
+
+
 def text_and_pause(chosen: random.Random) -> dict[str, Any]:
     """Choose how long to wait, in words of Go."""
     return {"pause": f"{chosen.randrange(100, 2000)}ms"}
@@ -140,7 +145,7 @@ def maestro(port: int) -> list[Kind]:
             name="held",
             definition=document("held", add("before"), {"sleep": PAUSE}, add("after")),
             share=5,
-            inputs=number_and_pause,
+            inputs=number_and_long_pause,
             output=more(2),
             runs=3,
             act="suspend",
@@ -238,7 +243,7 @@ def maestro(port: int) -> list[Kind]:
         Kind(
             name="forgotten",
             definition=document("forgotten", add("only")),
-            share=2,
+            share=3,
             inputs=number,
             output=more(1),
             runs=1,

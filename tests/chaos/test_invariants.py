@@ -10,6 +10,7 @@ from tests.chaos.faults import SHARES
 from tests.chaos.invariants import INVARIANTS, violations
 from tests.chaos.run import Plan, Ran, chaos
 
+pytestmark = pytest.mark.timeout(240)  # seconds: the run itself takes some of them
 README = Path(__file__).parents[2] / "README.md"
 BY_NAME = {invariant.name: invariant for invariant in INVARIANTS}
 ONE = "(SELECT instance.id FROM instance JOIN kind USING (account_id, workflow_id) WHERE kind.name = '{}' ORDER BY 1 LIMIT 1)"
@@ -137,7 +138,6 @@ async def ran(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ran]:
         yield run
 
 
-@pytest.mark.timeout(240)
 def test_nothing_is_lost_or_done_twice_whatever_goes_wrong(ran: Ran) -> None:
     outcome = ran.outcome
     assert (outcome.violations, outcome.wrong, any(outcome.left.values())) == ([], [], False)

@@ -48,6 +48,12 @@ class Postgres:
         while lives(pid):  # noqa: ASYNC110 - it is nobody's child here
             await asyncio.sleep(0.01)
 
+    async def shut(self, mode: str) -> None:
+        """Stop the server in one of PostgreSQL's modes: fast, or immediate."""
+        place = self.server.place
+        stop = ("stop", "-D", place.data.name, "-m", mode, "-w")
+        await asyncio.to_thread(place.command, "pg_ctl", *stop)
+
     def remove(self) -> None:
         """Stop the server and delete its data."""
         self.server.remove()
@@ -127,16 +133,17 @@ class Cell:
             raise RuntimeError(f"tutti {' '.join(verb)} failed: {self.log.read_text()[-2000:]}")
         return output
 
-    def start(self, *verb: str) -> subprocess.Popen[bytes]:
-        """Start a process that runs until the cell ends, or somebody kills it."""
-        with self.log.open("ab") as log:
+    def start(self, *verb: str, log: str | None = None) -> subprocess.Popen[bytes]:
+        """Start a process that runs until the cell ends, or somebody kills it; `log` names a log of its own."""
+        path = self.log if log is None else self.log.with_name(f"{log}.log")
+        with path.open("ab") as log_file:
             process = subprocess.Popen(
                 [TUTTI, *verb],
                 env=self._environment,
                 cwd=self.postgres.folder,
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=log_file,
+                stderr=log_file,
             )
         self._processes.append(process)
         return process

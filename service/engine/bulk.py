@@ -14,6 +14,7 @@ import asyncpg
 import msgspec
 
 from service.engine.events import OfAccount, record
+from service.engine.outages import OUTAGE
 from service.engine.restarting import Actor, Options, restart
 from service.engine.states import sources
 from service.limits import space
@@ -81,7 +82,7 @@ async def perform(account_id: UUID, action_id: UUID) -> None:
     for size in (BATCH, 1):
         try:
             await batch(account_id, action_id, size)
-        except (asyncpg.InterfaceError, asyncpg.TransactionRollbackError, OSError):
+        except OUTAGE:
             raise  # the next time it may go well
         except Exception:
             logger.exception("bulk action %s: a batch of %d failed", action_id, size)

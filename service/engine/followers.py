@@ -18,9 +18,9 @@ import asyncpg
 
 from service.background import beside
 from service.engine.events import FOLLOWED, Cursor, cursor_of
+from service.engine.outages import OUTAGE
 from service.engine.states import Status
 from service.errors import TooManyFollowers, TooManyFollowersOfAccount
-from tenancy.errors import SetupRefused
 from tenancy.rows import read
 
 logger = logging.getLogger("tutti.followers")
@@ -38,7 +38,7 @@ READERS = (
 
 NOWHERE = Cursor(2**63 - 1, 0)  # behind every event, so that none is read
 AWAITED = "SELECT * FROM awaited_statuses($1, $2)"
-INFRASTRUCTURE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncio.TimeoutError, SetupRefused)
+INFRASTRUCTURE = (*OUTAGE, asyncpg.PostgresError)
 
 
 class Follower:

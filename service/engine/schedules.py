@@ -17,6 +17,7 @@ from uuid_utils.compat import uuid7
 from service.engine.beginning import New, begin, title_of
 from service.engine.definitions import definition_of
 from service.engine.events import Subject, record
+from service.engine.outages import OUTAGE
 from service.engine.subscriptions import begun
 from service.language.document import Definition, Schedule
 from service.language.durations import Duration, until
@@ -169,7 +170,7 @@ async def fire(account_id: UUID, schedule_id: UUID) -> bool:
             if row is not None:
                 await tick(row, await definition_of(row["version_id"]))
             return row is not None
-    except (asyncpg.InterfaceError, OSError):
+    except OUTAGE:
         raise
     except Exception:
         logger.exception("schedule %s of account %s failed", schedule_id, account_id)

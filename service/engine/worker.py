@@ -31,6 +31,7 @@ from service.engine.frames import State, is_busy
 from service.engine.interpreter import advance, pending, run
 from service.engine.loading import Loaded, facts_of, load
 from service.engine.messages import Advance, Answered, Pending
+from service.engine.outages import OUTAGE
 from service.engine.queue import Job, keep, put_back
 from service.engine.states import Status
 from service.engine.storing import About, Given, Settled, settled, stopped, store
@@ -45,7 +46,6 @@ from service.limits import measuring
 from service.settings import settings
 from service.telemetry import tracing
 from service.telemetry.logs import about
-from tenancy.errors import SetupRefused
 from tenancy.postgres import connected, engine
 from tenancy.rows import read, rows_of
 
@@ -74,14 +74,7 @@ TRIES = 100  # times that somebody else may be faster before a job goes back to 
 ATTEMPTS = 5  # times that a job may fail for a reason of its own before it ends its instance
 
 # What may be better the next time; anything else that goes wrong while advancing would go wrong again.
-INFRASTRUCTURE = (
-    OSError,
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncio.TimeoutError,
-    SetupRefused,
-    SandboxUnavailableError,
-)
+INFRASTRUCTURE = (*OUTAGE, asyncpg.PostgresError, SandboxUnavailableError)
 
 
 # What a database refuses of a job's own data: it would do so the next time too.

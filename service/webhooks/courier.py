@@ -26,6 +26,7 @@ from service.engine.egress import (
     address_of,
     readable,
 )
+from service.engine.outages import OUTAGE
 from service.operations import webhook_sending as sending
 from service.operations.webhook_sending import Due, Lease, Places, Result
 from service.telemetry import tracing
@@ -47,7 +48,14 @@ GRACE_SECONDS = 4  # for what is under way when the process is told to stop
 PLACES = 128  # deliveries under way at once
 OF_ACCOUNT = 16  # of one account
 OF_ENDPOINT = 4  # of one endpoint that answers; may be twice as many where a claim finds some under way
-LEASE = timedelta(seconds=60)  # longer than an attempt can take
+LEASE = timedelta(seconds=60)  # longer than an attempt can take, with the time in which its result is stored
+STORED_AGAIN = (
+    0.5,
+    1.0,
+    2.0,
+    4.0,
+    8.0,
+)  # seconds between tries to store a success while the database is away
 LIMITS = Limits(connect_seconds=5, total_seconds=15, response_bytes=256 * 1024)
 ANSWER = 1024  # characters of an answer that was no success, and bytes that they are read from
 GONE = 410
@@ -217,8 +225,7 @@ class Courier:
         with about(due.account_id, due.instance_id), tracing.performing("POST", due.instance_id):
             result = await self._attempt(due)
         count_attempt(due.format, result.becomes, self._first_lag(due, result))
-        schedule = self._schedule
-        because = await sending.finish(due, result, schedule.patience, schedule.least)
+        because = await self._stored(due, result)
         if because is not None:
             logger.info("webhook %s of account %s is disabled: %s", due.webhook_id, due.account_id, because)
 
@@ -226,6 +233,17 @@ class Courier:
     def _first_lag(due: Due, result: Result) -> float | None:
         """Seconds from the event to the first attempt; None for a later one."""
         return (result.began - due.at).total_seconds() if due.attempts == 1 else None
+
+    async def _stored(self, due: Due, result: Result) -> str | None:
+        """Write down what came of an attempt; of a success again and again, as it would be sent a second time otherwise."""
+        schedule = self._schedule
+        for pause in STORED_AGAIN if result.delivered else ():
+            try:
+                return await sending.finish(due, result, schedule.patience, schedule.least)
+            except OUTAGE as error:
+                logger.warning("webhooks: %s; storing what was delivered again", type(error).__name__)
+                await self._pause(pause)
+        return await sending.finish(due, result, schedule.patience, schedule.least)
 
     async def _attempt(self, due: Due) -> Result:
         began = self._clock()

@@ -20,6 +20,7 @@ from service.operations import event_triggers, events, workflows
 from service.operations.event_triggers import MOST_TRIGGERS, NewTrigger
 from tenancy.errors import BadRequest, NotFound, TooLarge
 from tenancy.rows import rows_of
+from tests.engine.outages import EACH_OUTAGE
 from tests.world import Tenant, World, trigger
 
 PAYMENT = {"id": "pay_1", "amount": 1200000, "status": "SUCCEEDED", "tags": ["a"]}
@@ -241,6 +242,25 @@ async def test_one_trigger_that_cannot_be_stored_holds_up_no_other(
     assert await met_now(acme, broken) == []
     await bus_event.perform(acme.sandbox, job)
     assert len(await met_now(acme, good)) == len(await met_now(acme, broken)) == 1
+
+
+@EACH_OUTAGE
+async def test_an_event_whose_connection_breaks_off_is_met_the_next_time(
+    acme: Tenant, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, outage: Exception
+) -> None:
+    trigger_id = await made(acme)
+
+    async def failing(*_: Any) -> None:
+        raise outage
+
+    job = await queued(acme, event())
+    monkeypatch.setattr(bus_event, "fire", failing)
+    with pytest.raises(type(outage)):
+        await bus_event.perform(acme.sandbox, job)
+    assert "failed" not in caplog.text
+    monkeypatch.undo()
+    await bus_event.perform(acme.sandbox, job)
+    assert len(await met_now(acme, trigger_id)) == 1
 
 
 async def met_now(of: Tenant, trigger_id: UUID) -> list[Any]:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 import httpx
@@ -20,11 +20,13 @@ import pytest
 
 from service.engine.egress import Egress
 from service.engine.queue import Job
-from service.engine.worker import Worker
+from service.engine.worker import ATTEMPTS, Worker
 from service.language.sandbox import Sandbox
 from tenancy.postgres import connected
 from tenancy.rows import rows_of
 from tenancy.schema import migrate
+from tests.engine.outages import EACH_OUTAGE
+from tests.engine.outside import egress
 from tests.tenancy.databases import environment, fresh_database, superuser
 from tests.waiting import eventually
 from tests.world import Tenant, World, bearer, trigger, until
@@ -220,6 +222,31 @@ async def test_a_job_that_fails_for_a_reason_nobody_thought_of_comes_back(
     url = await trigger(client, world.acme, "greeting", {"who": "Ada"})
     await until(client, world.acme, url, seconds=LIMIT, workflow_status="Completed")
     assert (await told(world.acme, url))["instance.completed"] == 1
+
+
+@EACH_OUTAGE
+async def test_a_job_whose_connection_breaks_off_goes_back_however_often_that_happens(
+    world: World, monkeypatch: pytest.MonkeyPatch, outage: Exception
+) -> None:
+    given_back: list[Job] = []
+
+    async def back(jobs: Any, _: Any) -> None:
+        given_back.extend(jobs)
+        raise outage  # which its lease makes good
+
+    async def given_up(job: Job) -> None:
+        raise AssertionError(f"{job} ended its instance")
+
+    async def breaking() -> None:
+        raise outage
+
+    module = sys.modules["service.engine.worker"]
+    monkeypatch.setattr(module, "put_back", back)
+    monkeypatch.setattr(module, "break_off", given_up)
+    job = Job(uuid4(), uuid4(), "timer", attempts=ATTEMPTS + 1)
+    async with egress() as way:
+        assert await Worker(world.acme.sandbox, way)._guarded([job], breaking())
+    assert given_back == [job]
 
 
 async def test_instances_end_though_every_connection_was_cut(client: httpx.AsyncClient, world: World) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from service.engine import bulk
 from tenancy.rows import rows_of
+from tests.engine.outages import EACH_OUTAGE
 from tests.maestro.actions import STEPS, act, execute, read, send, told
 from tests.maestro.errors import assert_refused
 from tests.maestro.rows import analyze, insert_instances
@@ -208,6 +209,28 @@ async def test_an_instance_that_cannot_be_done_is_counted_and_the_others_are_don
         pass
     done = await ended(client, acme, action)
     assert (done["done_count"], done["skipped_count"], done["failed_count"]) == (2, 0, 1)
+
+
+@EACH_OUTAGE
+async def test_no_instance_is_passed_over_as_connections_break_off(
+    client: httpx.AsyncClient, world: World, paused: None, monkeypatch: pytest.MonkeyPatch, outage: Exception
+) -> None:
+    await trigger(client, world.acme, "waiting", {})
+    action = await begun(client, world.acme, CANCEL)
+    plain, outages = bulk.cancelled, iter([outage, outage])
+
+    async def breaking(row: Any, targets: Any) -> int:
+        for error in outages:
+            raise error
+        return await plain(row, targets)
+
+    monkeypatch.setattr(bulk, "cancelled", breaking)
+    for _ in range(2):
+        with pytest.raises(type(outage)):
+            await bulk.perform(world.acme.id, UUID(action.rpartition("/")[2]))
+    await bulk.perform(world.acme.id, UUID(action.rpartition("/")[2]))
+    done = await ended(client, world.acme, action)
+    assert (done["done_count"], done["failed_count"]) == (1, 0)
 
 
 async def test_an_account_with_many_does_not_hold_up_another_one(

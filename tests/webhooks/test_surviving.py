@@ -9,10 +9,13 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
+import pytest
 from aiohttp import web
 
+from service.operations import webhook_sending as sending
 from service.webhooks.courier import Courier
 from tenancy.rows import rows_of
+from tests.engine.outages import EACH_OUTAGE
 from tests.engine.outside import drip_nothing, egress, listener
 from tests.waiting import eventually
 from tests.webhooks.conftest import QUICK, Webhooks, receiving, tell
@@ -125,6 +128,31 @@ async def test_a_killed_process_loses_nothing(world: World, webhooks: Webhooks, 
         heard = steps[str(instance)]
         assert heard == sorted(heard)
         assert set(heard) == set(range(1, 6))
+
+
+@EACH_OUTAGE
+async def test_what_was_accepted_is_not_sent_again_as_the_database_was_away(
+    world: World, webhooks: Webhooks, quiet: None, monkeypatch: pytest.MonkeyPatch, outage: Exception
+) -> None:
+    finish, outages = sending.finish, iter([outage, outage])
+
+    async def finishing(*arguments: Any) -> Any:
+        for error in outages:
+            raise error
+        return await finish(*arguments)
+
+    async def accept(_: Any) -> web.StreamResponse:
+        return web.Response()
+
+    monkeypatch.setattr(sending, "finish", finishing)
+    monkeypatch.setattr("service.webhooks.courier.STORED_AGAIN", (0.01, 0.01))
+    async with receiving(accept) as receiver, egress() as way:
+        made = await webhooks.make(receiver.url, event_types=["test.*"])
+        await tell(world.acme, "test.step", uuid4(), step=1)
+        async with Courier(way).running(), asyncio.timeout(20):
+            while not await webhooks.deliveries(made, status="delivered"):  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.05)
+        assert len(receiver.heard) == 1
 
 
 async def test_one_accounts_dead_endpoint_and_many_events_hold_up_nobody_else(

@@ -3,10 +3,10 @@
 import logging
 from datetime import timedelta
 
-import asyncpg
 import msgspec
 
 from service.engine.event_triggers import Told, fire, let_through, meeting, outcome
+from service.engine.outages import OUTAGE
 from service.engine.queue import Job, finish, put_back
 from service.language.expressions import ExpressionFailure
 from service.language.questions import Answering
@@ -50,7 +50,7 @@ async def met(answering: Answering, job: Job, heard: Told) -> Exception | None:
                 came = await outcome(answering, one, payload, job.wait)
                 async with rows_of(account_id):
                     await fire(one, heard, came, job.wait)
-            except (asyncpg.InterfaceError, OSError):
+            except OUTAGE:
                 raise
             except Exception as error:
                 logger.exception("trigger %s of account %s failed", one.trigger["id"], account_id)

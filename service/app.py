@@ -113,7 +113,10 @@ def create_litestar(*, worker: bool) -> Litestar:
 
     @contextlib.asynccontextmanager
     async def running(app: Litestar) -> AsyncIterator[None]:
-        async with pool(settings().pool_size), Sandbox(settings().sandbox_processes) as sandbox:
+        async with (
+            pool(settings().pool_size, settings().pool_wait_seconds),
+            Sandbox(settings().sandbox_processes) as sandbox,
+        ):
             app.state["sandbox"] = sandbox
             app.state["followers"] = followers = Followers()
             async with (

@@ -13,7 +13,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.limits.admission import STATE, Admission
-from tenancy.events import current_request
+from tenancy.requests import current_request
 
 HEADER = b"x-request-id"
 

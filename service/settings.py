@@ -82,6 +82,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     pool_size: Annotated[
         int, msgspec.Meta(ge=2, le=500, description="database connections of one process")
     ] = 16
+    pool_wait_seconds: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1,
+            le=60,
+            description="seconds that a request waits for a database connection before it is a 503",
+        ),
+    ] = 5
     sandbox_processes: Annotated[
         int,
         msgspec.Meta(

@@ -52,7 +52,7 @@ def migrate(*, as_json: bool) -> None:
 def serve(host: str, port: int, workers: int, *, no_worker: bool) -> None:
     """Serve the API; instances run in the same processes."""
     configure_logging(settings().log_level)
-    with server():
+    with server(watched=True):
         asyncio.run(refuse_unready())
         refuse_taken_port(host, port)
         tell(f"Tutti serves on http://{host}:{port}")
@@ -168,5 +168,5 @@ def worker() -> None:
             tell("Tutti runs instances.")
             await stop.wait()
 
-    with server():
+    with server(watched=True):
         asyncio.run(work())

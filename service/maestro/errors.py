@@ -25,10 +25,11 @@ from service.errors import InternalError, WorkflowPaused
 from service.exchange import exchange_of, header
 from service.language.misfits import MISSING, NOT_ALLOWED, OTHER_FORM, UNKNOWN, misfit
 from service.limits.admission import claimed
-from service.refusing import challenge, patience
+from service.refusing import AWAY, challenge, patience
 from service.settings import settings
 from service.wire import Identifier, Timestamp, identifier, timestamp
 from tenancy.errors import BadRequest, Conflict, FieldError, Refusal, TooLarge, Unauthenticated
+from tenancy.faults import DatabaseAwayError, unavailable
 
 STEPS = re.compile(r"[^.\[\]]+|\[[^\]]*\]")  # of the place of a value in a body
 logger = logging.getLogger("tutti.maestro")
@@ -116,6 +117,11 @@ def misunderstood(request: Request[Any, Any, Any], error: HTTPException) -> Resp
     refusal = as_refusal(request, error)
     known_route = "accountId" in request.path_params and refusal.status not in (404, 405)
     return answer(request, refusal, dict(error.headers or {}), unproven=known_route)
+
+
+def away(request: Request[Any, Any, Any], error: Exception) -> Response[ErrorBody]:
+    """Answer that the database, or what evaluates expressions, is away for a moment."""
+    return answer(request, unavailable(error))
 
 
 def failed(request: Request[Any, Any, Any], error: Exception) -> Response[ErrorBody]:
@@ -274,10 +280,13 @@ async def stronger_refusal(request: Request[Any, Any, Any]) -> Refusal | None:
         return refusal
     except Refusal as refusal:
         return None if account_id is None else refusal
+    except DatabaseAwayError as error:
+        return unavailable(error)
 
 
 EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {
     Refusal: refused,
     HTTPException: misunderstood,
+    **dict.fromkeys(AWAY, away),
     Exception: failed,
 }

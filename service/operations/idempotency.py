@@ -26,7 +26,7 @@ import asyncpg
 import msgspec
 
 from service.engine import trigger_keys
-from tenancy.errors import Conflict, SetupRefused
+from tenancy.errors import Conflict
 
 LONGEST_KEY = 255  # characters
 KEPT_FOR = timedelta(hours=24)
@@ -147,7 +147,9 @@ async def forgetting() -> None:
 
 
 async def _try_to_forget() -> None:
-    with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, SetupRefused):
+    with contextlib.suppress(
+        Exception
+    ):  # whatever it was: it is tried again at once, and they expire by themselves
         await forget_answered()
 
 

@@ -69,13 +69,15 @@ async def readyz() -> Response[dict[str, str]]:
 async def working(sandbox: Sandbox) -> AsyncIterator[Courier]:
     """Run a worker as the settings say, and a courier for webhooks."""
     networks = settings().egress_networks
-    async with (
-        Egress(networks) as egress,
-        Egress(networks, limits=LIMITS) as outward,
-        Worker(sandbox, egress, lifetime=settings().instance_lifetime).running(),
-        Courier(outward).running() as courier,
-    ):
-        yield courier
+    async with Egress(networks) as egress, Egress(networks, limits=LIMITS) as outward:
+        courier = Courier(outward)
+        async with Worker(sandbox, egress, lifetime=settings().instance_lifetime).running():
+            courier.start()
+            try:
+                yield courier
+            finally:
+                ending = asyncio.create_task(courier.stop())  # while the worker comes to its end as well
+        await ending
 
 
 def maestro_router() -> Router:

@@ -13,6 +13,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.limits.admission import STATE, Admission
+from service.overload import current_place
 from tenancy.requests import current_request
 
 HEADER = b"x-request-id"
@@ -62,10 +63,11 @@ def with_exchange(application: ASGIApp) -> ASGIApp:
                 message["headers"] = [*message["headers"], header, *limits_told(state)]
             await send(message)
 
-        token = current_request.set(request_id)
+        token, place = current_request.set(request_id), current_place.set(state.get("place"))
         try:
             await application(scope, receive, send_with_id)
         finally:
+            current_place.reset(place)
             current_request.reset(token)
 
     return wrapped

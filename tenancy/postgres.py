@@ -5,6 +5,7 @@ nothing and cannot bypass row-level security, and every other connection uses it
 start-up.
 """
 
+import asyncio
 import contextlib
 import warnings
 from collections.abc import AsyncIterator
@@ -28,6 +29,7 @@ OLDEST_SERVER = 150_000  # PostgreSQL 15, as server_version_num
 STATEMENT_SECONDS = (
     60  # after which a statement is given up: a server that went away without a word says nothing
 )
+CLOSE_SECONDS = 1.0  # for connections that are still lent out when the process ends
 PATIENCE = 5.0  # seconds that a request waits for a connection, if nobody says anything else
 
 
@@ -151,7 +153,19 @@ async def pool(size: int, patience: float = PATIENCE) -> AsyncIterator[None]:
     finally:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            await closed(database)
+
+
+async def closed(database: Engine) -> None:
+    """Close the pool; whoever still holds a connection of it, as their statement hangs, loses it."""
+    opened = database.pool
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS):
             await database.close_connection_pool()
+    except TimeoutError:
+        if opened is not None:
+            opened.terminate()
+        database.pool = None
 
 
 async def leave_clean(connection: asyncpg.Connection) -> None:

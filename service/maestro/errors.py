@@ -8,6 +8,7 @@ success status of a trigger changes with them (contract, 0.1 and 0.2). The `User
 import http
 import logging
 import re
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -207,6 +208,27 @@ def inside(kind: inspect.Type, step: str) -> list[inspect.Type]:
     return []
 
 
+def body_of(refusal: Refusal, path: str, request_id: str, now: datetime) -> ErrorBody:
+    """Write a refusal as the vendor's error body."""
+    body = ErrorBody(
+        error=refusal.detail,
+        code=str(refusal.status),
+        timestamp=timestamp(now),
+        type=TYPES.get(refusal.status, "about:blank"),
+        title=refusal.title,
+        status=refusal.status,
+        detail=refusal.detail,
+        instance=path,
+        request_id=request_id,
+    )
+    if refusal.errors:
+        body.errors = [
+            ErrorDetail(code=one.code, message=one.message, target=one.target or msgspec.UNSET)
+            for one in refusal.errors
+        ]
+    return body
+
+
 def answer(
     request: Request[Any, Any, Any],
     refusal: Refusal,
@@ -214,24 +236,9 @@ def answer(
     *,
     unproven: bool = False,
 ) -> Response[ErrorBody]:
-    """Write a refusal as the vendor's error body."""
+    """Write a refusal as an answer, with the headers that tell what to do about it."""
     exchange = exchange_of(request.scope)
-    body = ErrorBody(
-        error=refusal.detail,
-        code=str(refusal.status),
-        timestamp=timestamp(exchange.now),
-        type=TYPES.get(refusal.status, "about:blank"),
-        title=refusal.title,
-        status=refusal.status,
-        detail=refusal.detail,
-        instance=request.scope["path"],
-        request_id=exchange.request_id,
-    )
-    if refusal.errors:
-        body.errors = [
-            ErrorDetail(code=one.code, message=one.message, target=one.target or msgspec.UNSET)
-            for one in refusal.errors
-        ]
+    body = body_of(refusal, request.scope["path"], exchange.request_id, exchange.now)
     kind: type[Response[ErrorBody]] = Unproven if unproven else Response
     return kind(
         body,

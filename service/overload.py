@@ -28,7 +28,7 @@ class Place:
         self._gate = gate
         self._held = True
 
-    def let_go(self, *_: object) -> None:
+    def let_go(self) -> None:
         """Give the place to another request; the second time nothing happens."""
         if self._held:
             self._held = False
@@ -67,13 +67,20 @@ class Gate:
         """How many requests wait."""
         return len(self._waiting)
 
+    def place(self) -> Place | None:
+        """Take a place, if there is one and nobody waits for it."""
+        if self.taken >= self.places or self._waiting:
+            return None
+        self.taken += 1
+        return Place(self)
+
     def enter(
         self, begin: Callable[[Place], None], refuse: Callable[[], None], gone: Callable[[], bool]
     ) -> None:
         """Begin a request, now or in a moment, or refuse it; unless it is gone by then."""
-        if self.taken < self.places and not self._waiting:
-            self.taken += 1
-            begin(Place(self))
+        place = self.place()
+        if place is not None:
+            begin(place)
         elif len(self._waiting) < self.queue:
             self._waiting.append(Waiting(begin, refuse, time.monotonic() + self.seconds, gone))
             if self._clearing is None:
@@ -100,21 +107,22 @@ class Gate:
         refuse()
 
     def _go_on(self) -> None:
-        """Begin what waits as far as there are places; what has waited too long is refused, as it would be late."""
+        """Begin what waits as far as there are places; what has waited too long is refused, as it would be late.
+
+        In a rush, which fills more than half of the queue, the newest comes first: it is served soon, where in turn everybody
+        would be served late.
+        """
         now = time.monotonic()
-        while self._waiting:
-            first = self._waiting[0]
-            late = first.until <= now
-            if not late and self.taken >= self.places:
-                return
-            self._waiting.popleft()
-            if first.gone():
-                continue
-            if late:
-                self._refuse(first.refuse)
-            else:
+        while self._waiting and self._waiting[0].until <= now:
+            late = self._waiting.popleft()
+            if not late.gone():
+                self._refuse(late.refuse)
+        while self._waiting and self.taken < self.places:
+            rush = len(self._waiting) > self.queue // 2
+            chosen = self._waiting.pop() if rush else self._waiting.popleft()
+            if not chosen.gone():
                 self.taken += 1
-                first.begin(Place(self))
+                chosen.begin(Place(self))
 
     def _clear_in(self, seconds: float) -> None:
         self._clearing = asyncio.get_running_loop().call_later(seconds, self._clear)

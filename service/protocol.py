@@ -35,7 +35,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     requests: int  # worked on at once
     connections: int
     queue: int = 256  # requests that wait for their turn
-    queue_seconds: float = 1.0
+    queue_seconds: float = 0.5
     uploads: int = 32  # requests under way of whose body more than 64 KiB are still to come
     head_bytes: int = 65_536
     headers: int = 100
@@ -170,14 +170,17 @@ class Http1Protocol(HttpToolsProtocol):
     def on_url(self, url: bytes) -> None:
         """Take a part of the path."""
         self._head_bytes += len(url)
-        super().on_url(url)
+        self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header, unless it is one too many."""
         self._head_bytes += len(name) + len(value)
         if len(self.headers) >= self._most.headers or self._head_bytes > self._most.head_bytes:
             raise HeadTooLargeError
-        super().on_header(name, value)
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Begin to take the body. `abort` is for answers that nobody reads."""
@@ -224,7 +227,7 @@ class Http1Protocol(HttpToolsProtocol):
         """Begin a request, or wait for its body; one for which there is no room is refused at once."""
         if cycle.scope["path"] in NEVER_REFUSED:
             super()._start_asgi_task(cycle, app)
-        elif self._ward.gate.full:
+        elif self._ward.gate.taken >= self._ward.gate.places and self._ward.gate.full:
             self._ward.gate.count_refusal()
             self._shed(cycle)
         elif cycle.more_body:
@@ -239,6 +242,10 @@ class Http1Protocol(HttpToolsProtocol):
             self._enter(cycle, app)
 
     def _enter(self, cycle: RequestResponseCycle, app: Any) -> None:
+        place = self._ward.gate.place()
+        if place is not None:
+            self._run(cycle, app, place)
+            return
         self._ward.gate.enter(
             lambda place: self._run(cycle, app, place),
             lambda: self._shed(cycle),
@@ -257,9 +264,14 @@ class Http1Protocol(HttpToolsProtocol):
     def _run(self, cycle: RequestResponseCycle, app: Any, place: Place) -> None:
         cycle.scope["state"]["place"] = place
         task = self.loop.create_task(cycle.run_asgi(app))
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
-        task.add_done_callback(place.let_go)
+        tasks = self.tasks
+        tasks.add(task)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            tasks.discard(task)
+            place.let_go()
+
+        task.add_done_callback(ended)
 
     def on_response_complete(self) -> None:
         """Go on to the next request; `look` closes a connection on which none comes."""

@@ -95,9 +95,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         msgspec.Meta(
             ge=4,
             le=4096,
-            description="requests that one process works on at once; 256 more wait for a second",
+            description="requests that one process works on at once; 256 more wait for half a second",
         ),
-    ] = 64
+    ] = 32
     connections_at_once: Annotated[
         int,
         msgspec.Meta(ge=16, le=65_536, description="connections of clients that one process holds"),

@@ -168,7 +168,7 @@ async def test_an_answer_that_nobody_reads_is_given_up() -> None:
 
 
 async def test_an_answer_that_is_read_at_a_fair_rate_is_not() -> None:
-    app = Application(b"x" * 20_000_000)
+    app = Application(b"x" * 12_000_000)
     async with listening(app) as port, connected(port) as peer:
         await peer.send(asked())
         got = 0

@@ -15,6 +15,7 @@ from tests.cell import TUTTI, free_port
 from tests.engine.outside import drip_nothing, listener
 from tests.faults.raw import asked, connected
 from tests.processes import wait_until_ready
+from tests.waiting import eventually
 from tests.world import World, bearer
 
 STOP_SECONDS = 10
@@ -102,7 +103,7 @@ async def test_serve_stops_amid_calls_streams_waits_and_half_sent_requests(
 
 
 async def test_a_worker_hands_back_calls_that_take_longer(
-    client: httpx.AsyncClient, world: World, started: Started, litestar: object
+    client: httpx.AsyncClient, world: World, started: Started, tmp_path: Path
 ) -> None:
     """Of two calls that are never answered, whoever made them, the jobs are free again when the worker has gone."""
     async with listener(drip_nothing) as silent:
@@ -112,7 +113,7 @@ async def test_a_worker_hands_back_calls_that_take_longer(
         }
         await world.acme.publish(calling)
         worker = started("worker")
-        await asyncio.sleep(3)
+        await eventually(lambda: "Tutti runs instances" in (tmp_path / "log").read_text(), 60)
         for _ in range(6):
             body = {"instance_name": "one", "trigger_inputs": {}}
             url = f"{world.acme.workflow_url('calling')}/actions/trigger"

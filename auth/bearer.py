@@ -18,7 +18,8 @@ from auth.checks import TOKEN_CHECKS, count_check
 from auth.roles import HOLDERS, Right, holds, needed_role, scopes_for
 from tenancy.accounts import lock
 from tenancy.errors import Forbidden, NotFound, Unauthenticated
-from tenancy.events import OPERATOR, current_request
+from tenancy.events import OPERATOR
+from tenancy.requests import current_request
 from tenancy.rows import current_connection, rows_entered, rows_of
 
 TOKEN_BYTES = 32  # 256 bits

@@ -32,7 +32,8 @@ from auth.models import Introspection, KeySet, Metadata, OAuthError, TokenRespon
 from auth.scopes import SCOPES
 from auth.server import CLIENT_METHODS, CONFIDENTIAL_METHODS, Answer, FormRequest, Server
 from auth.tokens import HeldToken
-from tenancy.errors import BadRequest, Forbidden, Refusal, TooManyAttempts, Unauthenticated
+from tenancy.errors import BadRequest, Forbidden, Refusal, TooManyAttempts, Unauthenticated, Unavailable
+from tenancy.faults import DatabaseAwayError, unavailable
 from tenancy.rows import current_connection, transaction
 
 logger = logging.getLogger("tutti.auth")
@@ -346,9 +347,15 @@ async def preflight() -> None:
 
 def refused(request: Request[Any, Any, Any], refusal: Refusal) -> Response[OAuthError]:
     """Word a refusal as OAuth does."""
-    words = {400: "invalid_request", 401: "invalid_token", 403: "insufficient_scope", 429: "slow_down"}
+    words = {
+        400: "invalid_request",
+        401: "invalid_token",
+        403: "insufficient_scope",
+        429: "slow_down",
+        503: "temporarily_unavailable",
+    }
     headers = dict(NOT_STORED)
-    if isinstance(refusal, TooManyAttempts):
+    if isinstance(refusal, TooManyAttempts | Unavailable):
         headers["Retry-After"] = str(refusal.retry_after)
     if isinstance(refusal, Unauthenticated):
         sent = "authorization" in request.headers or request.headers.get("content-length", "0") != "0"
@@ -383,6 +390,11 @@ def misunderstood(_: Request[Any, Any, Any], error: HTTPException) -> Response[O
     return Response(body, status_code=error.status_code, headers=NOT_STORED | dict(error.headers or {}))
 
 
+def away(request: Request[Any, Any, Any], error: DatabaseAwayError) -> Response[OAuthError]:
+    """Answer that the database is away for a moment."""
+    return refused(request, unavailable(error))
+
+
 def failed(request: Request[Any, Any, Any], error: Exception) -> Response[OAuthError]:
     """Answer a fault of ours; the log has the cause."""
     logger.error("request to %s failed", request.scope["path"], exc_info=error)
@@ -394,6 +406,7 @@ EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {
     Refusal: refused,
     OAuth2Error: contradicted,
     HTTPException: misunderstood,
+    DatabaseAwayError: away,
     Exception: failed,
 }
 # The preflight first: of a path that has no handler for OPTIONS yet, Litestar makes one of its own.

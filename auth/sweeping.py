@@ -9,8 +9,6 @@ from asyncio import sleep
 from datetime import UTC, datetime
 from uuid import UUID
 
-import asyncpg
-
 from tenancy.rows import read
 
 logger = logging.getLogger("tutti.auth")
@@ -65,7 +63,7 @@ async def sweeping(every: float = 600) -> None:
         await sleep(every * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
         try:
             logger.debug("swept %s", await sweep())
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - the database may come back from anything
             logger.warning("sweeping failed, and is tried again later: %s", type(error).__name__)
 
 

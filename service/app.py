@@ -1,5 +1,6 @@
 """The application on one page: routers, handlers, background work."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
@@ -44,13 +45,15 @@ LARGEST_BODY = 1_048_576
 async def working(sandbox: Sandbox) -> AsyncIterator[Courier]:
     """Run a worker as the settings say, and a courier for webhooks."""
     networks = settings().egress_networks
-    async with (
-        Egress(networks) as egress,
-        Egress(networks, limits=LIMITS) as outward,
-        Worker(sandbox, egress, lifetime=settings().instance_lifetime).running(),
-        Courier(outward).running() as courier,
-    ):
-        yield courier
+    async with Egress(networks) as egress, Egress(networks, limits=LIMITS) as outward:
+        courier = Courier(outward)
+        async with Worker(sandbox, egress, lifetime=settings().instance_lifetime).running():
+            courier.start()
+            try:
+                yield courier
+            finally:
+                ending = asyncio.create_task(courier.stop())  # while the worker comes to its end as well
+        await ending
 
 
 def maestro_router() -> Router:
@@ -88,7 +91,10 @@ def create_litestar(*, worker: bool) -> Litestar:
 
     @contextlib.asynccontextmanager
     async def running(app: Litestar) -> AsyncIterator[None]:
-        async with pool(settings().pool_size), Sandbox(settings().sandbox_processes) as sandbox:
+        async with (
+            pool(settings().pool_size, settings().pool_wait_seconds),
+            Sandbox(settings().sandbox_processes) as sandbox,
+        ):
             app.state["sandbox"] = sandbox
             app.state["followers"] = followers = Followers()
             async with (

@@ -13,10 +13,11 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.limits.admission import STATE, Admission
+from service.overload import current_place
 from service.telemetry import tracing
 from service.telemetry.logs import current_scope, note_request
 from service.telemetry.metrics import count_request
-from tenancy.events import current_request
+from tenancy.requests import current_request
 
 HEADER = b"x-request-id"
 
@@ -70,6 +71,7 @@ def with_exchange(application: ASGIApp) -> ASGIApp:
             await send(message)
 
         token, scoped = current_request.set(request_id), current_scope.set(scope)
+        place = current_place.set(state.get("place"))
         try:
             if tracing.is_on():
                 with tracing.request(scope, lambda: status):
@@ -80,6 +82,7 @@ def with_exchange(application: ASGIApp) -> ASGIApp:
             seconds = time.perf_counter() - exchange.began
             count_request(scope, status, seconds)
             note_request(scope, status, seconds)
+            current_place.reset(place)
             current_scope.reset(scoped)
             current_request.reset(token)
 

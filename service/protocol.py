@@ -1,63 +1,214 @@
-"""HTTP/1.1 for clients that offer HTTP/2 in passing.
+"""HTTP/1.1 for clients that offer HTTP/2 in passing, for hostile ones, and for more of them than can be served.
 
 Java's HTTP client, and so the vendor's Java SDK, sends `Connection: Upgrade` and `Upgrade: h2c` with every plain request.
 A server that stays with HTTP/1.1 answers as if they were not there (RFC 9110, 7.8). uvicorn's parser takes what follows
 the headers of such a request for another protocol and drops its body; here the body is taken by its length.
+
+uvicorn begins a request when its headers are there, and waits for anything else without end. Here a request begins when its
+body is there as well, or 64 KiB of it, and finds a place (`service.overload`); whoever sends or reads too slowly is cut off.
 """
 
-import sys
+import asyncio
+import http
+import resource
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar, Literal
+from weakref import WeakKeyDictionary
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import msgspec
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
 
-LARGEST_HEAD = 65_536  # bytes of a request before its body
+from service.overload import Gate, Place
+from service.settings import settings
+from service.shedding import REFUSAL, told
+
+OWN_FILES = 256  # open files of a process that are no clients' connections
+NEVER_REFUSED = ("/healthz", "/readyz", "/metrics")  # by these an operator sees how the process is
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What clients of one process may do: seconds, bytes, bytes per second and counts. README.md shows them."""
+
+    requests: int  # worked on at once
+    connections: int
+    queue: int = 256  # requests that wait for their turn
+    queue_seconds: float = 0.5
+    uploads: int = 32  # requests under way of whose body more than 64 KiB are still to come
+    head_bytes: int = 65_536
+    headers: int = 100
+    head_seconds: float = 10.0  # until the headers are complete
+    body_seconds: float = 10.0  # that a body may take, and one more for each `least_rate` bytes
+    idle_seconds: float = 5.0  # between requests
+    unread_seconds: float = (
+        30.0  # that an answer may lie unread, and one more for each `least_rate` bytes that are read
+    )
+    least_rate: int = 1024
+    pipelined: int = 32  # requests of a connection that wait for the answers to those before them
+    stop_seconds: float = 3.5  # for requests under way when the process is told to stop
+    look_every: float = 0.5
+
+
+class Ward:
+    """What the connections of one server share: limits, places, and the look after all of them."""
+
+    def __init__(self, state: ServerState, limits: Limits) -> None:
+        self.state = state
+        self.limits = limits
+        self.gate = Gate(limits.requests, limits.queue, limits.queue_seconds)
+        self.uploads = Gate(limits.uploads, 0, 0)
+        self.stopping = False
+        self._look_again()
+
+    def make_room(self, newcomer: "Http1Protocol") -> bool:
+        """Close another connection on which nothing is under way; whether there was one."""
+        for one in self.state.connections:
+            if isinstance(one, Http1Protocol) and one.idle and one is not newcomer:
+                one.transport.abort()
+                return True
+        return False
+
+    def stop(self) -> None:
+        """Cut off, in a while, what has not come to its end."""
+        if not self.stopping:
+            self.stopping = True
+            asyncio.get_running_loop().call_later(self.limits.stop_seconds, self._cut)
+
+    def _cut(self) -> None:
+        for one in list(self.state.connections):
+            if isinstance(one, Http1Protocol):
+                one.refuse(http.HTTPStatus.SERVICE_UNAVAILABLE, "The service is stopping; try again.")
+
+    def _look(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for one in list(self.state.connections):
+            if isinstance(one, Http1Protocol):
+                one.look(now)
+        self._look_again()
+
+    def _look_again(self) -> None:
+        asyncio.get_running_loop().call_later(self.limits.look_every, self._look)
+
+
+_wards: WeakKeyDictionary[ServerState, Ward] = WeakKeyDictionary()
+
+
+class HeadTooLargeError(Exception):
+    """A request has more or longer headers than it may have."""
 
 
 class Http1Protocol(HttpToolsProtocol):
-    """uvicorn's protocol, with the body of a request that offers an upgrade."""
+    """uvicorn's protocol with the limits above, and with the body of a request that offers an upgrade."""
+
+    limits: ClassVar[Limits | None] = None  # those that the settings say
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        ward = _wards.get(self.server_state)
+        if ward is None:
+            limits = self.limits or limits_of_settings()
+            ward = _wards[self.server_state] = Ward(self.server_state, limits)
+        self._ward = ward
+        self._most = ward.limits
         self._body_left = 0
-        self._head_bytes = 0
+        self._fed_bytes = 0  # since the request began
+        self._head_bytes = 0  # of what was understood of its headers
+        self._held: tuple[RequestResponseCycle, Any] | None = None  # whose body has not come yet
+        self._reading: Literal["nothing", "head", "body"] = "nothing"
+        self._since = 0.0
+        self._idle_seconds = ward.limits.head_seconds  # a client that connects has something to say
+        self._body_bytes = 0
+        self._body_seconds = 0.0
+        self._unread = 0
+        self._unread_seconds = 0.0
+        self._read_bytes = 0
+
+    # What comes
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
+        """Begin; with too many connections, one on which nothing happens is closed, or this one."""
+        super().connection_made(transport)
+        self._since = self.loop.time()
+        if len(self.connections) > self._most.connections and not self._ward.make_room(self):
+            self.refuse(http.HTTPStatus.SERVICE_UNAVAILABLE, "There are too many connections; try again.")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End; what has not begun never will."""
+        self._held = None
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Take what came: the rest of such a body, then requests."""
-        self._unset_keepalive_if_required()
-        while data := self._after_body(data):
-            self._head_bytes += len(data)
+        while (data := self._after_body(data)) and not self.transport.is_closing():
+            self._fed_bytes += len(data)
             try:
                 self.parser.feed_data(data)
-            except httptools.HttpParserError:
-                self.send_400_response("Invalid HTTP request received.")
+            except httptools.HttpParserError as error:
+                self._refuse_parsed(error)
                 return
             except httptools.HttpParserUpgrade as offer:
                 data = data[offer.args[0] :]
                 self._body_left = length_of_body(self.headers)
                 self.cycle.more_body = self._body_left > 0
+                if self.cycle.more_body:
+                    self._reading = "body"
+                else:
+                    self._begin_held()
             else:
-                if self._head_bytes > LARGEST_HEAD:
-                    self.send_400_response(f"The request's headers are larger than {LARGEST_HEAD} bytes.")
+                if self._reading == "head" and self._fed_bytes > self._most.head_bytes:
+                    self._refuse_head()
                 return
 
-    def shutdown(self) -> None:
-        """Have an answer that has no end of its own end now; whoever gives it says by `stop` in the state how."""
-        super().shutdown()
-        if self.cycle is not None and not self.cycle.response_complete and "stop" in self.scope["state"]:
-            self.scope["state"]["stop"]()
+    def on_message_begin(self) -> None:
+        """Look at the clock: the headers have to come."""
+        self._reading, self._since = "head", self.loop.time()
+        self._fed_bytes = self._head_bytes = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """Take a part of the path."""
+        self._head_bytes += len(url)
+        self.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header, unless it is one too many."""
+        self._head_bytes += len(name) + len(value)
+        if len(self.headers) >= self._most.headers or self._head_bytes > self._most.head_bytes:
+            raise HeadTooLargeError
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """Count anew: what comes now is a body, or the next request. `abort` is for answers that nobody reads."""
-        self._head_bytes = -sys.maxsize
+        """Begin to take the body. `abort` is for answers that nobody reads."""
+        self._reading = "body"
+        self._body_bytes, self._body_seconds = 0, 0.0
         self.scope["state"]["abort"] = self.transport.abort
+        if len(self.pipeline) >= self._most.pipelined or self.transport.is_closing():
+            self.transport.abort()
+            return
         super().on_headers_complete()
+        if self.expect_100_continue and self._held is not None:
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.cycle.waiting_for_100_continue = False
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body; a request that needs more room than there is here begins."""
+        self._body_bytes += len(body)
+        super().on_body(body)
+        if self._held is not None and len(self._held[0].body) > HIGH_WATER_LIMIT:
+            self._begin_upload()
 
     def on_message_complete(self) -> None:
-        """Count the next request's headers."""
-        self._head_bytes = 0
+        """Begin the request."""
         super().on_message_complete()
+        self._reading, self._since = "nothing", self.loop.time()
+        self._idle_seconds = self._most.idle_seconds
+        if not self.parser.should_upgrade():
+            self._begin_held()
 
     def _after_body(self, data: bytes) -> bytes:
         """Give the request its part of the data; return what is left."""
@@ -67,7 +218,195 @@ class Http1Protocol(HttpToolsProtocol):
             self.on_body(part)
             if not self._body_left:
                 self.on_message_complete()
+                self._begin_held()
         return data[len(part) :]
+
+    # What begins
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Begin a request, or wait for its body; one for which there is no room is refused at once."""
+        if cycle.scope["path"] in NEVER_REFUSED:
+            super()._start_asgi_task(cycle, app)
+        elif self._ward.gate.taken >= self._ward.gate.places and self._ward.gate.full:
+            self._ward.gate.count_refusal()
+            self._shed(cycle)
+        elif cycle.more_body:
+            self._held = cycle, app
+        else:
+            self._enter(cycle, app)
+
+    def _begin_held(self) -> None:
+        if self._held is not None:
+            cycle, app = self._held
+            self._held = None
+            self._enter(cycle, app)
+
+    def _enter(self, cycle: RequestResponseCycle, app: Any) -> None:
+        place = self._ward.gate.place()
+        if place is not None:
+            self._run(cycle, app, place)
+            return
+        self._ward.gate.enter(
+            lambda place: self._run(cycle, app, place),
+            lambda: self._shed(cycle),
+            lambda: cycle.disconnected or cycle.response_complete,
+        )
+
+    def _begin_upload(self) -> None:
+        """Begin a request whose body goes on coming: these are few, and take no places from others."""
+        if self._held is not None:
+            cycle, app = self._held
+            self._held = None
+            self._ward.uploads.enter(
+                lambda place: self._run(cycle, app, place), lambda: self._shed(cycle), lambda: False
+            )
+
+    def _run(self, cycle: RequestResponseCycle, app: Any, place: Place) -> None:
+        cycle.scope["state"]["place"] = place
+        task = self.loop.create_task(cycle.run_asgi(app))
+        tasks = self.tasks
+        tasks.add(task)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            tasks.discard(task)
+            place.let_go()
+
+        task.add_done_callback(ended)
+
+    def on_response_complete(self) -> None:
+        """Go on to the next request; `look` closes a connection on which none comes."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self._since = self.loop.time()
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+
+    # What is refused
+
+    def _shed(self, cycle: RequestResponseCycle) -> None:
+        """Refuse a request for which there is no room, without the application."""
+        if cycle.disconnected:
+            return
+        headers, body = told(cycle.scope)
+        lines = [STATUS_LINE[REFUSAL.status]]
+        for name, value in (*cycle.default_headers, *headers):
+            lines += [name, b": ", value, b"\r\n"]
+        lines.append(b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n")
+        if cycle.scope["method"] != "HEAD":
+            lines.append(body)
+        self.transport.write(b"".join(lines))
+        cycle.response_started = cycle.response_complete = True
+        if not cycle.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
+
+    def _refuse_parsed(self, error: httptools.HttpParserError) -> None:
+        if isinstance(error.__context__, HeadTooLargeError):
+            self._refuse_head()
+        else:
+            self.refuse(http.HTTPStatus.BAD_REQUEST, "Invalid HTTP request received.")
+
+    def _refuse_head(self) -> None:
+        most = self._most
+        self.refuse(
+            http.HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+            f"The request's headers are larger than {most.head_bytes} bytes, or more than {most.headers}.",
+        )
+
+    def refuse(self, status: int, message: str) -> None:
+        """Say why the connection is closed, if no answer is under way, and close it."""
+        cycle = self.cycle
+        if self.pipeline or (cycle is not None and cycle.response_started and not cycle.response_complete):
+            self.transport.abort()
+            return
+        if self.transport.is_closing():
+            return
+        head = [*self.server_state.default_headers, (b"content-type", b"text/plain; charset=utf-8")]
+        if status == REFUSAL.status:
+            head.append((b"retry-after", b"%d" % REFUSAL.retry_after))
+        head += [(b"content-length", b"%d" % len(message)), (b"connection", b"close")]
+        lines = b"".join(b"%s: %s\r\n" % one for one in head)
+        self.transport.write(STATUS_LINE[status] + lines + b"\r\n" + message.encode())
+        self.transport.close()
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
+
+    # Who is cut off
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request of the connection is under way."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def resume_writing(self) -> None:
+        """Go on: the client has read."""
+        self._unread_seconds = 0.0
+        super().resume_writing()
+
+    def look(self, now: float) -> None:
+        """Cut off a client that takes its time."""
+        if self._reads_too_slowly():
+            self.transport.abort()
+        elif self.transport.is_closing():
+            return
+        elif self._reading == "body":
+            self._look_at_body()
+        elif self.idle:
+            self._look_at_head(now)
+
+    def _look_at_body(self) -> None:
+        most = self._most
+        if not self.flow.read_paused:
+            self._body_seconds += most.look_every
+        if self._body_seconds > most.body_seconds + self._body_bytes / most.least_rate:
+            self.refuse(http.HTTPStatus.REQUEST_TIMEOUT, "The request's body came too slowly.")
+
+    def _look_at_head(self, now: float) -> None:
+        if self._reading == "head" and now - self._since > self._most.head_seconds:
+            self.refuse(http.HTTPStatus.REQUEST_TIMEOUT, "The request's headers came too slowly.")
+        elif self._reading == "nothing" and now - self._since > self._idle_seconds:
+            self.transport.close()
+
+    def _reads_too_slowly(self) -> bool:
+        """Whether an answer has lain here unread for too long."""
+        unread = self.transport.get_write_buffer_size()
+        if not unread:
+            self._unread, self._unread_seconds, self._read_bytes = 0, 0.0, 0
+            return False
+        self._read_bytes += max(0, self._unread - unread)
+        self._unread = unread
+        self._unread_seconds += self._most.look_every
+        return self._unread_seconds > self._most.unread_seconds + self._read_bytes / self._most.least_rate
+
+    # When the process ends
+
+    def shutdown(self) -> None:
+        """Finish what is under way; have an answer that has no end of its own end now.
+
+        Whoever gives such an answer says by `stop` in the state how. What has not begun, as its body is still to come, is
+        refused.
+        """
+        self._ward.stop()
+        if self._held is not None:
+            self.refuse(http.HTTPStatus.SERVICE_UNAVAILABLE, "The service is stopping; try again.")
+            return
+        super().shutdown()
+        if self.cycle is not None and not self.cycle.response_complete:
+            stop = self.scope["state"].get("stop")
+            if stop is not None:
+                stop()
+
+
+def limits_of_settings() -> Limits:
+    """The limits that the settings say, as far as the operating system allows so many connections."""
+    connections = settings().connections_at_once
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files != resource.RLIM_INFINITY:
+        connections = max(1, min(connections, files - OWN_FILES))
+    return Limits(requests=settings().requests_at_once, connections=connections)
 
 
 def length_of_body(headers: Iterable[tuple[bytes, bytes]]) -> int:

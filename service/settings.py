@@ -89,6 +89,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     pool_size: Annotated[
         int, msgspec.Meta(ge=2, le=500, description="database connections of one process")
     ] = 16
+    pool_wait_seconds: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1,
+            le=60,
+            description="seconds that a request waits for a database connection before it is a 503",
+        ),
+    ] = 5
+    requests_at_once: Annotated[
+        int,
+        msgspec.Meta(
+            ge=4,
+            le=4096,
+            description="requests that one process works on at once; 256 more wait for half a second",
+        ),
+    ] = 32
+    connections_at_once: Annotated[
+        int,
+        msgspec.Meta(ge=16, le=65_536, description="connections of clients that one process holds"),
+    ] = 5000
     sandbox_processes: Annotated[
         int,
         msgspec.Meta(

@@ -132,6 +132,27 @@ class EmbeddedServer:
             self._users.close()
             self._users = None
 
+    def alive(self) -> bool:
+        """Look whether the server's first process lives; costs next to nothing."""
+        try:
+            pid = int((self.place.data / "postmaster.pid").read_text().split()[0])
+        except (OSError, ValueError, IndexError):
+            return False
+        return lives(pid)
+
+    def revive(self) -> bool:
+        """Start the server again where it has died while it was used; return whether it had.
+
+        Raises:
+            SetupRefused: it cannot be started; the message says why.
+        """
+        with self._turn():
+            if self._running():
+                return False
+            self._launch()
+            self._wait_until_ready()
+        return True
+
     def remove(self) -> None:
         """Stop the server and delete its data: for tests."""
         self.stop()
@@ -222,10 +243,19 @@ class EmbeddedServer:
         """
         for lock in (self.place.data / "postmaster.pid", self.place.sockets / ".s.PGSQL.5432.lock"):
             with contextlib.suppress(OSError, ValueError):
-                status = Path("/proc", str(int(lock.read_text().split()[0])), "stat").read_text()
-                program, _, rest = status.partition("(")[2].rpartition(")")
-                if program != "postgres" or rest.split()[0] in ("Z", "X"):
+                pid = int(lock.read_text().split()[0])
+                if Path("/proc", str(pid)).exists() and not lives(pid):
                     lock.unlink()
+
+
+def lives(pid: int) -> bool:
+    """Say whether a process is PostgreSQL's, and more than a name that nobody has collected yet."""
+    try:
+        status = Path("/proc", str(pid), "stat").read_text()
+    except OSError:
+        return False
+    program, _, rest = status.partition("(")[2].rpartition(")")
+    return program == "postgres" and rest.split()[0] not in ("Z", "X")
 
 
 def place_for(data_folder: Path) -> Place:

@@ -7,7 +7,8 @@
     ├── NotFound            404: missing, or another account's: nobody can tell which
     ├── Conflict            409: the thing's present state does not allow it
     ├── TooLarge            413: over a documented limit
-    └── TooManyAttempts     429: of what may be a guess; `retry_after` says for how many seconds
+    ├── TooManyAttempts     429: of what may be a guess; `retry_after` says for how many seconds
+    └── Unavailable         503: nothing was wrong with it, it cannot be served now; likewise
 
 A class's docstring is its default message. Dialects turn a refusal into their own words and bodies.
 
@@ -89,6 +90,14 @@ class TooManyAttempts(Refusal):
     def __init__(self, retry_after: int, detail: str | None = None) -> None:
         super().__init__(detail)
         self.retry_after = retry_after
+
+
+class Unavailable(Refusal):
+    """The service cannot serve the request just now; send it again in a few seconds."""
+
+    status = 503
+    title = "Service Unavailable"
+    retry_after = 2
 
 
 class SetupRefused(Exception):  # noqa: N818 - see Refusal

@@ -7,20 +7,17 @@ own functions. The application may add to them and read them, and neither change
 import contextlib
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextvars import ContextVar
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
+from tenancy.requests import current_request
 from tenancy.rows import current_connection
 
 OPERATOR = UUID(int=0)  # stands for the operator at the command line, who is no user
 LARGEST = 16_384  # bytes of what a thing was before, and of what it is after
 NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # in JSON, and not behind a backslash that is itself escaped
-
-# The id of the request that is being answered; None for what no request asked for.
-current_request: ContextVar[UUID | None] = ContextVar("current_request", default=None)
 
 RECORD = """
 INSERT INTO event (account_id, workflow_id, instance_id, type, at, actor, data, before, after, request_id)

@@ -5,6 +5,7 @@ nothing and cannot bypass row-level security, and every other connection uses it
 start-up.
 """
 
+import asyncio
 import contextlib
 import warnings
 from collections.abc import AsyncIterator
@@ -25,6 +26,11 @@ OWNER = "tutti_owner"
 APPLICATION = "tutti_app"
 DATABASE = "tutti"
 OLDEST_SERVER = 150_000  # PostgreSQL 15, as server_version_num
+STATEMENT_SECONDS = (
+    60  # after which a statement is given up: a server that went away without a word says nothing
+)
+CLOSE_SECONDS = 1.0  # for connections that are still lent out when the process ends
+PATIENCE = 5.0  # seconds that a request waits for a connection, if nobody says anything else
 
 
 # What the present role could do about row-level security, by itself or as a role that it is a member of.
@@ -55,8 +61,10 @@ class Engine(PostgresEngine):
     """Piccolo's engine without its habit of connecting while modules are imported, and without stray queries.
 
     A query outside a transaction of `tenancy.rows` has no tenant: row-level security would answer it with nothing. That
-    silence hides mistakes, so here it is an error.
+    silence hides mistakes, so here it is an error. `patience` is how many seconds a request waits for a connection.
     """
+
+    patience = PATIENCE
 
     async def check_version(self) -> None:
         """Do nothing: `refuse_unsafe_role` checks the version, at start-up instead of at import."""
@@ -125,8 +133,10 @@ async def connected(arguments: dict[str, Any]) -> AsyncIterator[asyncpg.Connecti
 
 
 @contextlib.asynccontextmanager
-async def pool(size: int) -> AsyncIterator[None]:
+async def pool(size: int, patience: float = PATIENCE) -> AsyncIterator[None]:
     """Open the engine's connection pool for as long as the block runs, and refuse an unsafe role first.
+
+    A request waits for a connection for `patience` seconds.
 
     Raises:
         SetupRefused: unreachable database, too old a server, or a role that could bypass row-level security.
@@ -134,13 +144,28 @@ async def pool(size: int) -> AsyncIterator[None]:
     database = engine()
     async with connected(database.config) as connection:
         await refuse_unsafe_role(connection)
-    await database.start_connection_pool(min_size=min(2, size), max_size=size, reset=leave_clean)
+    database.patience = patience
+    await database.start_connection_pool(
+        min_size=min(2, size), max_size=size, reset=leave_clean, command_timeout=STATEMENT_SECONDS
+    )
     try:
         yield
     finally:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            await closed(database)
+
+
+async def closed(database: Engine) -> None:
+    """Close the pool; whoever still holds a connection of it, as their statement hangs, loses it."""
+    opened = database.pool
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS):
             await database.close_connection_pool()
+    except TimeoutError:
+        if opened is not None:
+            opened.terminate()
+        database.pool = None
 
 
 async def leave_clean(connection: asyncpg.Connection) -> None:

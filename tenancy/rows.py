@@ -5,6 +5,7 @@ Every transaction begins by saying whose rows it may see: `rows_of(account)` for
 Without a tenant row-level security shows nothing.
 """
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextvars import ContextVar
@@ -16,7 +17,13 @@ from anyio import CancelScope
 from asyncpg.pool import PoolConnectionProxy
 
 from tenancy.errors import SetupRefused
+from tenancy.faults import PERHAPS, DatabaseAwayError, is_away
 from tenancy.postgres import engine
+from tenancy.requests import current_request
+
+WORK_SECONDS = (
+    60  # that work in the background waits for a connection; a request waits as `Engine.patience` says
+)
 
 
 class Transaction:
@@ -55,32 +62,40 @@ async def transaction(begin: str = "BEGIN") -> AsyncIterator[PoolConnectionProxy
 
     Piccolo's own transaction loses its connection when the task is cancelled at the wrong await. Here the end is
     shielded from cancellation, and a connection that could not be ended cleanly is closed rather than returned.
+
+    Raises:
+        DatabaseAwayError: the database is away, or went away meanwhile; if that was while it committed, nobody knows whether it has.
     """
-    database = engine()
-    current = cast("ContextVar[Any]", database.current_transaction)
+    current = cast("ContextVar[Any]", engine().current_transaction)
     if current.get() is not None:
         raise RuntimeError("A transaction is already open here, and transactions do not nest.")
-    if database.pool is None:
-        raise SetupRefused("The database pool is not open.")
-    pool = database.pool
-    connection = await pool.acquire()
-    end = "ROLLBACK"
+    pool = open_pool()
+    connection = await acquired(pool)
+    end, closed = "ROLLBACK", False
     opened = Transaction(connection)
     token = current.set(opened)
     try:
-        await connection.execute(begin)
-        yield connection
-        end = "COMMIT"
-    finally:
-        current.reset(token)
-        with CancelScope(shield=True):
-            try:
-                await ended(connection, end)
-            except BaseException:
-                connection.terminate()
-                raise
-            finally:
-                await pool.release(connection)
+        try:
+            await connection.execute(begin)
+            yield connection
+            end = "COMMIT"
+        finally:
+            current.reset(token)
+            with CancelScope(shield=True):
+                closed = is_gone(connection)
+                try:
+                    await ended(connection, end)
+                except BaseException:
+                    closed = closed or is_gone(connection)
+                    with contextlib.suppress(asyncpg.InterfaceError):
+                        connection.terminate()
+                    raise
+                finally:
+                    await pool.release(connection)
+    except PERHAPS as error:
+        if is_away(error, closed=closed):
+            raise DatabaseAwayError from error
+        raise
     for tell in opened.afterwards:
         tell()
 
@@ -92,11 +107,20 @@ async def ended(connection: PoolConnectionProxy, end: str) -> None:
         RuntimeError: a statement of the block failed, and the block took no notice.
         asyncpg.InterfaceError: the connection is gone, and with it what the block wrote.
     """
-    if connection.is_closed() and end == "ROLLBACK":
+    if end == "ROLLBACK" and is_gone(connection):
         return
     if await connection.execute(end) != end:
         # PostgreSQL answers COMMIT after a failed statement by a quiet ROLLBACK.
         raise RuntimeError("A statement failed and the block went on, so its transaction was rolled back.")
+
+
+def is_gone(connection: PoolConnectionProxy) -> bool:
+    """Whether a borrowed connection is closed; of one that broke off, the pool may have taken back what stands for it."""
+    try:
+        closed: bool = connection.is_closed()
+    except asyncpg.InterfaceError:
+        return True
+    return closed
 
 
 def after_commit(tell: Callable[[], None]) -> None:
@@ -105,12 +129,47 @@ def after_commit(tell: Callable[[], None]) -> None:
 
 
 async def read(statement: str, *arguments: object) -> list[asyncpg.Record]:
-    """Run one statement that sets its own tenant, in one round trip: for the hot reads."""
-    database = engine()
-    if database.pool is None:
-        raise SetupRefused("The database pool is not open.")
-    async with database.pool.acquire() as connection:
+    """Run one statement that sets its own tenant, in one round trip: for the hot reads.
+
+    Raises:
+        DatabaseAwayError: the database is away, or went away meanwhile.
+    """
+    pool = open_pool()
+    connection = await acquired(pool)
+    try:
         return await connection.fetch(statement, *arguments)
+    except PERHAPS as error:
+        if is_away(error, closed=is_gone(connection)):
+            raise DatabaseAwayError from error
+        raise
+    finally:
+        await pool.release(connection)
+
+
+def open_pool() -> asyncpg.Pool:
+    """Return the pool.
+
+    Raises:
+        SetupRefused: it is not open.
+    """
+    pool = engine().pool
+    if pool is None:
+        raise SetupRefused("The database pool is not open.")
+    return pool
+
+
+async def acquired(pool: asyncpg.Pool) -> PoolConnectionProxy:
+    """Borrow a connection: a request waits for a moment, work in the background for longer.
+
+    Raises:
+        DatabaseAwayError: the database cannot be reached, or no connection became free in time.
+    """
+    seconds = WORK_SECONDS if current_request.get() is None else engine().patience
+    try:
+        async with asyncio.timeout(seconds):
+            return await pool.acquire()
+    except PERHAPS as error:
+        raise DatabaseAwayError from error
 
 
 def current_connection() -> PoolConnectionProxy:

@@ -29,7 +29,8 @@ from auth.registered import live_client
 from auth.scopes import SCOPES
 from auth.sessions import TOKEN_FIELD
 from auth.throttle import LoginAttempt, address_of
-from tenancy.errors import Refusal, TooManyAttempts
+from tenancy.errors import Refusal, TooManyAttempts, Unavailable
+from tenancy.faults import DatabaseAwayError, unavailable
 from tenancy.rows import transaction
 
 logger = logging.getLogger("tutti.auth")
@@ -48,6 +49,7 @@ NO_ACCOUNT = (
 )
 NO_VISIT = "This page is for people: open it in a window of its own."
 NO_CHOICE = "Choose all of your accounts, or one of them."
+AWAY = "This cannot be served just now. Wait a few seconds and try again."
 FAILED = "An unexpected error occurred on the server. Wait a moment and try again."
 
 Answer = Response[str] | Response[bytes]
@@ -372,7 +374,7 @@ def patience(refusal: TooManyAttempts) -> str:
     return f"Too many attempts failed. Wait {minutes} minute{'' if minutes == 1 else 's'} and try again."
 
 
-def throttled(answer: Response[str], refusal: TooManyAttempts) -> Response[str]:
+def throttled(answer: Response[str], refusal: TooManyAttempts | Unavailable) -> Response[str]:
     """Tell the browser the same as the page tells the person."""
     answer.status_code = refusal.status
     answer.headers["Retry-After"] = str(refusal.retry_after)
@@ -403,6 +405,12 @@ def misunderstood(_: Request[Any, Any, Any], error: HTTPException) -> Response[s
     )
 
 
+def away(_: Request[Any, Any, Any], error: DatabaseAwayError) -> Response[str]:
+    """Show that the database is away for a moment."""
+    refusal = unavailable(error)
+    return throttled(error_page(AWAY), refusal)
+
+
 def failed(request: Request[Any, Any, Any], error: Exception) -> Response[str]:
     """Show a fault of ours; the log has the cause."""
     logger.error("request to %s failed", request.scope["path"], exc_info=error)
@@ -420,6 +428,7 @@ EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {
     Returned: sent_back,
     Refusal: refused,
     HTTPException: misunderstood,
+    DatabaseAwayError: away,
     Exception: failed,
 }
 HANDLERS = [

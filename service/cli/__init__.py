@@ -22,6 +22,7 @@ from service.cli.serving import application, application_without_worker
 from service.cli.terminal import tell
 from service.language.sandbox import SandboxUnavailableError
 from tenancy.errors import Refusal, SetupRefused
+from tenancy.faults import DatabaseAwayError
 
 __all__ = ["application", "application_without_worker", "main", "tutti"]
 
@@ -81,6 +82,8 @@ def worded(error: BaseException) -> str:
             text = f"The database failed: {error}"
         case SandboxUnavailableError():
             text = f"Expressions cannot be evaluated here: {error}"
+        case DatabaseAwayError():
+            text = f"The database failed: {error.__cause__}"
         case OSError():
             text = f"{error.filename or 'tutti'}: {error.strerror or error}"
     return text

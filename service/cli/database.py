@@ -2,8 +2,12 @@
 
 import asyncio
 import contextlib
+import logging
 import signal
 import sys
+import threading
+import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import NoReturn, TypeVar
@@ -17,12 +21,21 @@ from tenancy.schema import is_current
 
 Result = TypeVar("Result")
 
+WATCH_EVERY = 1.0  # seconds between looks whether the embedded server lives
+REVIVALS = 5  # times that it is started again ...
+REVIVALS_WITHIN = 600.0  # ... in so many seconds
+
+logger = logging.getLogger("tutti.database")
+
 MIGRATE_FIRST = "The database's schema is not current; run: tutti migrate"
 
 
 @contextlib.contextmanager
-def server() -> Iterator[None]:
-    """Hold the embedded server for as long as the block runs, where the settings ask for it."""
+def server(*, watched: bool = False) -> Iterator[None]:
+    """Hold the embedded server for as long as the block runs, where the settings ask for it.
+
+    Where it is `watched` it is started again should it die meanwhile.
+    """
     signal.signal(signal.SIGTERM, stopped)  # so that this block's end is reached
     if not settings().database.embedded:
         yield
@@ -33,9 +46,41 @@ def server() -> Iterator[None]:
         embedded.start()
         asyncio.run(provide_embedded(embedded))
     try:
-        yield
+        with watching(embedded) if watched else contextlib.nullcontext():
+            yield
     finally:
         embedded.stop()
+
+
+@contextlib.contextmanager
+def watching(embedded: EmbeddedServer) -> Iterator[None]:
+    """Start an embedded server again that dies, for as long as the block runs: so many times, then it is left to people."""
+    stopping = threading.Event()
+
+    def watch() -> None:
+        attempts: deque[float] = deque(maxlen=REVIVALS)
+        while not stopping.wait(WATCH_EVERY):
+            if embedded.alive():
+                continue
+            if len(attempts) == REVIVALS and time.monotonic() - attempts[0] < REVIVALS_WITHIN:
+                logger.error(
+                    "the embedded PostgreSQL died %d times; look at its log, then: tutti migrate", REVIVALS
+                )
+                return
+            attempts.append(time.monotonic())
+            try:
+                if embedded.revive():
+                    logger.warning("the embedded PostgreSQL had died and was started again")
+            except (SetupRefused, OSError) as error:
+                logger.error("the embedded PostgreSQL died: %s", error)  # noqa: TRY400 - it says all there is
+
+    thread = threading.Thread(target=watch, name="embedded", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        thread.join()
 
 
 def stopped(number: int, _: object) -> NoReturn:

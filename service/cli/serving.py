@@ -3,6 +3,7 @@
 import asyncio
 import multiprocessing
 import os
+import resource
 import signal
 import socket
 import threading
@@ -12,6 +13,7 @@ import rich_click as click
 import uvicorn
 from litestar.types import ASGIApp
 from rich.text import Text
+from uvicorn.supervisors import Multiprocess
 
 from service.app import create_app, create_app_without_worker, working
 from service.cli.database import ready_database, server
@@ -20,7 +22,7 @@ from service.cli.verbs import Verb
 from service.engine.bell import telling_others
 from service.language.sandbox import Sandbox
 from service.limits.known import refreshing
-from service.protocol import Http1Protocol
+from service.protocol import OWN_FILES, Http1Protocol
 from service.settings import settings
 from service.telemetry.endpoints import tell_of_stop
 from service.telemetry.logs import configure_logging
@@ -30,7 +32,7 @@ from tenancy.errors import SetupRefused
 from tenancy.postgres import connected, refuse_unsafe_role
 from tenancy.schema import migrate as migrated
 
-GRACE_SECONDS = 8  # for requests and jobs under way when the service is told to stop
+GRACE_SECONDS = 4  # for requests under way when the service is told to stop; work in the background has as long after them
 
 
 @click.command(cls=Verb)
@@ -55,31 +57,72 @@ def migrate(*, as_json: bool) -> None:
 def serve(host: str, port: int, workers: int, *, no_worker: bool) -> None:
     """Serve the API; instances run in the same processes."""
     configure_logging(settings().log_level)
-    with server():
+    with server(watched=True):
         asyncio.run(refuse_unready())
         refuse_taken_port(host, port)
         tell(f"Tutti serves on http://{host}:{port}")
         warn_of_setup()
-        try:
-            uvicorn.run(
-                "service.cli:application_without_worker" if no_worker else "service.cli:application",
-                factory=True,
-                host=host,
-                port=port,
-                workers=workers,
-                loop="uvloop",
-                http=Http1Protocol,
-                ws="none",
-                access_log=False,
-                log_config=None,
-                server_header=False,
-                proxy_headers=bool(settings().trusted_proxies),
-                forwarded_allow_ips=settings().trusted_proxies,
-                timeout_graceful_shutdown=GRACE_SECONDS,
-            )
-        except SystemExit as end:
-            if end.code not in (None, 0, 128 + signal.SIGTERM):
-                raise SetupRefused("The service could not start; its log above says why.") from None
+        allow_connections(settings().connections_at_once)
+        config = uvicorn.Config(
+            "service.cli:application_without_worker" if no_worker else "service.cli:application",
+            factory=True,
+            host=host,
+            port=port,
+            workers=workers,
+            loop="uvloop",
+            http=Http1Protocol,
+            ws="none",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            proxy_headers=bool(settings().trusted_proxies),
+            forwarded_allow_ips=settings().trusted_proxies,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+        run(config)
+
+
+def run(config: uvicorn.Config) -> None:
+    """Serve in this process, or in several, until it is told to stop.
+
+    Raises:
+        SetupRefused: it could not begin.
+    """
+    started = True
+    try:
+        if config.workers == 1:
+            server = uvicorn.Server(config)
+            server.run()
+            started = server.started
+        else:
+            Processes(config, [config.bind_socket()]).run()
+    except KeyboardInterrupt:
+        return
+    except SystemExit as end:
+        if end.code not in (None, 0, 128 + signal.SIGTERM):
+            raise SetupRefused("The service could not start; its log above says why.") from None
+    if not started:
+        raise SetupRefused("The service could not start; its log above says why.")
+
+
+class Processes(Multiprocess):
+    """uvicorn's processes, whose port is let go when they are told to stop: else clients would wait for nobody."""
+
+    def terminate_all(self) -> None:
+        """Tell every process to stop."""
+        for one in self.sockets:
+            one.close()
+        super().terminate_all()
+
+
+def allow_connections(count: int) -> None:
+    """Let the process have so many connections open beside its own files, or as many as the operating system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + OWN_FILES
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def warn_of_setup() -> None:
@@ -181,5 +224,5 @@ def worker() -> None:
             tell("Tutti runs instances.")
             await stop.wait()
 
-    with server():
+    with server(watched=True):
         asyncio.run(work())

@@ -18,6 +18,7 @@ from litestar.exceptions import HTTPException
 
 from auth.forms import form, form_of
 from auth.throttle import url_failures_counted
+from service import refusing
 from service.console.fields import Input, inputs_of, typed
 from service.console.rendering import page, redirect
 from service.errors import AnswerRefused, WorkItemConflict
@@ -27,6 +28,7 @@ from service.operations.participants import InstanceUrl, Question, View
 from service.operations.work_items import Answer
 from service.settings import settings
 from tenancy.errors import BadRequest, NotFound, Refusal, TooManyAttempts
+from tenancy.faults import unavailable
 
 logger = logging.getLogger("tutti.console")
 
@@ -41,6 +43,7 @@ TOO_LATE = (
     "Somebody else has answered this in the meantime or is working on it, or an answer is not needed any more."
     " What you sent was not saved."
 )
+AWAY = "This cannot be served just now. Wait a few seconds and try again."
 FAILED = "An unexpected error occurred on the server. Wait a moment and try again."
 CORRECT = "Nothing was saved yet. Correct what is marked and send it again."
 
@@ -230,6 +233,14 @@ def misunderstood(_: Request[Any, Any, Any], error: HTTPException) -> Response[s
     return message(f"{http.HTTPStatus(error.status_code).phrase}. Go back and try again.", error.status_code)
 
 
+def away(_: Request[Any, Any, Any], error: Exception) -> Response[str]:
+    """Show that the database, or what evaluates expressions, is away for a moment."""
+    refusal = unavailable(error)
+    told = message(AWAY, refusal.status)
+    told.headers["Retry-After"] = str(refusal.retry_after)
+    return told
+
+
 def failed(request: Request[Any, Any, Any], error: Exception) -> Response[str]:
     """Show a fault of ours; the log has the cause under the request id, and never the address."""
     logger.error("request %s failed", exchange_of(request.scope).request_id, exc_info=error)
@@ -242,6 +253,7 @@ EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {
     WorkItemConflict: too_late,
     Refusal: refused,
     HTTPException: misunderstood,
+    **dict.fromkeys(refusing.AWAY, away),
     Exception: failed,
 }
 

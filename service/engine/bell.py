@@ -7,14 +7,14 @@ One that is lost costs a second, as workers look by themselves that often.
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Literal
 
-import asyncpg
-
 from service.background import beside
-from tenancy.errors import SetupRefused
 from tenancy.rows import after_commit, read
+
+logger = logging.getLogger("tutti.worker")
 
 CHANNEL = "tutti_jobs"  # its notifications carry the lane
 APART = 0.01  # seconds
@@ -63,8 +63,10 @@ async def telling_others() -> AsyncIterator[None]:
             rung.clear()
             lanes = list(untold)
             untold.clear()
-            with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, SetupRefused):
+            try:
                 await read("SELECT pg_notify($1, lane) FROM unnest($2::text[]) AS lane", CHANNEL, lanes)
+            except Exception as error:  # noqa: BLE001 - others look by themselves meanwhile
+                logger.warning("bell: %s; others were not told of new jobs", type(error).__name__)
             await asyncio.sleep(APART)
 
     with hearing(hear):

@@ -21,6 +21,7 @@ from service.engine.events import FOLLOWED, Cursor, cursor_of
 from service.engine.outages import OUTAGE
 from service.engine.states import Status
 from service.errors import TooManyFollowers, TooManyFollowersOfAccount
+from service.overload import let_go
 from tenancy.rows import read
 
 logger = logging.getLogger("tutti.followers")
@@ -172,6 +173,7 @@ class Followers:
         if counts.total() >= FOLLOWERS:
             raise TooManyFollowers
         counts[account_id] += 1
+        let_go()  # these are counted here, and not among the requests that are worked on
 
     def _dismiss(self, kind: type[Follower | Waiter], account_id: UUID) -> None:
         counts = self._counts[kind]

@@ -70,6 +70,7 @@ LONGEST_BACK_OFF = 2  # leases last longer
 LONGEST_DELAY = 15  # seconds until a failed job is tried again
 ADVANCE_SECONDS = 1.0  # after which an advance leaves the rest to another one
 GRACE_SECONDS = 4  # for jobs under way when the worker is told to stop
+LAST_SECONDS = 1  # that its last statements may take
 TRIES = 100  # times that somebody else may be faster before a job goes back to the queue
 ATTEMPTS = 5  # times that a job may fail for a reason of its own before it ends its instance
 
@@ -122,11 +123,11 @@ class Worker:
         finally:
             self._stopping.set()
             self._wake()
-            await asyncio.gather(*dealers)  # so that nothing new begins
-            await asyncio.gather(*(lane.ended(GRACE_SECONDS) for lane in lanes))
-            await asyncio.gather(*others)
-            with contextlib.suppress(*INFRASTRUCTURE):
-                await put_back(self._leased, timedelta())
+            await ended(dealers, LAST_SECONDS)  # so that nothing new begins
+            await asyncio.gather(ended(others, GRACE_SECONDS), *(lane.ended(GRACE_SECONDS) for lane in lanes))
+            with contextlib.suppress(*INFRASTRUCTURE):  # else their leases run out
+                async with asyncio.timeout(LAST_SECONDS):
+                    await put_back(self._leased, timedelta())
 
     def _started(self, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
         """Start a kind of work in a fresh context.
@@ -438,6 +439,14 @@ class Worker:
         idle = [] if changed else [job.id]
         stored = await store(job.account_id, changed, idle, (), datetime.now(UTC))
         return len(stored) == len(changed)
+
+
+async def ended(tasks: Iterable[asyncio.Task[None]], seconds: float) -> None:
+    """Wait for tasks that have been told to end; one that hangs in the database is broken off."""
+    _, late = await asyncio.wait(tasks, timeout=seconds)
+    for task in late:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def by_account(jobs: Sequence[Job]) -> dict[UUID, list[Job]]:

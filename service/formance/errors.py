@@ -14,8 +14,9 @@ from litestar.exceptions import HTTPException
 from service.errors import InputsRefused, InternalError, NotTriggerable
 from service.exchange import exchange_of
 from service.formance.models import Error, ErrorCode
-from service.refusing import as_refusal, challenge, patience, said
+from service.refusing import AWAY, as_refusal, challenge, patience, said
 from tenancy.errors import BadRequest, Conflict, FieldError, NotFound, Refusal
+from tenancy.faults import unavailable
 
 PATHS = re.compile(r"(/accounts/[^/]*)?/api/orchestration(/.*)?|/v1/accounts/[^/]*/bus-events/?")
 MISFITS = "The workflow does not take these variables."
@@ -36,6 +37,11 @@ def refused(request: Request[Any, Any, Any], refusal: Refusal) -> Response[Error
 def misunderstood(request: Request[Any, Any, Any], error: HTTPException) -> Response[Error]:
     """Answer what Litestar refused: an unknown route or method, a body that is too large."""
     return answer(request, as_refusal(error), dict(error.headers or {}))
+
+
+def away(request: Request[Any, Any, Any], error: Exception) -> Response[Error]:
+    """Answer that the database, or what evaluates expressions, is away for a moment."""
+    return answer(request, unavailable(error))
 
 
 def failed(request: Request[Any, Any, Any], error: Exception) -> Response[Error]:
@@ -93,5 +99,6 @@ def code_of(refusal: Refusal) -> ErrorCode:
 EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {
     Refusal: refused,
     HTTPException: misunderstood,
+    **dict.fromkeys(AWAY, away),
     Exception: failed,
 }

@@ -15,8 +15,9 @@ from msgspec import Meta
 from service.errors import DefinitionRefused, InternalError
 from service.exchange import exchange_of
 from service.keyfactor.basic import forget
-from service.refusing import as_refusal, challenge, patience, said
+from service.refusing import AWAY, as_refusal, challenge, patience, said
 from tenancy.errors import Conflict, Refusal, Unauthenticated
+from tenancy.faults import unavailable
 
 PREFIX = "/KeyfactorAPI"
 
@@ -40,6 +41,7 @@ class Code(StrEnum):
     TOO_LARGE = "0xA0110413"
     TOO_MANY = "0xA0110429"
     FAULT = "0xA0110500"
+    AWAY = "0xA0110503"
 
 
 BY_STATUS = {
@@ -49,6 +51,7 @@ BY_STATUS = {
     405: Code.METHOD,
     413: Code.TOO_LARGE,
     429: Code.TOO_MANY,
+    503: Code.AWAY,
 }
 LISTED = "; errors names "  # the list of that name, which is a part of the message here
 BASIC = 'Basic realm="tutti", charset="UTF-8"'
@@ -85,6 +88,11 @@ def refused(request: Request[Any, Any, Any], refusal: Refusal) -> Response[Error
 def misunderstood(request: Request[Any, Any, Any], error: HTTPException) -> Response[Error]:
     """Answer what Litestar refused: an unknown route or method, a body that is too large."""
     return answer(request, as_refusal(error), dict(error.headers or {}))
+
+
+def away(request: Request[Any, Any, Any], error: Exception) -> Response[Error]:
+    """Answer that the database, or what evaluates expressions, is away for a moment."""
+    return answer(request, unavailable(error))
 
 
 def failed(request: Request[Any, Any, Any], error: Exception) -> Response[Error]:
@@ -133,5 +141,6 @@ def code_of(refusal: Refusal) -> Code:
 EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {
     Refusal: refused,
     HTTPException: misunderstood,
+    **dict.fromkeys(AWAY, away),
     Exception: failed,
 }

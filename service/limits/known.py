@@ -9,18 +9,15 @@ import logging
 from collections.abc import AsyncIterator
 from uuid import UUID
 
-import asyncpg
 import msgspec
 
 from service.background import beside
-from tenancy.errors import SetupRefused
 from tenancy.rows import read
 
 logger = logging.getLogger("tutti.limits")
 
 REFRESH_EVERY = 1.0  # seconds
 CHANGED = "SELECT * FROM changed_limits($1)"
-INFRASTRUCTURE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, SetupRefused)
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,7 +78,7 @@ async def refreshing() -> AsyncIterator[None]:
     async def attempt() -> None:
         try:
             await refresh()
-        except INFRASTRUCTURE as error:
+        except Exception as error:  # noqa: BLE001 - the database may come back from anything
             logger.warning("limits could not be read: %s; trying again", type(error).__name__)
 
     await attempt()

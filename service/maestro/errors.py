@@ -8,6 +8,7 @@ success status of a trigger changes with them (contract, 0.1 and 0.2). The `User
 import http
 import logging
 import re
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -25,10 +26,11 @@ from service.errors import InternalError, WorkflowPaused
 from service.exchange import exchange_of, header
 from service.language.misfits import MISSING, NOT_ALLOWED, OTHER_FORM, UNKNOWN, misfit
 from service.limits.admission import claimed
-from service.refusing import challenge, patience
+from service.refusing import AWAY, challenge, patience
 from service.settings import settings
 from service.wire import Identifier, Timestamp, identifier, timestamp
 from tenancy.errors import BadRequest, Conflict, FieldError, Refusal, TooLarge, Unauthenticated
+from tenancy.faults import DatabaseAwayError, unavailable
 
 STEPS = re.compile(r"[^.\[\]]+|\[[^\]]*\]")  # of the place of a value in a body
 logger = logging.getLogger("tutti.maestro")
@@ -118,6 +120,11 @@ def misunderstood(request: Request[Any, Any, Any], error: HTTPException) -> Resp
     return answer(request, refusal, dict(error.headers or {}), unproven=known_route)
 
 
+def away(request: Request[Any, Any, Any], error: Exception) -> Response[ErrorBody]:
+    """Answer that the database, or what evaluates expressions, is away for a moment."""
+    return answer(request, unavailable(error))
+
+
 def failed(request: Request[Any, Any, Any], error: Exception) -> Response[ErrorBody]:
     """Answer a fault of ours; the log has the cause under the request id, the answer does not."""
     logger.error("request %s failed", exchange_of(request.scope).request_id, exc_info=error)
@@ -201,6 +208,27 @@ def inside(kind: inspect.Type, step: str) -> list[inspect.Type]:
     return []
 
 
+def body_of(refusal: Refusal, path: str, request_id: str, now: datetime) -> ErrorBody:
+    """Write a refusal as the vendor's error body."""
+    body = ErrorBody(
+        error=refusal.detail,
+        code=str(refusal.status),
+        timestamp=timestamp(now),
+        type=TYPES.get(refusal.status, "about:blank"),
+        title=refusal.title,
+        status=refusal.status,
+        detail=refusal.detail,
+        instance=path,
+        request_id=request_id,
+    )
+    if refusal.errors:
+        body.errors = [
+            ErrorDetail(code=one.code, message=one.message, target=one.target or msgspec.UNSET)
+            for one in refusal.errors
+        ]
+    return body
+
+
 def answer(
     request: Request[Any, Any, Any],
     refusal: Refusal,
@@ -208,24 +236,9 @@ def answer(
     *,
     unproven: bool = False,
 ) -> Response[ErrorBody]:
-    """Write a refusal as the vendor's error body."""
+    """Write a refusal as an answer, with the headers that tell what to do about it."""
     exchange = exchange_of(request.scope)
-    body = ErrorBody(
-        error=refusal.detail,
-        code=str(refusal.status),
-        timestamp=timestamp(exchange.now),
-        type=TYPES.get(refusal.status, "about:blank"),
-        title=refusal.title,
-        status=refusal.status,
-        detail=refusal.detail,
-        instance=request.scope["path"],
-        request_id=exchange.request_id,
-    )
-    if refusal.errors:
-        body.errors = [
-            ErrorDetail(code=one.code, message=one.message, target=one.target or msgspec.UNSET)
-            for one in refusal.errors
-        ]
+    body = body_of(refusal, request.scope["path"], exchange.request_id, exchange.now)
     kind: type[Response[ErrorBody]] = Unproven if unproven else Response
     return kind(
         body,
@@ -274,10 +287,13 @@ async def stronger_refusal(request: Request[Any, Any, Any]) -> Refusal | None:
         return refusal
     except Refusal as refusal:
         return None if account_id is None else refusal
+    except DatabaseAwayError as error:
+        return unavailable(error)
 
 
 EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {
     Refusal: refused,
     HTTPException: misunderstood,
+    **dict.fromkeys(AWAY, away),
     Exception: failed,
 }

@@ -15,7 +15,7 @@ from litestar.openapi import OpenAPIConfig
 from auth.roles import HOLDERS, Role, needed_role, scopes_for
 from auth.scopes import ADMINISTRATION, MAESTRO, SCOPES
 from service.app import maestro_router
-from service.errors import InternalError, KeyReused, LimitReached, TooManyFollowers
+from service.errors import InternalError, KeyReused, LimitReached
 from service.maestro import (
     account_examples,
     account_models,
@@ -50,10 +50,10 @@ from service.openapi.parts import (
     titled,
 )
 from service.settings import Settings
-from tenancy.errors import BadRequest, Conflict, Forbidden, NotFound, TooLarge, Unauthenticated
+from tenancy.errors import BadRequest, Conflict, Forbidden, NotFound, TooLarge, Unauthenticated, Unavailable
 
 # Which refusals an operation can answer with: every one, those that read a body, those that a state can forbid.
-EVERYWHERE = (400, 401, 403, 404, 429, 500)
+EVERYWHERE = (400, 401, 403, 404, 429, 500, 503)
 WITH_BODY = (413, 415)
 CONFLICT = 409
 ANOTHER_BODY = 422
@@ -90,11 +90,10 @@ CONFLICTING = {
     "addIntegrationKey",
     "TriggerWorkflow",  # a setting makes 409 of a trigger on a paused workflow
 }
-# Answers that take their time, and those of them that are streams of events.
-CROWDED = TooManyFollowers.status
-PATIENT = (LimitReached.status, CROWDED)  # what may be asked again in some seconds
+# What may be asked again in some seconds.
+PATIENT = (LimitReached.status, Unavailable.status)
+# Whose answers are streams of events.
 FOLLOWING = {"followWorkflowInstance", "followEvents"}
-LASTING = {"waitForWorkflowInstance", *FOLLOWING}
 # What is done in the background, once the caller has confirmed how many things it is done to: until then the answer is 200.
 CONFIRMED = {"cancelWorkflowInstances", "restartWorkflowInstances"}
 REFUSALS = (
@@ -106,7 +105,7 @@ REFUSALS = (
     TooLarge,
     KeyReused,
     LimitReached,
-    TooManyFollowers,
+    Unavailable,
     InternalError,
 )
 ANSWERS = {
@@ -237,7 +236,7 @@ def maestro_document() -> dict[str, Any]:
             "schemas": schemas(),
             "responses": {
                 str(status): refusal(status)
-                for status in sorted({*EVERYWHERE, *WITH_BODY, CROWDED, CONFLICT, ANOTHER_BODY})
+                for status in sorted({*EVERYWHERE, *WITH_BODY, CONFLICT, ANOTHER_BODY})
             },
             "headers": {
                 name: {"description": text, "schema": {"type": "string"}} for name, text in HEADERS.items()
@@ -372,8 +371,6 @@ def refusals(operation: dict[str, Any]) -> dict[str, Any]:
         statuses.add(CONFLICT)
     if operation["operationId"] == "TriggerWorkflow":
         statuses.add(ANOTHER_BODY)
-    if operation["operationId"] in LASTING:
-        statuses.add(CROWDED)
     return {str(status): {"$ref": f"{COMPONENTS}responses/{status}"} for status in sorted(statuses)}
 
 

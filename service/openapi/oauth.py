@@ -119,6 +119,12 @@ REFUSALS = {
         "server_error",
         "An unexpected error occurred on the server.",
     ),
+    "Unavailable": Refused(
+        "The server cannot answer just now; the same request may be sent again.",
+        "temporarily_unavailable",
+        "The service cannot serve the request just now; send it again in a few seconds.",
+        (("Retry-After", "RetryAfter"),),
+    ),
 }
 SENT = (
     "To the client, with code, state and iss or with error, error_description, state and iss; or to the page where the "
@@ -129,11 +135,13 @@ PAGES = {
     "TooLargePage": "A page for the person: the body is too large.",
     "WaitPage": "A page for the person: too many logins were begun from their address; it says how long to wait.",
     "FailurePage": "A page for the person: a fault of the server.",
+    "UnavailablePage": "A page for the person: the server cannot answer just now.",
 }
-COUNTED = {"413": "TooLarge", "429": "TooManyAttempts", "500": "Failed"}
+FAULTS = {"500": "Failed", "503": "Unavailable"}
+COUNTED = {"413": "TooLarge", "429": "TooManyAttempts"} | FAULTS
 PROVED = {"400": "BadRequest", "401": "ClientRefused"} | COUNTED
-TOLD = {"401": "TokenRefused", "403": "ScopeMissing", "500": "Failed"}
-SENT_ON = {"303": "SentOn", "400": "ErrorPage", "500": "FailurePage"}
+TOLD = {"401": "TokenRefused", "403": "ScopeMissing"} | FAULTS
+SENT_ON = {"303": "SentOn", "400": "ErrorPage", "500": "FailurePage", "503": "UnavailablePage"}
 OPERATIONS = {
     "Authorize": About(
         tag="Logging in", security=NOBODY, answers=SENT_ON | {"429": "WaitPage"}, form="AuthorizationForm"
@@ -153,8 +161,8 @@ OPERATIONS = {
         answers=TOLD | {"400": "BadRequest", "413": "TooLarge"},
         form="UserInfoForm",
     ),
-    "GetKeys": About(tag="Discovery", security=NOBODY, answers={"500": "Failed"}),
-    "GetMetadata": About(tag="Discovery", security=NOBODY, answers={"500": "Failed"}),
+    "GetKeys": About(tag="Discovery", security=NOBODY, answers=FAULTS),
+    "GetMetadata": About(tag="Discovery", security=NOBODY, answers=FAULTS),
 }
 REVOKED: dict[str, Any] = {
     "title": "Revoked",

@@ -17,10 +17,10 @@ from service.claims import READING, Scopes
 from service.errors import InternalError, LimitReached
 from service.openapi.parts import COMPONENTS, CONTACT, REQUEST_ID, SCHEMAS, drop_unused, headers, text, titled
 from service.settings import Settings
-from tenancy.errors import BadRequest, Forbidden, NotFound, Refusal, TooLarge, Unauthenticated
+from tenancy.errors import BadRequest, Forbidden, NotFound, Refusal, TooLarge, Unauthenticated, Unavailable
 
 JSON = "application/json"
-REFUSALS = (BadRequest, Unauthenticated, Forbidden, NotFound, LimitReached, InternalError)
+REFUSALS = (BadRequest, Unauthenticated, Forbidden, NotFound, LimitReached, InternalError, Unavailable)
 WITH_BODY = (TooLarge,)
 ANSWERS = {
     200: "Done.",
@@ -181,8 +181,10 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
         named = [("X-Request-Id", "RequestId"), *self.answered]
         if kind in (Unauthenticated, Forbidden):
             named.append(("WWW-Authenticate", "Challenge"))
+        if kind in (LimitReached, Unavailable):
+            named.append(("Retry-After", "RetryAfter"))
         if kind is LimitReached:
-            named += [("Retry-After", "RetryAfter"), *LIMITED]
+            named += LIMITED
         example = msgspec.to_builtins(self.error(told))
         return {
             "description": told.detail,

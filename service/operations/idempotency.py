@@ -26,13 +26,14 @@ import asyncpg
 import msgspec
 
 from service.engine import trigger_keys
-from tenancy.errors import Conflict, SetupRefused
+from tenancy.errors import Conflict
 
 LONGEST_KEY = 255  # characters
 KEPT_FOR = timedelta(hours=24)
 KEPT_FOR_SDKS = timedelta(seconds=60)
 SEED_BYTES = 32
 FORGET_EVERY = 0.05  # seconds
+LAST_SECONDS = 1.0  # that forgetting may take when the process ends
 DOUBT_FOR = 2.0  # seconds; the database doubts for one
 
 EARLIER, IN_DOUBT = 208, 425  # verdicts of `start_instance`
@@ -143,11 +144,15 @@ async def forgetting() -> None:
             await asyncio.sleep(FORGET_EVERY)
             await _try_to_forget()
     finally:
-        await _try_to_forget()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_SECONDS):
+                await _try_to_forget()
 
 
 async def _try_to_forget() -> None:
-    with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, SetupRefused):
+    with contextlib.suppress(
+        Exception
+    ):  # whatever it was: it is tried again at once, and they expire by themselves
         await forget_answered()
 
 

@@ -18,7 +18,7 @@ import msgspec
 
 from service.telemetry import tracing
 from service.telemetry.metrics import METHODS, UNROUTED
-from tenancy.events import current_request
+from tenancy.requests import current_request
 
 OURS = "tutti"
 IDS = ("instanceId", "instanceID")  # the parameters of routes that name an instance

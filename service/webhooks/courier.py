@@ -108,12 +108,14 @@ class Courier:
         """End: what is under way has 4 seconds; what has not ended then is sent again when its lease has run out."""
         self._stopping.set()
         self._wake.set()
-        await asyncio.gather(*self._background)
+        until = time.monotonic() + GRACE_SECONDS
+        await asyncio.wait(self._background, timeout=GRACE_SECONDS)
         if self._leases:
-            await asyncio.wait(self._leases, timeout=GRACE_SECONDS)
-        for task in list(self._leases):
+            await asyncio.wait(self._leases, timeout=max(0, until - time.monotonic()))
+        late = [*self._background, *self._leases]
+        for task in late:
             task.cancel()
-        await asyncio.gather(*self._leases, return_exceptions=True)
+        await asyncio.gather(*late, return_exceptions=True)
 
     async def _again(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do one kind of work again whenever it ends before its time: the database may have been away."""

@@ -19,6 +19,7 @@ from tests.benchmarks.following import measure_following
 from tests.benchmarks.keyfactor import measure_keyfactor
 from tests.benchmarks.lists import measure_lists
 from tests.benchmarks.options import Options, read_options
+from tests.benchmarks.overload import measure_overload
 from tests.benchmarks.processes import measure_processes
 from tests.benchmarks.reporting import surroundings
 from tests.benchmarks.requests import measure_requests
@@ -40,6 +41,7 @@ async def measure(postgres: Postgres, options: Options) -> None:
         ("following", measure_following),
         ("lists", measure_lists),
         ("keyfactor", measure_keyfactor),
+        ("overload", measure_overload),
     ):
         if part in options.parts:
             await measured(postgres, options)

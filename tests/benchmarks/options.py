@@ -15,6 +15,7 @@ PARTS = (
     "waiting",
     "following",
     "lists",
+    "overload",
 )
 
 

@@ -1,6 +1,7 @@
 """`tutti serve` and `tutti worker`: how they start, what they need, and how they end."""
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -48,7 +49,7 @@ def test_serve_starts_again_after_it_was_killed_and_stops_at_sigterm_leaving_not
         assert line.startswith("Tutti serves on") or msgspec.json.decode(line)["level"] != "error", line
 
 
-def test_readyz_says_what_is_missing(lone: Shell) -> None:
+def test_readyz_says_what_is_missing_and_a_database_that_died_is_started_again(lone: Shell) -> None:
     lone.json("migrate")
     server = EmbeddedServer(lone.data)
     port = str(free_port())
@@ -63,6 +64,13 @@ def test_readyz_says_what_is_missing(lone: Shell) -> None:
     assert status == 503
     assert "not reachable" in body["reason"]
     assert get(port, "/healthz") == (200, {"status": "ok"})
+    blocked_until(
+        lambda: "tutti migrate" in get(port, "/readyz")[1]["reason"], LIMIT
+    )  # by then it runs again
+    os.kill(int((server.place.data / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+    blocked_until(lambda: "not reachable" in get(port, "/readyz")[1]["reason"], LIMIT)
+    blocked_until(lambda: "tutti migrate" in get(port, "/readyz")[1]["reason"], LIMIT)
+    assert lone.log().count("was started again") == 2
 
 
 def test_worker_runs_what_a_service_without_one_takes_in(shell: Shell, account: UUID) -> None:

@@ -199,4 +199,4 @@ def test_headers_without_end_are_refused(live: Live) -> None:
         with contextlib.suppress(ConnectionError):
             for _ in range(1000):
                 connection.sendall(b"X-Filler: " + b"x" * 1000 + b"\r\n")
-        assert connection.recv(4096).startswith(b"HTTP/1.1 400 ")
+        assert connection.recv(4096).startswith(b"HTTP/1.1 431 ")

@@ -15,6 +15,7 @@ CODES = {
     413: Code.TOO_LARGE,
     429: Code.TOO_MANY,
     500: Code.FAULT,
+    503: Code.AWAY,
 }
 
 

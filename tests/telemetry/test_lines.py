@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from service.telemetry.logs import JsonLines, about, current_scope
-from tenancy.events import current_request
+from tenancy.requests import current_request
 
 SECRET = "planted-secret"
 

@@ -16,6 +16,7 @@ import asyncpg
 import pytest
 
 from service.settings import settings
+from tenancy.faults import DatabaseAwayError
 from tenancy.postgres import Engine, engine
 from tenancy.rows import read, rows_of, transaction
 from tests.waiting import eventually
@@ -170,7 +171,7 @@ async def test_a_connection_that_dies_before_the_commit_is_an_error(world: World
             assert killed[0]
             await eventually(connection.is_closed, 20)
 
-    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)):
+    with pytest.raises(DatabaseAwayError):
         await written()
     await everything_returned()
     async with rows_of(world.acme.id) as connection:

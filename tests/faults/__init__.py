@@ -1,0 +1,1 @@
+"""What the service does when something that it stands on fails, or somebody means it harm."""

@@ -1,0 +1,177 @@
+"""More requests than can be served: some are worked on, some wait a moment, the others are refused before anybody looks."""
+
+import asyncio
+import contextlib
+import time
+from typing import Any
+from uuid import UUID
+
+import httpx
+import msgspec
+import pytest
+
+from service.engine.followers import Followers
+from service.exchange import with_exchange
+from service.overload import Gate, Place, current_place
+from tests.contract import Contract
+from tests.faults.raw import QUICK, Application, Peer, asked, connected, listening
+
+ACCOUNT = UUID(int=7)
+LATER = msgspec.structs.replace(QUICK, queue_seconds=5.0, idle_seconds=5.0)
+
+
+@pytest.fixture
+def app() -> Application:
+    """What is served; nothing is answered until it is let."""
+    made = Application()
+    made.go.clear()
+    return made
+
+
+async def filled(stack: contextlib.AsyncExitStack, port: int, count: int) -> list[Peer]:
+    """Send so many requests, each on a connection of its own."""
+    peers = [await stack.enter_async_context(connected(port)) for _ in range(count)]
+    for peer in peers:
+        await peer.send(asked())
+    await asyncio.sleep(0.1)
+    return peers
+
+
+async def test_so_many_are_worked_on_so_many_wait_and_the_rest_is_refused(app: Application) -> None:
+    async with listening(app, LATER) as port, contextlib.AsyncExitStack() as stack:
+        taken = await filled(stack, port, QUICK.requests + QUICK.queue)
+        assert app.begun == QUICK.requests
+        for peer in await filled(stack, port, 5):
+            status, headers, _ = await peer.answer()
+            assert (status, headers["retry-after"]) == (503, "2")
+            assert str(UUID(headers["x-request-id"])) == headers["x-request-id"]
+        app.go.set()
+        for peer in taken:
+            assert (await peer.answer())[0] == 200
+        assert app.begun == QUICK.requests + QUICK.queue
+        assert app.most == QUICK.requests
+
+
+async def test_a_connection_that_was_refused_is_good_for_the_next_request(app: Application) -> None:
+    async with listening(app, LATER) as port, contextlib.AsyncExitStack() as stack:
+        await filled(stack, port, QUICK.requests + QUICK.queue)
+        async with connected(port) as peer:
+            for method, body in (("GET", None), ("POST", b"x" * 100), ("HEAD", None)):
+                await peer.send(asked("/", method=method, body=body))
+                head = await peer.reader.readuntil(b"\r\n\r\n")
+                assert head.startswith(b"HTTP/1.1 503 ")
+                if method != "HEAD":
+                    await peer.reader.readexactly(
+                        int(head.lower().partition(b"content-length: ")[2].split()[0])
+                    )
+            app.go.set()
+            await asyncio.sleep(0.05)
+            await peer.send(asked())
+            assert (await peer.answer())[0] == 200
+
+
+async def test_who_waits_too_long_is_refused_although_nothing_has_ended(app: Application) -> None:
+    async with listening(app) as port, contextlib.AsyncExitStack() as stack:
+        _, _, third, fourth = await filled(stack, port, QUICK.requests + QUICK.queue)
+        began = time.monotonic()
+        assert (await third.answer())[0] == 503
+        assert (await fourth.answer())[0] == 503
+        assert time.monotonic() - began < QUICK.queue_seconds + 0.5
+        app.go.set()
+
+
+async def test_who_has_gone_while_waiting_is_not_begun(app: Application) -> None:
+    async with listening(app, LATER) as port, contextlib.AsyncExitStack() as stack:
+        *_, last = await filled(stack, port, QUICK.requests + 1)
+        last.writer.transport.abort()
+        await asyncio.sleep(0.05)
+        app.go.set()
+        await asyncio.sleep(0.1)
+        assert app.begun == QUICK.requests
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+async def test_what_operators_ask_for_is_never_refused(app: Application, path: str) -> None:
+    async with listening(app, LATER) as port, contextlib.AsyncExitStack() as stack:
+        await filled(stack, port, QUICK.requests + QUICK.queue)
+        async with connected(port) as peer:
+            await peer.send(asked(path))
+            assert (await peer.answer())[0] == 200
+        app.go.set()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "document"),
+    [
+        ("GET", f"/v1/accounts/{ACCOUNT}/workflows", "maestro.json"),
+        ("POST", f"/v1/accounts/{ACCOUNT}/workflows/{ACCOUNT}/actions/trigger", "maestro.json"),
+        ("GET", "/api/orchestration/v2/workflows", "formance.json"),
+        ("GET", "/KeyfactorAPI/Workflow/Instances", "keyfactor.json"),
+        ("POST", "/oauth/token", "oauth.json"),
+        ("GET", "/oauth/auth", "oauth.json"),
+    ],
+)
+async def test_the_refusal_is_in_the_words_of_its_dialect(
+    app: Application, method: str, path: str, document: str
+) -> None:
+    contract = Contract.of(document)
+    async with listening(app, LATER) as port, contextlib.AsyncExitStack() as stack:
+        await filled(stack, port, QUICK.requests + QUICK.queue)
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            answer = await client.request(method, path)
+        assert answer.status_code == 503
+        operation = contract.operation(method, path)
+        assert operation is not None
+        told = contract.resolved(operation["responses"]["503"])
+        contract.check_body(answer, told["content"], operation["operationId"])
+        assert all(
+            name.lower() in answer.headers for name in told.get("headers", {}) if name != "Cache-Control"
+        )
+        app.go.set()
+
+
+async def test_the_refusal_has_the_content_type_of_the_sdks_generation(app: Application) -> None:
+    async with listening(app, LATER) as port, contextlib.AsyncExitStack() as stack:
+        await filled(stack, port, QUICK.requests + QUICK.queue)
+        for beta, kind in ((5, "application/json"), (8, "application/problem+json")):
+            async with connected(port) as peer:
+                agent = f"User-Agent: docusign-sdk/v1/1.0.0-beta.{beta}/typescript/node"
+                await peer.send(asked(f"/v1/accounts/{ACCOUNT}/workflows", agent))
+                status, headers, _ = await peer.answer()
+                assert (status, headers["content-type"]) == (503, kind)
+        app.go.set()
+
+
+async def test_who_only_waits_for_something_gives_its_place_to_others() -> None:
+    followers, over = Followers(), asyncio.Event()
+
+    async def inside(scope: Any, _: Any, send: Any) -> None:
+        if scope["path"] == "/wait":
+            with followers.awaiting(ACCOUNT, ACCOUNT, frozenset()):
+                await over.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    async with listening(with_exchange(inside), LATER) as port, contextlib.AsyncExitStack() as stack:
+        waiting = [await stack.enter_async_context(connected(port)) for _ in range(10)]
+        for peer in waiting:
+            await peer.send(asked("/wait"))
+            await asyncio.sleep(0.02)
+        async with connected(port) as peer:
+            await peer.send(asked())
+            assert (await peer.answer())[0] == 200
+        over.set()
+        for peer in waiting:
+            assert (await peer.answer())[0] == 200
+
+
+def test_a_place_is_given_back_once() -> None:
+    gate = Gate(2, 0, 0)
+    places: list[Place] = []
+    gate.enter(places.append, pytest.fail, lambda: False)
+    gate.enter(places.append, pytest.fail, lambda: False)
+    assert gate.full
+    places[0].let_go()
+    places[0].let_go()
+    assert gate.taken == 1
+    assert current_place.get() is None

@@ -26,6 +26,7 @@ SAYS_SO = (
     asyncpg.InsufficientResourcesError,
     asyncpg.PostgresSystemError,
     asyncpg.ReadOnlySQLTransactionError,  # of a server that another one has taken over from
+    asyncpg.InternalClientError,  # of a statement on a connection that is just being broken off
     ConnectionError,
     TimeoutError,
 )

@@ -10,12 +10,13 @@ from collections.abc import Iterable
 from typing import Any
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from service.pipelining import Pipelining
 
 LARGEST_HEAD = 65_536  # bytes of a request before its body
 
 
-class Http1Protocol(HttpToolsProtocol):
+class Http1Protocol(Pipelining):
     """uvicorn's protocol, with the body of a request that offers an upgrade."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:

@@ -112,7 +112,10 @@ class Filling:
 
     async def _made(self, path: str, body: Any = None) -> Any:
         answer = await self._client.post(path, json=body)
-        answer.raise_for_status()
+        if (
+            answer.status_code != httpx.codes.CONFLICT
+        ):  # as many as there may be are there, made up by who asked before
+            answer.raise_for_status()
         return answer.json() if answer.content else None
 
     async def everything(self, name: str) -> None:

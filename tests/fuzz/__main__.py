@@ -24,13 +24,15 @@ CLASSES = ("2xx", "3xx", "4xx", "5xx", "none")
 def read_plan() -> Plan:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=5, help="for all together")
+    parser.add_argument(
+        "--minutes", type=float, default=5, help="for all together; 0: the least that shows all parts"
+    )
     parser.add_argument(
         "--seed", type=int, default=secrets.randbelow(1_000_000), help="makes the same requests up again"
     )
     parser.add_argument("--dialect", choices=(*SHARES, RAW), default="", help="this alone")
     given = parser.parse_args()
-    return Plan(given.seed, given.minutes * 60, given.dialect)
+    return Plan(given.seed, given.minutes * 60 or None, given.dialect)
 
 
 def report(plan: Plan, found: dict[str, Found]) -> int:

@@ -12,7 +12,7 @@ import schemathesis
 from schemathesis.engine import Status, events, from_schema
 
 from tests.fuzz.accounts import Side
-from tests.fuzz.leniency import GRANTS, adapted, operations
+from tests.fuzz.leniency import FORMS, adapted, operations
 from tests.fuzz.rows import TABLES, Ids
 
 DOCUMENTS = Path(__file__).resolve().parents[2] / "openapi"
@@ -89,14 +89,14 @@ def filter_case(context: schemathesis.HookContext, case: schemathesis.Case[Any])
 
 
 def configuration(
-    caller: Caller, url: str, seed: int, seconds: int, ids: Mapping[str, list[str]]
+    caller: Caller, url: str, seed: int, seconds: int | None, ids: Mapping[str, list[str]]
 ) -> dict[str, Any]:
-    """Tell schemathesis what to do."""
+    """Tell schemathesis what to do; without seconds, only the examples, all of them."""
     foreign = {name: {"values": values} for name, values in ids.items() if values}
     return {
         "base-url": url,
         "seed": seed,
-        "max-time": seconds,
+        **({"max-time": seconds} if seconds else {}),
         "headers": caller.headers,
         **(
             {"auth": {"basic": dict(zip(("username", "password"), caller.basic, strict=True))}}
@@ -110,21 +110,30 @@ def configuration(
         "output": {"sanitization": {"enabled": False}, "truncation": {"enabled": False}},
         "dictionaries": foreign,
         "parameters": {
-            **{name: {"dictionary": name, "probability": FOREIGN} for name in foreign},
+            **{f"path.{name}": {"dictionary": name, "probability": FOREIGN} for name in foreign},
+            **{f"query.{name}": {"dictionary": name, "probability": FOREIGN} for name in foreign},
             "query.timeout": 1,  # seconds that Maestro's `wait` may take; it may take a minute
         },
         "operations": [
             {"include-path": path, "checks": {"negative_data_rejection": {"enabled": False}}}
-            for path in GRANTS
+            for path in FORMS
         ],
         "generation": {"database": "none", "no-shrink": True},
-        "checks": {"positive_data_acceptance": {"enabled": False}},
-        "phases": {"examples": {"fill-missing": True}},
+        "checks": {
+            # No document can say which queries and definitions mean something, and which states allow what.
+            "positive_data_acceptance": {"enabled": False},
+            # Wrong passwords are counted and slowed down, as they should be; who has a token asks the same operations.
+            "ignored_auth": {"enabled": caller.basic is None or caller.document == "oauth"},
+        },
+        "phases": {
+            "examples": {"fill-missing": True},
+            **{phase: {"enabled": bool(seconds)} for phase in ("coverage", "fuzzing", "stateful")},
+        },
     }
 
 
-def go_through(caller: Caller, url: str, seed: int, seconds: int, own: Ids, other: Ids) -> Found:
-    """Make requests up from a document for so long."""
+def go_through(caller: Caller, url: str, seed: int, seconds: int | None, own: Ids, other: Ids) -> Found:
+    """Make requests up from a document for so long; see `configuration`."""
     plain = json.loads((DOCUMENTS / f"{caller.document}.json").read_bytes())
     document = adapted(caller.document, plain, {name: own.of(name) for name in TABLES})
     foreign = {name: other.of(name)[:1] for name in TABLES}

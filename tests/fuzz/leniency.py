@@ -19,10 +19,11 @@ SWITCHES = {"running": {"type": "string"}}
 LEFT_OUT = {("formance", "wait")}
 # As the vendor's server, whose decoder of JSON takes null for what is left out.
 NULLABLE = {"WorkflowConfig": "name"}
-# A body that may be left out may be null, as generated clients write that there is none.
+# A body that may be left out may be null, as generated clients write that there is none; tests/maestro/test_bad_input.py has them.
 NOTHING = {"type": "null"}
-# RFC 6749, 3.2: parameters that a grant does not know are ignored; the document has one form for all grants.
-GRANTS = ("/oauth/token", "/api/auth/oauth/token")
+# RFC 6749, 3.2: parameters that a grant does not know are ignored, and the document has one form for all grants. Any text is a
+# form, be it of a field that nobody knows.
+FORMS = ("/oauth/token", "/api/auth/oauth/token", "/oauth/userinfo")
 
 
 def adapted(name: str, document: dict[str, Any], ids: Mapping[str, list[str]]) -> dict[str, Any]:
@@ -49,7 +50,7 @@ def parameter(document: str, one: dict[str, Any], ids: Mapping[str, list[str]]) 
     """Change one parameter."""
     if document == "formance" and one["name"] in SWITCHES:
         return one | {"schema": SWITCHES[one["name"]]}
-    if ids.get(one["name"]):
+    if one["in"] == "path" and ids.get(one["name"]):
         kept = {key: value for key, value in one.items() if key not in ("example", "examples")}
         return kept | {"schema": {"type": "string", "enum": ids[one["name"]]}}
     return one

@@ -18,13 +18,13 @@ STATUS = re.compile(rb"HTTP/1\.[01] (\d{3}) [^\r\n]*\r\n[A-Za-z-]+: ")
 GOOD = "a good request"
 
 
-async def throw(port: int, to: Target, seed: int, seconds: float, foreign: Iterable[str]) -> Found:
-    """Send garbage for so long, everything once at the least."""
+async def throw(port: int, to: Target, seed: int, seconds: float, foreign: Iterable[str], part: int) -> Found:
+    """Send garbage for so long, everything once at the least, or one of so many."""
     found = Found()
     until = time.monotonic() + seconds
     strangers = [one.encode() for one in foreign]
     while True:
-        pending = list(garbage(seed, to))
+        pending = list(garbage(seed, to))[seed % part :: part]
         found.operations = len(pending)
         for first in range(0, len(pending), AT_ONCE):
             some = pending[first : first + AT_ONCE]

@@ -1,4 +1,4 @@
-"""A few seconds of `make fuzz`: each document and all of the garbage, from one seed."""
+"""As little of `make fuzz` as shows that all of it works: each document's examples and a part of the garbage."""
 
 from pathlib import Path
 
@@ -8,13 +8,12 @@ from tests.fuzz.described import Found, Violation, nothing_of_others, strangers
 from tests.fuzz.run import RAW, Plan, complaints, fuzz
 
 SEED = 20
-SECONDS = 10
 
 
 @pytest.mark.timeout(240)
 @pytest.mark.filterwarnings("ignore")  # of what schemathesis uses
 async def test_nothing_that_is_made_up_is_answered_otherwise_than_the_documents_say(tmp_path: Path) -> None:
-    found = await fuzz(Plan(SEED, SECONDS), tmp_path)
+    found = await fuzz(Plan(SEED, None), tmp_path)
     assert [one for part in found.values() for one in part.violations.values()] == []
     assert {name.partition(" ")[0] for name in found} == {
         "maestro",

@@ -433,7 +433,9 @@ async def test_repeated_query_parameter_is_refused_where_it_stands_once(
 async def test_null_is_no_value_of_a_query_parameter_and_may_be_any_text(
     client: httpx.AsyncClient, scene: Scene, route: Route
 ) -> None:
-    for name in {"page_size", "status", "started_by_id", "workflow_id", "until", "timeout"} & set(route.query):
+    for name in {"page_size", "status", "started_by_id", "workflow_id", "until", "timeout"} & set(
+        route.query
+    ):
         response = await call(client, scene, route, f"{url_of(scene, route)}?{name}=Null")
         assert targets(response) == {name: "FIELD_INVALID"}
     for name in {"name_contains", "failed_task"} & set(route.query):

@@ -1,6 +1,6 @@
 # One verb each; CI calls only these. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint types openapi compat bench chaos lock format clean
+.PHONY: help install run test lint types openapi compat fuzz bench chaos lock format clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 PORT ?= 8000
@@ -40,6 +40,9 @@ bench: install ## requests and instances per second, latencies, fairness, memory
 
 chaos: install ## processes, database and callees fail under load; then everything is checked (ARGS="--minutes 3 --seed 7")
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+fuzz: install ## requests made up from the OpenAPI documents, and garbage, for 5 minutes (ARGS="--minutes 30 --seed 7 --dialect maestro")
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 lock: install ## resolve requirements.lock anew from pyproject.toml
 	@$(BIN)/pip install --quiet uv && $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \

@@ -32,6 +32,7 @@ from service.maestro import controllers as maestro
 from service.maestro.errors import EXCEPTION_HANDLERS, misunderstood
 from service.maestro.requests import JSONRequest, only_well_formed
 from service.operations.idempotency import forgetting
+from service.options import tell_every_method
 from service.settings import settings
 from service.telemetry.endpoints import healthz, metrics, readyz
 from service.telemetry.running import telling
@@ -108,7 +109,7 @@ def create_litestar(*, worker: bool) -> Litestar:
             ):
                 yield
 
-    return Litestar(
+    app = Litestar(
         [
             *(
                 healthz,
@@ -129,6 +130,8 @@ def create_litestar(*, worker: bool) -> Litestar:
         request_max_body_size=LARGEST_BODY,
         logging_config=None,
     )
+    tell_every_method(app)
+    return app
 
 
 def create_app(inside: Litestar | None = None) -> ASGIApp:

@@ -18,10 +18,11 @@ from weakref import WeakKeyDictionary
 import httptools
 import msgspec
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from service.overload import Gate, Place
+from service.pipelining import Pipelining
 from service.settings import settings
 from service.shedding import REFUSAL, told
 
@@ -99,7 +100,7 @@ class HeadTooLargeError(Exception):
     """A request has more or longer headers than it may have."""
 
 
-class Http1Protocol(HttpToolsProtocol):
+class Http1Protocol(Pipelining):
     """uvicorn's protocol with the limits above, and with the body of a request that offers an upgrade."""
 
     limits: ClassVar[Limits | None] = None  # those that the settings say
@@ -225,6 +226,7 @@ class Http1Protocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """Begin a request, or wait for its body; one for which there is no room is refused at once."""
+        self._running = cycle
         if cycle.scope["path"] in NEVER_REFUSED:
             super()._start_asgi_task(cycle, app)
         elif self._ward.gate.taken >= self._ward.gate.places and self._ward.gate.full:
@@ -306,11 +308,11 @@ class Http1Protocol(HttpToolsProtocol):
         if isinstance(error.__context__, HeadTooLargeError):
             self._refuse_head()
         else:
-            self.refuse(http.HTTPStatus.BAD_REQUEST, "Invalid HTTP request received.")
+            self.refuse_newest(http.HTTPStatus.BAD_REQUEST, "Invalid HTTP request received.")
 
     def _refuse_head(self) -> None:
         most = self._most
-        self.refuse(
+        self.refuse_newest(
             http.HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
             f"The request's headers are larger than {most.head_bytes} bytes, or more than {most.headers}.",
         )

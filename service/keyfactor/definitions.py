@@ -91,6 +91,7 @@ class DefinitionsController(Controller):
     )
     async def create_definition(self, request: Request_) -> models.DefinitionResponse:
         """Create a definition without steps; one alone is for a WorkflowType and a Key."""
+        await requests.flag(request, "force")  # a new definition starts nothing, so nothing needs it
         sent: models.DefinitionCreateRequest = await requests.body(request, models.DefinitionCreateRequest)
         async with proving(request):
             new = models.new_definition(sent)
@@ -169,6 +170,7 @@ class DefinitionsController(Controller):
         Where its newest version is published, this makes another one.
         """
         workflow_id = await named(request)
+        await requests.flag(request, "force")  # as above
         sent: models.DefinitionUpdateRequest = await requests.body(request, models.DefinitionUpdateRequest)
         async with proving(request):
             title, description = models.named(sent.display_name, sent.description)
@@ -235,6 +237,7 @@ class DefinitionsController(Controller):
     async def update_status(self, request: Request_) -> None:
         """Let a definition start instances (`true`), or not."""
         workflow_id = await named(request)
+        await requests.flag(request, "force")  # as above
         enabled: bool = await requests.body(request, bool)
         await definitions.enable(credential(request), workflow_id, enabled=enabled)
 

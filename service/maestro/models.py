@@ -284,13 +284,13 @@ class WorkflowStatusSuccess(msgspec.Struct, kw_only=True):
 
 
 class InstanceEvent(msgspec.Struct, kw_only=True, forbid_unknown_fields=False):
-    """A CloudEvent, or its short form: what is left out is filled in."""
+    """A CloudEvent, or its short form: what is left out, or null, is filled in."""
 
-    type: Annotated[str, Meta(min_length=1, max_length=255)]
+    type: Annotated[str, Meta(min_length=1)]
     data: Any = UNSET
-    id: str | UnsetType = UNSET
-    source: str | UnsetType = UNSET
-    subject: str | UnsetType = UNSET
+    id: str | UnsetType | None = UNSET
+    source: str | UnsetType | None = UNSET
+    subject: str | UnsetType | None = UNSET
 
 
 class InstanceEventAccepted(msgspec.Struct, kw_only=True):

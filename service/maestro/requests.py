@@ -151,7 +151,8 @@ def only_known_parameters(connection: ASGIConnection[Any, Any, Any, Any], handle
     known, repeatable = handler.opt.get("query", ()), handler.opt.get("repeatable", ())
     allowed = ", ".join(known) or "none"
     given = Counter(key for key, _ in connection.query_params.multi_items())
-    problems = {
+    nothing = nulls(connection, handler) if b"null" in connection.scope["query_string"].lower() else {}
+    problems = nothing | {
         key: "stands once in a request" if key in known else f"is not a parameter here; allowed: {allowed}"
         for key, times in sorted(given.items())
         if key not in known or (times > 1 and key not in repeatable)
@@ -161,6 +162,26 @@ def only_known_parameters(connection: ASGIConnection[Any, Any, Any, Any], handle
             "Unknown query parameter.",
             extra=[{"message": message, "key": key} for key, message in problems.items()],
         )
+
+
+def nulls(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> dict[str, str]:
+    """Find parameters that are `null`, which the framework takes for not given, and so for every value."""
+    return {
+        key: "is no value here: leave the parameter out"
+        for key, value in connection.query_params.multi_items()
+        if value.lower() == "null" and key not in texts_of(handler)
+    }
+
+
+@cache
+def texts_of(handler: BaseRouteHandler) -> frozenset[str]:
+    """Name the parameters that may be any text."""
+    fields = handler.parsed_fn_signature.parameters.values()
+    return frozenset(
+        getattr(field.kwarg_definition, "query", None) or field.name
+        for field in fields
+        if {str, list[str]} & {field.annotation, *get_args(field.annotation)}
+    )
 
 
 def only_media_type(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:

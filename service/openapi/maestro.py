@@ -172,8 +172,8 @@ LAST_EVENT_ID = {
     "name": "Last-Event-ID",
     "in": "header",
     "required": False,
-    "description": "The id of the last event that was read: what comes behind it is told. Browsers send it by themselves.",
-    "schema": {"type": "string", "pattern": r"^\d{1,18}-\d{1,18}$"},
+    "description": "The id of the last event that was read: what comes behind it is told; empty: none was. Browsers send it by themselves.",
+    "schema": {"type": "string", "pattern": r"^(\d{1,18}-\d{1,18})?$"},
 }
 EVENTS = {
     "type": "string",

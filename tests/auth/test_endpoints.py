@@ -607,6 +607,10 @@ async def test_wrong_method_is_told_in_the_words_of_oauth(client: httpx.AsyncCli
     assert error_of(await client.get("/oauth/nonsense"), 404) == "invalid_request"
 
 
+async def test_options_tells_every_method(client: httpx.AsyncClient) -> None:
+    assert (await client.options("/oauth/auth")).headers["allow"] == "GET, OPTIONS, POST"
+
+
 async def test_verifier_in_the_url_is_none(client: httpx.AsyncClient, world: World) -> None:
     app = await registered(world.acme.id)
     code = await app.code(world.acme.admin_id)

@@ -172,6 +172,8 @@ async def test_unknown_method_is_405_and_names_the_known_ones(
     bare: httpx.AsyncClient, scene: Scene, route: Route
 ) -> None:
     known = {other.method for other in ROUTES if other.path == route.path} | {"OPTIONS"}
+    options = await bare.options(route.url(scene.ids("acme")))
+    assert set(options.headers["allow"].split(", ")) == known
     for method in {"GET", "POST", "PUT", "PATCH", "DELETE"} - known:
         response = await bare.request(method, route.url(scene.ids("acme")))
         assert_refused(response, 405)

@@ -152,7 +152,7 @@ async def test_query_that_is_none_is_refused(client: httpx.AsyncClient, scene: S
     [
         pytest.param(route, name, id=f"{route.name}-{name}")
         for route in ROUTES
-        for name in ("version", "definitionVersion", "exportable")
+        for name in ("version", "definitionVersion", "exportable", "force")
         if name in route.query
     ],
 )

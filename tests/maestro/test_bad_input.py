@@ -429,6 +429,20 @@ async def test_repeated_query_parameter_is_refused_where_it_stands_once(
         assert targets(response) == {name: "FIELD_INVALID"}
 
 
+@pytest.mark.parametrize("route", LISTS, ids=lambda route: route.name)
+async def test_null_is_no_value_of_a_query_parameter_and_may_be_any_text(
+    client: httpx.AsyncClient, scene: Scene, route: Route
+) -> None:
+    for name in {"page_size", "status", "started_by_id", "workflow_id", "until", "timeout"} & set(
+        route.query
+    ):
+        response = await call(client, scene, route, f"{url_of(scene, route)}?{name}=Null")
+        assert targets(response) == {name: "FIELD_INVALID"}
+    for name in {"name_contains", "failed_task"} & set(route.query):
+        response = await call(client, scene, route, f"{url_of(scene, route)}?{name}=null")
+        assert response.status_code == 200
+
+
 @pytest.mark.parametrize("route", PAGED, ids=lambda route: route.name)
 async def test_page_token_of_another_list_filter_or_account_is_refused(
     client: httpx.AsyncClient, scene: Scene, route: Route
@@ -536,6 +550,7 @@ async def test_unknown_method_is_405_and_names_the_known_ones(
     bare: httpx.AsyncClient, scene: Scene, route: Route
 ) -> None:
     known = {other.method for other in ROUTES if other.path == route.path} | {"OPTIONS"}
+    assert set((await bare.options(url_of(scene, route))).headers["allow"].split(", ")) == known
     for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "TRACE", "BREW"} - known:
         response = await bare.request(method, url_of(scene, route))
         assert response.status_code == 405

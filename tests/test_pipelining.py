@@ -1,0 +1,92 @@
+"""One answer to each request of a connection, in their order, whatever else comes over it and whenever it ends."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import uvicorn
+
+from service.pipelining import Pipelining
+
+SLOWNESS = 0.1  # seconds
+GOOD = b"GET /fast HTTP/1.1\r\nHost: a\r\n\r\n"
+SLOW = b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n"
+CHUNKED = b"POST %b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+GARBAGE = b"\x00garbage\r\n\r\n"
+
+
+async def answering(scope: Any, receive: Any, send: Any) -> None:
+    """Answer without a look at the body, at once or after a moment."""
+    if scope["path"] == "/slow":
+        await asyncio.sleep(SLOWNESS)
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[int]:
+    """A server of one process."""
+    config = uvicorn.Config(
+        answering, port=0, http=Pipelining, ws="none", lifespan="off", log_config=None, access_log=False
+    )
+    server = uvicorn.Server(config)
+    config.load()
+    server.lifespan = config.lifespan_class(config)
+    await server.startup()
+    port: int = server.servers[0].sockets[0].getsockname()[1]
+    yield port
+    await server.shutdown()
+
+
+async def spoken(port: int, *parts: bytes) -> list[bytes]:
+    """Send parts with a pause between them; return the statuses that are answered until the connection ends."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for part in parts:
+        writer.write(part)
+        await asyncio.sleep(SLOWNESS / 2)
+    answer = await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+    return [line[1:4] for line in answer.split(b"HTTP/1.1")[1:]]
+
+
+@pytest.mark.parametrize(
+    ("parts", "answered"),
+    [
+        ((GARBAGE,), [b"400"]),
+        ((GOOD, GARBAGE), [b"200", b"400"]),
+        ((SLOW, GARBAGE), [b"200"]),
+        ((SLOW + GOOD + GARBAGE,), [b"200", b"200"]),
+        ((CHUNKED % b"/slow", b"zz\r\n"), [b"400"]),
+        ((CHUNKED % b"/fast", b"zz\r\n"), [b"200"]),
+        ((SLOW + CHUNKED % b"/fast" + b"zz\r\n",), [b"200"]),
+        ((SLOW + GOOD + CHUNKED % b"/fast" + b"zz\r\n",), [b"200", b"200"]),
+    ],
+    ids=[
+        "garbage",
+        "garbage after an answer",
+        "garbage before the answer",
+        "garbage behind two requests",
+        "no body of an unanswered request",
+        "no body of an answered request",
+        "no body of a request that waits",
+        "no body of a request that waits behind another",
+    ],
+)
+async def test_each_request_has_one_answer(
+    port: int, parts: tuple[bytes, ...], answered: list[bytes]
+) -> None:
+    assert await spoken(port, *parts) == answered
+
+
+async def test_whoever_hangs_up_on_several_requests_is_logged_of_nowhere(
+    port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(SLOW * 3)
+    await asyncio.sleep(SLOWNESS / 2)
+    writer.transport.abort()
+    await asyncio.sleep(SLOWNESS * 2)
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []

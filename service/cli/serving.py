@@ -30,6 +30,7 @@ from tenancy.errors import SetupRefused
 from tenancy.postgres import connected, refuse_unsafe_role
 from tenancy.schema import migrate as migrated
 
+START_SECONDS = 30  # for a server process to answer the one that made it: a busy machine takes more than 5 to import it
 GRACE_SECONDS = 8  # for requests and jobs under way when the service is told to stop
 
 
@@ -76,6 +77,7 @@ def serve(host: str, port: int, workers: int, *, no_worker: bool) -> None:
                 proxy_headers=bool(settings().trusted_proxies),
                 forwarded_allow_ips=settings().trusted_proxies,
                 timeout_graceful_shutdown=GRACE_SECONDS,
+                timeout_worker_healthcheck=START_SECONDS,
             )
         except SystemExit as end:
             if end.code not in (None, 0, 128 + signal.SIGTERM):

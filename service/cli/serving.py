@@ -30,7 +30,9 @@ from tenancy.errors import SetupRefused
 from tenancy.postgres import connected, refuse_unsafe_role
 from tenancy.schema import migrate as migrated
 
-START_SECONDS = 30  # for a server process to answer the one that made it: a busy machine takes more than 5 to import it
+START_SECONDS = (
+    30  # for a server process to answer the one that made it: a busy machine takes more than 5 to import it
+)
 GRACE_SECONDS = 8  # for requests and jobs under way when the service is told to stop
 
 

@@ -206,6 +206,7 @@ def environment(postgres: Postgres, database: str) -> dict[str, str]:
     return kept | {
         "DATABASE_URL": postgres.url("tutti_app", database),
         "TUTTI_OWNER_DATABASE_URL": postgres.url("tutti_owner", database),
+        "TUTTI_METRICS_DIR": str(postgres.folder / f"{database}.figures"),
     }
 
 

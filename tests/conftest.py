@@ -24,6 +24,7 @@ SOCKETS = SERVER.place.sockets
 os.environ["DATABASE_URL"] = f"postgresql://tutti_app@/tutti?host={SOCKETS}"
 os.environ["TUTTI_OWNER_DATABASE_URL"] = f"postgresql://tutti_owner@/tutti?host={SOCKETS}"
 os.environ["TUTTI_EGRESS_ALLOW"] = "127.0.0.0/8"  # the tests' own servers
+os.environ["TUTTI_METRICS_DIR"] = str(FOLDER / "figures")
 
 from litestar import Litestar  # noqa: E402
 

@@ -32,6 +32,9 @@ from tenancy.errors import SetupRefused
 from tenancy.postgres import connected, refuse_unsafe_role
 from tenancy.schema import migrate as migrated
 
+START_SECONDS = (
+    30  # for a server process to answer the one that made it: a busy machine takes more than 5 to import it
+)
 GRACE_SECONDS = 4  # for requests under way when the service is told to stop; work in the background has as long after them
 
 
@@ -78,6 +81,7 @@ def serve(host: str, port: int, workers: int, *, no_worker: bool) -> None:
             proxy_headers=bool(settings().trusted_proxies),
             forwarded_allow_ips=settings().trusted_proxies,
             timeout_graceful_shutdown=GRACE_SECONDS,
+            timeout_worker_healthcheck=START_SECONDS,
         )
         run(config)
 

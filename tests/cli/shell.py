@@ -36,7 +36,11 @@ class Shell:
         self.data = data
         self.warm = warm
         kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
-        self.environment = kept | {"TUTTI_DATA_DIR": str(data), "HOME": str(folder)}
+        self.environment = kept | {
+            "TUTTI_DATA_DIR": str(data),
+            "TUTTI_METRICS_DIR": str(data) + ".figures",
+            "HOME": str(folder),
+        }
         self.background: list[subprocess.Popen[bytes]] = []
 
     def run(

@@ -28,7 +28,13 @@ FORMS = {
 }
 # What needs no database; and pages whose forms are refused without the cookie that comes with them, before they need one.
 WITHOUT_DATABASE = (
-    *("/healthz", "/readyz", "/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"),
+    *(
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/.well-known/openid-configuration",
+        "/.well-known/oauth-authorization-server",
+    ),
     *("/oauth/login", "/oauth/account", "/oauth/consent", "/oauth/logout"),
 )
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -214,9 +220,10 @@ async def ticked(world: World) -> int:
 def background() -> set[str]:
     """Name the work that the process does beside requests."""
     every = {getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()}
-    return {name for name in every if name.partition(".")[0] in WORK or name in WORK}
+    return {name for name in every - PASSING if name.partition(".")[0] in WORK or name in WORK}
 
 
+PASSING = {"Worker._advance_batch", "Worker._perform_batch"}  # of jobs, while there are some
 WORK = {"Worker", "Courier", "Followers", "forgetting", "sweeping", "refreshing", "telling_others"}
 
 

@@ -1,6 +1,6 @@
 # One verb each; CI calls only these. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint types openapi compat bench lock format clean
+.PHONY: help install run test lint types openapi compat bench soak lock format clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 PORT ?= 8000
@@ -37,6 +37,9 @@ compat: install ## vendors' SDKs and OpenID clients against a live server (needs
 
 bench: install ## requests and instances per second, latencies, fairness, memory, as ratios (ARGS="--only engine")
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+soak: install ## half of the sustainable load for 30 minutes: memory and tables stay as they are (ARGS="--minutes 5")
+	@$(BIN)/python -m tests.soak $(ARGS)
 
 lock: install ## resolve requirements.lock anew from pyproject.toml
 	@$(BIN)/pip install --quiet uv && $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \

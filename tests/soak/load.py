@@ -15,7 +15,7 @@ from tests.chaos.mix import ANSWER, SIGNAL, Kind, chance
 PAUSE = 0.5  # seconds until somebody looks after an instance
 LOOKS = 20  # times until an approval that is not there is given up
 LIST_EVERY = 10  # instances
-IDLE = 3.0  # seconds after which a connection is not used again: the service closes it soon
+IDLE = 1.0  # seconds after which a connection is not used again: the service closes it soon
 AT_ONCE = 200  # instances that are looked after; more wait
 
 
@@ -94,13 +94,15 @@ class Load:
         client = self._connection()
         try:
             status, answer = await client.ask(asked(method, path, self._account.token, text))
-        except UnansweredError:
-            status, answer = 0, b""
+        except UnansweredError as error:
+            status, answer = 0, str(error).encode()
         self._idle.append((client, time.monotonic()))
         self.answers[str(status or "none")] += 1
         if 200 <= status < 300:
             return msgspec.json.decode(answer)
-        self.wrong[f"{method} {path.rpartition('/')[2].partition('?')[0][:40]}: {status}"] += 1
+        self.wrong[
+            f"{method} {path.rpartition('/')[2].partition('?')[0][:40]}: {status or answer.decode()}"
+        ] += 1
         return None
 
     def _connection(self) -> Client:

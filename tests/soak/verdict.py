@@ -9,7 +9,7 @@ import msgspec
 MEMORY = 1.05  # the last third's resident memory by the middle third's; more is a leak
 TABLE = 1.10  # likewise rows and bytes of a table, whose vacuuming comes in waves
 ROWS_OF_A_HUNDRED = 1  # rows that may be added for a hundred instances,
-DEVIATIONS = 3  # or the deviation of what comes by chance, so often: few rows are never even
+DEVIATIONS = 6  # or the deviation of what comes by chance, so often: an instance brings several rows at once
 BYTES = 2**20  # that a table may grow by from one third to the next: a few pages are no leak
 
 

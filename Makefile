@@ -1,6 +1,6 @@
 # One verb each; CI calls only these. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint types openapi compat bench soak lock format clean
+.PHONY: help install run test lint types openapi compat bench soak audit lock format clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 PORT ?= 8000
@@ -40,6 +40,10 @@ bench: install ## requests and instances per second, latencies, fairness, memory
 
 soak: install ## half of the sustainable load for 30 minutes: memory and tables stay as they are (ARGS="--minutes 5")
 	@$(BIN)/python -m tests.soak $(ARGS)
+
+audit: install ## known vulnerabilities of the locked packages (needs the network; fails where it knows nothing of one)
+	@$(BIN)/pip install --quiet uv && $(BIN)/uv tool run --quiet pip-audit --strict --require-hashes --disable-pip \
+	  --requirement requirements.lock $(ARGS)
 
 lock: install ## resolve requirements.lock anew from pyproject.toml
 	@$(BIN)/pip install --quiet uv && $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \

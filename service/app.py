@@ -33,6 +33,7 @@ from service.maestro.errors import EXCEPTION_HANDLERS, misunderstood
 from service.maestro.requests import JSONRequest, only_well_formed
 from service.operations.idempotency import forgetting
 from service.settings import settings
+from service.transport import with_strict_transport
 from service.webhooks.courier import LIMITS, Courier
 from tenancy.postgres import pool
 from tenancy.rows import read
@@ -143,7 +144,8 @@ def create_litestar(*, worker: bool) -> Litestar:
 
 def create_app(inside: Litestar | None = None) -> ASGIApp:
     """Make the ASGI application that `tutti serve` runs."""
-    return with_exchange(with_folded_paths(inside or create_litestar(worker=True)))
+    whole = with_exchange(with_folded_paths(inside or create_litestar(worker=True)))
+    return with_strict_transport(whole, secure=settings().issuer.secure)
 
 
 def create_app_without_worker() -> ASGIApp:

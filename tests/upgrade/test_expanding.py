@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conventions.sources import ROOT
-from tests.upgrade.previous import files_of_previous
+from tests.upgrade.previous import files_of_previous, git
 
 # What may be in spite of it, by file and words as they are found, and why the previous release goes on all the same.
 ALLOWED: dict[tuple[str, str], str] = {}
@@ -91,6 +91,11 @@ def test_migrations_since_the_previous_release_take_nothing_away_from_it() -> No
 def test_no_migration_of_the_previous_release_is_gone() -> None:
     gone = [path for path in files_of_previous(*FOLDERS) if not (ROOT / path).exists()]
     assert gone == [], "a database that has them would be told of them no more"
+
+
+def test_a_history_without_the_previous_release_says_how_to_get_it() -> None:
+    with pytest.raises(pytest.fail.Exception, match="git fetch --unshallow"):
+        git("archive", "0" * 40)
 
 
 @pytest.mark.parametrize(

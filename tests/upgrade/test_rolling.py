@@ -110,7 +110,7 @@ class User:
 
 @contextlib.asynccontextmanager
 async def asking(user: User, answers: Counter[str]) -> AsyncIterator[None]:
-    """Trigger and read without a pause for as long as the block runs."""
+    """Trigger and read, again and again, for as long as the block runs."""
 
     async def ask() -> None:
         while True:
@@ -120,6 +120,7 @@ async def asking(user: User, answers: Counter[str]) -> AsyncIterator[None]:
                 answers["well"] += 1
             except httpx.HTTPError as error:
                 answers[repr(error)] += 1
+            await asyncio.sleep(0.02)
 
     task = asyncio.create_task(ask())
     try:

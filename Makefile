@@ -1,6 +1,6 @@
 # One verb each; CI calls only these. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint types openapi compat fuzz bench chaos lock format clean
+.PHONY: help install run test lint types openapi compat fuzz bench chaos soak audit lock format clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 PORT ?= 8000
@@ -43,6 +43,13 @@ chaos: install ## processes, database and callees fail under load; then everythi
 
 fuzz: install ## requests made up from the OpenAPI documents, and garbage, for 5 minutes (ARGS="--minutes 30 --seed 7 --dialect maestro")
 	@$(BIN)/python -m tests.fuzz $(ARGS)
+
+soak: install ## half of the sustainable load for 30 minutes: memory and tables stay as they are (ARGS="--minutes 5")
+	@$(BIN)/python -m tests.soak $(ARGS)
+
+audit: install ## known vulnerabilities of the locked packages (needs the network; fails where it knows nothing of one)
+	@$(BIN)/pip install --quiet uv && $(BIN)/uv tool run --quiet pip-audit --strict --require-hashes --disable-pip \
+	  --requirement requirements.lock $(ARGS)
 
 lock: install ## resolve requirements.lock anew from pyproject.toml
 	@$(BIN)/pip install --quiet uv && $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \

@@ -36,6 +36,7 @@ from service.options import tell_every_method
 from service.settings import settings
 from service.telemetry.endpoints import healthz, metrics, readyz
 from service.telemetry.running import telling
+from service.transport import with_strict_transport
 from service.webhooks.courier import LIMITS, Courier
 from tenancy.postgres import pool
 
@@ -136,7 +137,8 @@ def create_litestar(*, worker: bool) -> Litestar:
 
 def create_app(inside: Litestar | None = None) -> ASGIApp:
     """Make the ASGI application that `tutti serve` runs."""
-    return with_exchange(with_folded_paths(inside or create_litestar(worker=True)))
+    whole = with_exchange(with_folded_paths(inside or create_litestar(worker=True)))
+    return with_strict_transport(whole, secure=settings().issuer.secure)
 
 
 def create_app_without_worker() -> ASGIApp:

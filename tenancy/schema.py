@@ -1,9 +1,11 @@
 """Brings the database's schema up to date, and says whether it is.
 
 Migrations run as the owner, one process at a time, in one transaction with limits on waiting: a migration that cannot
-get its lock within 4 seconds gives up, instead of making every request of a running service queue up behind it.
+get a table's lock within 4 seconds lets go of all, instead of making every request of a running service queue up behind
+it, and tries again when these are through.
 """
 
+import asyncio
 import contextlib
 import io
 from collections.abc import AsyncIterator
@@ -20,6 +22,8 @@ from tenancy.postgres import Database, application_role, connected, engine
 from tenancy.rows import Transaction, current_connection, read
 
 LOCK_SECONDS = 4
+LOCK_TRIES = 5
+LOCK_PAUSE = 3  # seconds between them, for those who wait behind us
 STATEMENT_SECONDS = 30
 ONE_AT_A_TIME = 0x7475747469  # the advisory lock's key: "tutti"
 
@@ -36,11 +40,26 @@ async def migrate(database: Database) -> list[str]:
             await connection.execute(f"SET statement_timeout = '{STATEMENT_SECONDS}s'")
             await connection.execute("SELECT pg_advisory_lock($1)", ONE_AT_A_TIME)
             await connection.execute(f"SET lock_timeout = '{LOCK_SECONDS}s'")
-            async with as_owner(connection):
-                applied = await apply_missing()
-                await grant_rights(connection, application_role(database))
+            applied = await migrated(connection, application_role(database))
         except asyncpg.PostgresError as error:
             raise SetupRefused(explained(error, application_role(database))) from None
+    return applied
+
+
+async def migrated(connection: asyncpg.Connection, role: str) -> list[str]:
+    """Apply what is missing in one transaction; again when somebody held a table for too long, but not for ever."""
+    for _ in range(LOCK_TRIES - 1):
+        with contextlib.suppress(asyncpg.LockNotAvailableError):
+            return await migrated_at_once(connection, role)
+        await asyncio.sleep(LOCK_PAUSE)
+    return await migrated_at_once(connection, role)
+
+
+async def migrated_at_once(connection: asyncpg.Connection, role: str) -> list[str]:
+    """Apply what is missing in one transaction."""
+    async with as_owner(connection):
+        applied = await apply_missing()
+        await grant_rights(connection, role)
     return applied
 
 

@@ -41,6 +41,7 @@ LONGEST = (
     "maestro/test_bad_input.py",
     "chaos/test_kills.py",
     "cli/test_serving.py",
+    "upgrade/test_rolling.py",
     "engine/test_hostile.py",
     "auth/test_concurrency.py",
     "auth/test_fuzz.py",

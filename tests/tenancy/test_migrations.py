@@ -17,7 +17,7 @@ from piccolo.table import Table, create_table_class
 from service.settings import settings
 from tenancy.errors import SetupRefused
 from tenancy.postgres import Database, connected
-from tenancy.schema import app_configs, known_migrations, migrate
+from tenancy.schema import app_configs, known_migrations, migrate, run_sql
 from tests.conftest import SOCKETS
 from tests.tenancy.databases import environment, fresh_database
 
@@ -89,12 +89,40 @@ async def test_migrate_that_cannot_get_its_lock_gives_up_with_a_clear_message(
     fresh: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tenancy.schema.LOCK_SECONDS", 0.3)
+    monkeypatch.setattr("tenancy.schema.LOCK_PAUSE", 0.1)
     await migrate(fresh)
     async with connected(fresh.owner) as connection, connection.transaction():
         await connection.execute("LOCK TABLE migration")
         with pytest.raises(SetupRefused, match="try again"):
             await migrate(fresh)
     assert await migrate(fresh) == []
+
+
+async def test_migrate_lets_go_of_a_lock_that_it_cannot_get_and_tries_again(
+    fresh: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tenancy.schema.LOCK_SECONDS", 0.3)
+    monkeypatch.setattr("tenancy.schema.LOCK_PAUSE", 0.5)
+    async with connected(fresh.owner) as holder, connected(fresh.owner) as reader:
+        await migrate(fresh)
+        held = holder.transaction()
+        await held.start()
+        await holder.execute("LOCK TABLE migration IN ACCESS SHARE MODE")
+        monkeypatch.setattr("tenancy.schema.apply_missing", locking)
+        migrating = asyncio.create_task(migrate(fresh))
+        for _ in range(4):  # whoever reads meanwhile waits for one try, not for all
+            await asyncio.sleep(0.2)
+            async with asyncio.timeout(5):
+                await reader.fetchval("SELECT count(*) FROM migration")
+        assert not migrating.done()
+        await held.rollback()
+        assert await migrating == ["locked"]
+
+
+async def locking() -> list[str]:
+    """Stand for a migration that changes a table that others read."""
+    await run_sql("LOCK TABLE migration IN ACCESS EXCLUSIVE MODE")
+    return ["locked"]
 
 
 async def test_migrate_that_fails_half_way_leaves_nothing(fresh: Database) -> None:

@@ -64,13 +64,13 @@ class Load:
             return
         instance = f"{workflow}/instances/{started['instance_id']}"
         await asyncio.sleep(PAUSE)
-        match kind.name:
-            case "listen":
+        match kind.act:
+            case "signal":
                 event = {"type": SIGNAL, "id": started["instance_id"], "data": {"n": ANSWER}}
                 await self._ask("POST", f"{instance}/actions/signal", event)
-            case "unwanted":
+            case "cancel" | "sweep":
                 await self._ask("POST", f"{instance}/actions/cancel")
-            case "approval":
+            case "approve":
                 await self._approve(started["instance_id"])
         await self._ask("GET", instance)
         await self._ask("GET", f"{instance}/history")

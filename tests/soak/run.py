@@ -10,7 +10,7 @@ import msgspec
 
 from tests.cell import Cell, Postgres, free_port
 from tests.chaos.callee import HANG, Callee
-from tests.chaos.mix import mix
+from tests.chaos.mix import maestro
 from tests.soak.load import Load, sustainable
 from tests.soak.sampling import Sample, sampled, series
 from tests.soak.verdict import Series, growths, leaks
@@ -88,8 +88,8 @@ async def soaked(plan: Plan, cell: Cell, callee: int, tell: Callable[[str], None
         "worker": cell.start("worker").pid,
     }
     await cell.ready(port)
-    kinds = mix(callee)
-    workflows = {kind.name: await cell.publish(port, cell.acme, kind.document) for kind in kinds}
+    kinds = maestro(callee)
+    workflows = {kind.name: await cell.publish(port, cell.acme, kind.definition) for kind in kinds}
     load = Load(cell.acme, port, workflows, kinds)
     async with cell.rows() as rows:
         possible = await sustainable(load, plan.calibration, CLIENTS, lambda: rows.fetchval(BACKLOG))

@@ -140,6 +140,9 @@ async def test_no_request_fails_whatever_the_moment_at_which_its_connection_dies
     over = asyncio.Event()
     url = world.acme.workflow_url("greeting")
     body = {"instance_name": "cut", "trigger_inputs": {"who": "Ada"}}
+    routes = [
+        one for one in ROUTES if one[0] != "GET" or not one[1].endswith("/events")
+    ]  # streams have no end
 
     async def asking(number: int) -> None:
         while not over.is_set():
@@ -148,7 +151,7 @@ async def test_no_request_fails_whatever_the_moment_at_which_its_connection_dies
                     f"{url}/actions/trigger", json=body, headers=bearer(world.acme.admin)
                 )
             else:
-                answer = await send(caller, world.acme, *ROUTES[(sum(found.values()) * 7) % len(ROUTES)])
+                answer = await send(caller, world.acme, *routes[(sum(found.values()) * 7) % len(routes)])
             if answer.status_code == 503:
                 hold(answer)
             found[answer.status_code] += 1

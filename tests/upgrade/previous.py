@@ -1,6 +1,7 @@
 """The code of the release before this one, out of the history, and its processes."""
 
 import contextlib
+import os
 import subprocess
 import sys
 import tarfile
@@ -19,6 +20,7 @@ from tests.tenancy.databases import environment
 
 ROOT = Path(__file__).parents[2]
 PREVIOUS = (Path(__file__).parent / "PREVIOUS").read_text().strip()
+WITHOUT_HISTORY = "TUTTI_TESTS_WITHOUT_HISTORY"  # set by .ci/run where it could not get the history
 MISSING = (
     f"The history has no commit {PREVIOUS}, which tests/upgrade/PREVIOUS names as the release before this one. "
     "A shallow clone lacks it; get it with: git fetch --unshallow"
@@ -26,8 +28,13 @@ MISSING = (
 
 
 def git(*arguments: str) -> bytes:
-    """Ask the history; where it lacks the release before this one the test fails and says how to get it."""
+    """Ask the history; where it lacks the release before this one the test fails and says how to get it.
+
+    Where whoever runs the tests has said that there is none to be had, it is skipped and says so.
+    """
     found = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, check=False)
+    if found.returncode and WITHOUT_HISTORY in os.environ:
+        pytest.skip(f"NOT SHOWN, for want of the history: {MISSING}")
     if found.returncode:
         pytest.fail(f"{MISSING} (git {arguments[0]}: {found.stderr.decode().strip()})", pytrace=False)
     return found.stdout

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conventions.sources import ROOT
-from tests.upgrade.previous import files_of_previous, git
+from tests.upgrade.previous import WITHOUT_HISTORY, files_of_previous, git
 
 # What may be in spite of it, by file and words as they are found, and why the previous release goes on all the same.
 ALLOWED: dict[tuple[str, str], str] = {}
@@ -93,7 +93,8 @@ def test_no_migration_of_the_previous_release_is_gone() -> None:
     assert gone == [], "a database that has them would be told of them no more"
 
 
-def test_a_history_without_the_previous_release_says_how_to_get_it() -> None:
+def test_a_history_without_the_previous_release_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(WITHOUT_HISTORY, raising=False)
     with pytest.raises(pytest.fail.Exception, match="git fetch --unshallow"):
         git("archive", "0" * 40)
 

@@ -109,9 +109,9 @@ class Courier:
         self._stopping.set()
         self._wake.set()
         until = time.monotonic() + GRACE_SECONDS
-        await asyncio.wait(self._background, timeout=GRACE_SECONDS)
-        if self._leases:
-            await asyncio.wait(self._leases, timeout=max(0, until - time.monotonic()))
+        for under_way in (self._background, self._leases):
+            if under_way:
+                await asyncio.wait(under_way, timeout=max(0, until - time.monotonic()))
         late = [*self._background, *self._leases]
         for task in late:
             task.cancel()

@@ -15,13 +15,25 @@ from tests.chaos.asking import Acknowledged, Answer, Asked, Caller, ClientLog
 from tests.chaos.faults import GONE
 from tests.chaos.mix import ANSWER, SIGNAL, Act, Kind, chance
 from tests.chaos.scene import BUS_EVENT, CERTIFICATES, FLOWS, SHARES, Tenant
+from tests.waiting import eventually
 
 HANDS = 4  # of the people of one account
 LOOK_EVERY = 0.3  # seconds
 READ_EVERY = 2.0  # seconds
 ACCEPTED = 202
 BRIEF = 15  # seconds until something is left for the next look
+FIRST_SECONDS = 60  # that people have for the first instances
 KEY = "Idempotency-Key"
+# What is acknowledged to people for each of their acts.
+VERBS = {
+    "suspend": ("suspend", "resume"),
+    "signal": ("signal",),
+    "approve": ("complete",),
+    "restart": ("restart",),
+    "cancel": ("cancel",),
+    "sweep": ("sweep",),
+    "delete": ("delete",),
+}
 # What waits for people, or has ended in a way that lets them do something.
 OPEN = """
 SELECT instance.id, workflow_id, status, restarted_from, restarted_as,
@@ -83,12 +95,29 @@ class Outside:
 
         await asyncio.gather(*(client(name) for name in range(clients)))
 
+    async def start_each(self, number: int) -> None:
+        """Start one of each kind, numbered from one on, and wait until somebody has done what each of these wants of people.
+
+        So whatever follows, of each kind there is something.
+        """
+        async with self._calling(self._tenants[0], "first", 0) as caller:
+            for kind in (one for one in self._kinds if one.share):
+                await self._start(caller, self._tenants[0], kind, number)
+                number += 1
+        wanted = {
+            verb for kind in self._kinds if kind.dialect == "maestro" for verb in VERBS.get(kind.act, ())
+        }
+        await eventually(lambda: wanted <= self.log.verbs.keys(), FIRST_SECONDS)
+
     async def _start_one(self, callers: dict[str, Caller], number: int) -> None:
         chosen = chance(self._seed, "start", number)
         (tenant,) = chosen.choices(self._tenants, [SHARES[one.name] for one in self._tenants])
         (kind,) = chosen.choices(self._kinds, [kind.share for kind in self._kinds])
-        asked = self._starting(tenant, kind, number, kind.inputs(chosen))
-        answer = await callers[tenant.name].ask(asked)
+        await self._start(callers[tenant.name], tenant, kind, number)
+
+    async def _start(self, caller: Caller, tenant: Tenant, kind: Kind, number: int) -> None:
+        asked = self._starting(tenant, kind, number, kind.inputs(chance(self._seed, "inputs", number)))
+        answer = await caller.ask(asked)
         if answer.taken:
             self._acknowledge(tenant, asked, started(kind, answer), kind=kind.name)
         elif kind.start != "run":  # whose SDK never sends anything again

@@ -158,6 +158,7 @@ class Run:
                 beside.append(group.create_task(outside.sweep(tenant)))
                 beside.append(group.create_task(outside.read(tenant)))
             beside.append(group.create_task(self._progress(log, faults)))
+            await outside.start_each(plan.instances)
             stop = asyncio.Event()
             breaking = group.create_task(faults.until(stop))
             await outside.start(plan.instances, plan.seconds, plan.clients)

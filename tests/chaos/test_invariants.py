@@ -44,7 +44,7 @@ SABOTAGE = [
     ("deletions-kept", "DELETE FROM event WHERE type = 'instance.deleted'"),
     (
         "deletions-kept",
-        "UPDATE task_run SET instance_id = (SELECT instance_id FROM acknowledged WHERE verb = 'delete' LIMIT 1) WHERE id = 1",
+        "UPDATE task_run SET instance_id = (SELECT instance_id FROM acknowledged WHERE verb = 'delete' LIMIT 1) WHERE id = (SELECT min(id) FROM task_run)",
     ),
     ("all-ended", f"UPDATE instance SET ended_at = NULL WHERE id = {SETS}"),
     ("all-ended", f"UPDATE instance SET status = 'waiting' WHERE id = {SETS}"),

@@ -14,6 +14,8 @@ from contextvars import ContextVar
 
 import msgspec
 
+from service.telemetry.metrics import SHED
+
 REFUSALS_TOLD_EVERY = 10.0  # seconds between log lines that tell how many were refused
 
 logger = logging.getLogger("tutti.overload")
@@ -45,9 +47,10 @@ class Waiting(msgspec.Struct, eq=False):
 
 
 class Gate:
-    """Lets so many requests in at once, and so many wait, for so many seconds."""
+    """Lets so many requests in at once, and so many wait, for so many seconds; `name` tells in figures what it is for."""
 
-    def __init__(self, places: int, queue: int, seconds: float) -> None:
+    def __init__(self, name: str, places: int, queue: int, seconds: float) -> None:
+        self._shed = SHED.labels(name)
         self.places = places
         self.queue = queue
         self.seconds = seconds
@@ -97,6 +100,7 @@ class Gate:
     def count_refusal(self) -> None:
         """Count a request that was refused, and tell of them from time to time."""
         self.refused += 1
+        self._shed.inc()
         told_at, before = self._told
         if time.monotonic() - told_at > REFUSALS_TOLD_EVERY or not before:
             logger.warning("overload: %d requests were refused", self.refused - before)

@@ -26,6 +26,7 @@ SAYS_SO = (
     asyncpg.InsufficientResourcesError,
     asyncpg.PostgresSystemError,
     asyncpg.ReadOnlySQLTransactionError,  # of a server that another one has taken over from
+    asyncpg.TransactionRollbackError,  # a deadlock, say: nothing was done, and the next time it may go well
     asyncpg.InternalClientError,  # of a statement on a connection that is just being broken off
     ConnectionError,
     TimeoutError,
@@ -56,7 +57,8 @@ class Complaints:
         if time.monotonic() - self._told_at < TELL_EVERY:
             return
         cause = error.__cause__ or error
-        logger.warning("not served: %s: %s (%d requests)", type(cause).__name__, cause, self._count)
+        code = getattr(cause, "sqlstate", None) or getattr(cause, "errno", None)  # the text may quote rows
+        logger.warning("not served: %s %s (%d requests)", type(cause).__name__, code or "", self._count)
         self._count, self._told_at = 0, time.monotonic()
 
 

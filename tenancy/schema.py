@@ -7,8 +7,10 @@ it, and tries again when these are through.
 
 import asyncio
 import contextlib
+import functools
 import io
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Iterator
 from contextvars import ContextVar
 from typing import Any, cast
 
@@ -115,9 +117,26 @@ async def missing_migrations() -> list[str]:
     return [name for app, name in known_migrations() if (app, name) not in done]
 
 
+@functools.cache
 def known_migrations() -> list[tuple[str, str]]:
     """List every migration in the code as (package, id), in the order in which they apply."""
     manager = ForwardsMigrationManager(app_name="tenancy")
+    with unchanged_path():
+        return named(manager)
+
+
+@contextlib.contextmanager
+def unchanged_path() -> Iterator[None]:
+    """Take out again what Piccolo puts before the path of modules: each look at a folder of migrations adds it once more."""
+    before = list(sys.path)
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+
+
+def named(manager: ForwardsMigrationManager) -> list[tuple[str, str]]:
+    """Import every package's migrations, and list them."""
     return [
         (app.app_name, name)
         for app in app_configs()

@@ -54,24 +54,30 @@ def server(*, watched: bool = False) -> Iterator[None]:
 
 @contextlib.contextmanager
 def watching(embedded: EmbeddedServer) -> Iterator[None]:
-    """Start an embedded server again that dies, for as long as the block runs: so many times, then it is left to people."""
+    """Start an embedded server again that dies, for as long as the block runs: so many times in a while, then people have to."""
     stopping = threading.Event()
 
     def watch() -> None:
         attempts: deque[float] = deque(maxlen=REVIVALS)
+        told_of = False
         while not stopping.wait(WATCH_EVERY):
             if embedded.alive():
                 continue
             if len(attempts) == REVIVALS and time.monotonic() - attempts[0] < REVIVALS_WITHIN:
-                logger.error(
-                    "the embedded PostgreSQL died %d times; look at its log, then: tutti migrate", REVIVALS
-                )
-                return
-            attempts.append(time.monotonic())
+                if not told_of:
+                    logger.error(
+                        "the embedded PostgreSQL died %d times; look at its log, then: tutti migrate",
+                        REVIVALS,
+                    )
+                told_of = True
+                continue
+            told_of = False
             try:
                 if embedded.revive():
+                    attempts.append(time.monotonic())
                     logger.warning("the embedded PostgreSQL had died and was started again")
             except (SetupRefused, OSError) as error:
+                attempts.append(time.monotonic())
                 logger.error("the embedded PostgreSQL died: %s", error)  # noqa: TRY400 - it says all there is
 
     thread = threading.Thread(target=watch, name="embedded", daemon=True)

@@ -19,10 +19,10 @@ from service.app import create_app, create_app_without_worker, working
 from service.cli.database import ready_database, server
 from service.cli.terminal import json_option, show, tell
 from service.cli.verbs import Verb
+from service.connections.protocol import OWN_FILES, Http1Protocol
 from service.engine.bell import telling_others
 from service.language.sandbox import Sandbox
 from service.limits.known import refreshing
-from service.protocol import OWN_FILES, Http1Protocol
 from service.settings import settings
 from service.telemetry.endpoints import tell_of_stop
 from service.telemetry.logs import configure_logging

@@ -3,18 +3,7 @@
 import asyncpg
 
 from tenancy.errors import SetupRefused
+from tenancy.faults import SAYS_SO
 
-# asyncpg's internal errors are what it makes of a statement on a connection that the server is just breaking off. A statement
-# that took too long or too much is not here: it would again.
-OUTAGE = (
-    OSError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.TransactionRollbackError,
-    SetupRefused,
-)
+# A statement that took too long is not here: it would again.
+OUTAGE = (*SAYS_SO, OSError, asyncpg.InterfaceError, SetupRefused)

@@ -7,6 +7,7 @@ import asyncio
 import hashlib
 import hmac
 import signal
+import time
 from ipaddress import ip_address
 from types import FrameType
 from typing import Any
@@ -27,8 +28,12 @@ PROXIED = (b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-
 THIS_MACHINE = ("localhost", "127.0.0.1", "[::1]")
 READY_SECONDS = 5  # within which the database has to answer
 
+READY_FRESH_SECONDS = 1.0  # that an answer is kept: anybody may ask, as often as they like
+
 _asked = Asked()
 _stopping = False
+_looking = asyncio.Lock()
+_looked: tuple[float, str | None] = (float("-inf"), None)
 
 
 def tell_of_stop() -> None:
@@ -62,8 +67,18 @@ async def readyz() -> Response[dict[str, str]]:
 
 async def hindrance() -> str | None:
     """What stands in the way of serving, in words; None if nothing does."""
+    global _looked  # noqa: PLW0603 - there is one process
     if _stopping:
         return "The process has been told to stop."
+    async with _looking:
+        if time.monotonic() - _looked[0] > READY_FRESH_SECONDS:
+            found = await looked()
+            _looked = time.monotonic(), found
+        return _looked[1]
+
+
+async def looked() -> str | None:
+    """Look whether the database is there and current, and whether somebody works; in words what is not so."""
     try:
         async with asyncio.timeout(READY_SECONDS):
             await read("SELECT 1")

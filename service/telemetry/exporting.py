@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from typing import Any
@@ -18,7 +19,7 @@ from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 VERSION = "0.1.0"
-FLUSH_MILLISECONDS = 2000  # for what is left when the process is told to stop
+FLUSH_SECONDS = 2.0  # for what is left when the process is told to stop
 
 _chosen: ContextVar[tuple[int, int] | None] = ContextVar("chosen_ids", default=None)
 
@@ -101,6 +102,7 @@ class Exporting:
         return self._propagator.extract({"traceparent": found.decode("latin-1")}, Context())
 
     def close(self) -> None:
-        """Send what is left, if that is possible in two seconds."""
-        self._provider.force_flush(FLUSH_MILLISECONDS)
-        self._provider.shutdown()
+        """Send what is left, if that is possible in two seconds; the library itself waits for longer than it is told to."""
+        ending = threading.Thread(target=self._provider.shutdown, daemon=True)
+        ending.start()
+        ending.join(FLUSH_SECONDS)

@@ -18,6 +18,11 @@ TASK_BUCKETS = (0.001, 0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 3600, 86_400, 60
 LAG_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 3600)
 
 REQUESTS = Counter("tutti_http_requests", "Requests that were answered", ["route", "method", "status"])
+SHED = Counter(
+    "tutti_http_requests_shed",
+    "Requests that were refused before anybody looked at them, as the process had no room for more",
+    ["room"],
+)
 REQUEST_SECONDS = Histogram(
     "tutti_http_request_duration_seconds",
     "From a request's head to the end of its answer; streams last as long as they are followed",

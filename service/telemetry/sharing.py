@@ -33,7 +33,15 @@ def folder_of(settings: Settings) -> Path:
     """The folder of the processes that use the same database as the same user of this machine."""
     if settings.metrics_dir is not None:
         return Path(settings.metrics_dir)
-    database = hashlib.sha256(repr(settings.database.application).encode()).hexdigest()[:16]
+    place = urlsplit(settings.database_url or settings.data_dir)
+    named = (
+        place.hostname,
+        place.port,
+        place.path,
+        place.query,
+        place.username,
+    )  # a name tells nothing of a password
+    database = hashlib.sha256(repr(named).encode()).hexdigest()[:16]
     return Path(tempfile.gettempdir()) / f"tutti-metrics-{os.getuid()}-{database}"
 
 

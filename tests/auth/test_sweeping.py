@@ -247,7 +247,7 @@ async def test_sweeping_goes_on_when_the_database_was_away(
             await task
     told = [(record.levelname, record.getMessage()) for record in caplog.records]
     assert [level for level, _ in told[:2]] == ["WARNING", "WARNING"]
-    assert "gone" in told[0][1]
+    assert "ConnectionDoesNotExistError" in told[0][1]
     assert ("DEBUG", "swept {'throttle': 7}") in told
 
 

@@ -122,7 +122,7 @@ def served(superuser: str) -> Iterator[int]:
     """Run the server process; yield its port."""
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", "tests.benchmarks.server:application", "--factory"]
-    speed = ["--loop", "uvloop", "--http", "service.protocol:Http1Protocol"]
+    speed = ["--loop", "uvloop", "--http", "service.connections.protocol:Http1Protocol"]
     quiet = ["--no-access-log", "--log-level", "warning"]
     process = subprocess.Popen(
         [*command, *speed, *quiet, "--port", str(port)], env=os.environ | {DSN: superuser}

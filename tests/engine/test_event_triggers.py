@@ -14,6 +14,7 @@ from service.engine import event_triggers as engine
 from service.engine.beginning import DEEPEST
 from service.engine.effects import bus_event
 from service.engine.event_triggers import BusEvent, Told
+from service.engine.outages import OUTAGE
 from service.engine.queue import Job
 from service.language.expressions import ExpressionFailure
 from service.operations import event_triggers, events, workflows
@@ -255,7 +256,7 @@ async def test_an_event_whose_connection_breaks_off_is_met_the_next_time(
 
     job = await queued(acme, event())
     monkeypatch.setattr(bus_event, "fire", failing)
-    with pytest.raises(type(outage)):
+    with pytest.raises(OUTAGE):
         await bus_event.perform(acme.sandbox, job)
     assert "failed" not in caplog.text
     monkeypatch.undo()

@@ -18,6 +18,7 @@ from service.engine.messages import Listen
 from service.engine.queue import Job
 from service.language.cloudevents import LARGEST_EVENT
 from service.operations import events
+from tenancy.faults import DatabaseAwayError
 from tenancy.rows import rows_of
 from tests.maestro.rows import insert_instances
 from tests.waiting import eventually
@@ -165,7 +166,7 @@ async def test_a_delivery_that_is_cut_off_goes_on_where_it_was(
         return given
 
     monkeypatch.setattr(inbox, "put", cut_off)
-    with pytest.raises(ConnectionResetError):
+    with pytest.raises(DatabaseAwayError):
         await publish.perform(acme.sandbox, job)
     monkeypatch.setattr(inbox, "put", put)
     taken = await rows(acme, "DELETE FROM signal RETURNING instance_id")

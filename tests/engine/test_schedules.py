@@ -22,6 +22,7 @@ from service.language.document import Schedule
 from service.language.durations import duration
 from service.language.durations import until as after
 from service.operations import workflows
+from tenancy.faults import DatabaseAwayError
 from tenancy.postgres import connected
 from tenancy.rows import current_connection, rows_of
 from tests.tenancy.databases import superuser
@@ -268,7 +269,7 @@ async def test_a_worker_that_dies_before_its_commit_loses_no_tick(
         raise ConnectionResetError
 
     monkeypatch.setattr(schedules, "tick", dies)
-    with pytest.raises(ConnectionResetError):
+    with pytest.raises(DatabaseAwayError):
         await fire_due_schedules()
     assert await started(acme) == []
     assert (await schedule(acme))["next_at"] == at

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import uvicorn
 
-from service.protocol import Http1Protocol, Limits
+from service.connections.protocol import Http1Protocol, Limits
 
 # So short that a test need not wait.
 QUICK = Limits(

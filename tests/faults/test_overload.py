@@ -166,7 +166,7 @@ async def test_who_only_waits_for_something_gives_its_place_to_others() -> None:
 
 
 def test_a_place_is_given_back_once() -> None:
-    gate = Gate(2, 0, 0)
+    gate = Gate("requests", 2, 0, 0)
     places: list[Place] = []
     gate.enter(places.append, pytest.fail, lambda: False)
     gate.enter(places.append, pytest.fail, lambda: False)

@@ -15,11 +15,11 @@ import pytest
 import uvicorn
 from litestar import Litestar
 
+from service.connections.protocol import Http1Protocol
 from service.engine import followers as following_engine
 from service.engine.followers import Followers
 from service.maestro import following as routes
 from service.operations import following
-from service.protocol import Http1Protocol
 from service.settings import settings
 from tenancy.accounts import remove_member
 from tenancy.postgres import connected

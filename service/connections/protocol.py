@@ -12,6 +12,7 @@ import asyncio
 import http
 import resource
 from collections.abc import Iterable
+from contextvars import Context
 from typing import Any, ClassVar, Literal
 from weakref import WeakKeyDictionary
 
@@ -21,10 +22,10 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from service.connections.pipelining import Pipelining
+from service.connections.shedding import REFUSAL, told
 from service.overload import Gate, Place
-from service.pipelining import Pipelining
 from service.settings import settings
-from service.shedding import REFUSAL, told
 
 OWN_FILES = 256  # open files of a process that are no clients' connections
 NEVER_REFUSED = ("/healthz", "/readyz", "/metrics")  # by these an operator sees how the process is
@@ -58,15 +59,23 @@ class Ward:
     def __init__(self, state: ServerState, limits: Limits) -> None:
         self.state = state
         self.limits = limits
-        self.gate = Gate(limits.requests, limits.queue, limits.queue_seconds)
-        self.uploads = Gate(limits.uploads, 0, 0)
+        self.gate = Gate("requests", limits.requests, limits.queue, limits.queue_seconds)
+        self.uploads = Gate("uploads", limits.uploads, 0, 0)
         self.stopping = False
         self._look_again()
+
+    def crowded(self) -> bool:
+        """Whether there are more connections than there may be, without those that are just being closed."""
+        connections = self.state.connections
+        if len(connections) <= self.limits.connections:
+            return False
+        open_ones = sum(not one.transport.is_closing() for one in connections)  # type: ignore[union-attr] # ours alone
+        return open_ones > self.limits.connections
 
     def make_room(self, newcomer: "Http1Protocol") -> bool:
         """Close another connection on which nothing is under way; whether there was one."""
         for one in self.state.connections:
-            if isinstance(one, Http1Protocol) and one.idle and one is not newcomer:
+            if isinstance(one, Http1Protocol) and one.spare and one is not newcomer:
                 one.transport.abort()
                 return True
         return False
@@ -132,7 +141,7 @@ class Http1Protocol(Pipelining):
         """Begin; with too many connections, one on which nothing happens is closed, or this one."""
         super().connection_made(transport)
         self._since = self.loop.time()
-        if len(self.connections) > self._most.connections and not self._ward.make_room(self):
+        if self._ward.crowded() and not self._ward.make_room(self):
             self.refuse(http.HTTPStatus.SERVICE_UNAVAILABLE, "There are too many connections; try again.")
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -192,9 +201,6 @@ class Http1Protocol(Pipelining):
             self.transport.abort()
             return
         super().on_headers_complete()
-        if self.expect_100_continue and self._held is not None:
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            self.cycle.waiting_for_100_continue = False
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body; a request that needs more room than there is here begins."""
@@ -234,8 +240,15 @@ class Http1Protocol(Pipelining):
             self._shed(cycle)
         elif cycle.more_body:
             self._held = cycle, app
+            if cycle.waiting_for_100_continue:  # in its turn, behind the answers to those before it
+                self._go_on_sending(cycle)
         else:
             self._enter(cycle, app)
+
+    def _go_on_sending(self, cycle: RequestResponseCycle) -> None:
+        """Tell a client that asked first to send its body."""
+        self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        cycle.waiting_for_100_continue = False
 
     def _begin_held(self) -> None:
         if self._held is not None:
@@ -265,7 +278,8 @@ class Http1Protocol(Pipelining):
 
     def _run(self, cycle: RequestResponseCycle, app: Any, place: Place) -> None:
         cycle.scope["state"]["place"] = place
-        task = self.loop.create_task(cycle.run_asgi(app))
+        # Whose request makes room for this one is not whom it is about.
+        task = self.loop.create_task(cycle.run_asgi(app), context=Context())
         tasks = self.tasks
         tasks.add(task)
 
@@ -273,7 +287,7 @@ class Http1Protocol(Pipelining):
             tasks.discard(task)
             place.let_go()
 
-        task.add_done_callback(ended)
+        task.add_done_callback(ended, context=Context())
 
     def on_response_complete(self) -> None:
         """Go on to the next request; `look` closes a connection on which none comes."""
@@ -343,6 +357,17 @@ class Http1Protocol(Pipelining):
         """Whether no request of the connection is under way."""
         return self.cycle is None or self.cycle.response_complete
 
+    @property
+    def spare(self) -> bool:
+        """Whether the connection can be closed without loss: nothing is under way, half read or half written."""
+        transport = self.transport
+        return (
+            self.idle
+            and self._reading == "nothing"
+            and not transport.is_closing()
+            and not transport.get_write_buffer_size()
+        )
+
     def resume_writing(self) -> None:
         """Go on: the client has read."""
         self._unread_seconds = 0.0
@@ -363,7 +388,11 @@ class Http1Protocol(Pipelining):
         most = self._most
         if not self.flow.read_paused:
             self._body_seconds += most.look_every
-        if self._body_seconds > most.body_seconds + self._body_bytes / most.least_rate:
+        if self._body_seconds <= most.body_seconds + self._body_bytes / most.least_rate:
+            return
+        if self.idle:  # it was refused, or answered, before its body had come: one answer is enough
+            self.transport.close()
+        else:
             self.refuse(http.HTTPStatus.REQUEST_TIMEOUT, "The request's body came too slowly.")
 
     def _look_at_head(self, now: float) -> None:
@@ -397,7 +426,8 @@ class Http1Protocol(Pipelining):
             return
         super().shutdown()
         if self.cycle is not None and not self.cycle.response_complete:
-            stop = self.scope["state"].get("stop")
+            scope = self.scope if self._running is None else self._running.scope
+            stop = scope["state"].get("stop")
             if stop is not None:
                 stop()
 

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 from prometheus_client import CollectorRegistry, values
 from prometheus_client.mmap_dict import MmapedDict
@@ -34,13 +35,13 @@ def folder_of(settings: Settings) -> Path:
     if settings.metrics_dir is not None:
         return Path(settings.metrics_dir)
     place = urlsplit(settings.database_url or settings.data_dir)
+    asked = [(name, value) for name, value in parse_qsl(place.query) if name != "password"]
     named = (
-        place.hostname,
-        place.port,
-        place.path,
-        place.query,
         place.username,
-    )  # a name tells nothing of a password
+        place.netloc.rpartition("@")[2],
+        place.path,
+        asked,
+    )  # everybody on the machine sees the name
     database = hashlib.sha256(repr(named).encode()).hexdigest()[:16]
     return Path(tempfile.gettempdir()) / f"tutti-metrics-{os.getuid()}-{database}"
 

@@ -16,6 +16,7 @@ import msgspec
 
 from service.telemetry.metrics import SHED
 
+CLEAR_EVERY = 0.1  # seconds between two looks at what waits
 REFUSALS_TOLD_EVERY = 10.0  # seconds between log lines that tell how many were refused
 
 logger = logging.getLogger("tutti.overload")
@@ -38,22 +39,28 @@ class Place:
 
 
 class Waiting(msgspec.Struct, eq=False):
-    """A request that waits for a place: what begins it, what refuses it, and until when it waits."""
+    """A request that waits for a place: what begins it, what refuses it, and since when it waits."""
 
     begin: Callable[[Place], None]
     refuse: Callable[[], None]
-    until: float
+    since: float
     gone: Callable[[], bool]
 
 
 class Gate:
-    """Lets so many requests in at once, and so many wait, for so many seconds; `name` tells in figures what it is for."""
+    """Lets so many requests in at once, and so many wait; `name` tells in figures what it is for.
 
-    def __init__(self, name: str, places: int, queue: int, seconds: float) -> None:
+    A burst that comes to its end within `burst` seconds is waited for: each of its requests will be served by then. A queue that
+    has stood for longer is an overload: there nobody waits for more than `seconds`, as what is served late is served to nobody.
+    """
+
+    def __init__(self, name: str, places: int, queue: int, seconds: float, burst: float) -> None:
         self._shed = SHED.labels(name)
         self.places = places
         self.queue = queue
         self.seconds = seconds
+        self.burst = burst
+        self._stands_since = 0.0
         self.taken = 0
         self.refused = 0
         self._waiting: deque[Waiting] = deque()
@@ -85,9 +92,12 @@ class Gate:
         if place is not None:
             begin(place)
         elif len(self._waiting) < self.queue:
-            self._waiting.append(Waiting(begin, refuse, time.monotonic() + self.seconds, gone))
+            now = time.monotonic()
+            if not self._waiting:
+                self._stands_since = now
+            self._waiting.append(Waiting(begin, refuse, now, gone))
             if self._clearing is None:
-                self._clear_in(self.seconds)
+                self._clearing = asyncio.get_running_loop().call_later(CLEAR_EVERY, self._clear)
         else:
             self._refuse(refuse)
 
@@ -117,7 +127,8 @@ class Gate:
         would be served late.
         """
         now = time.monotonic()
-        while self._waiting and self._waiting[0].until <= now:
+        longest = self.seconds if now - self._stands_since >= self.burst else self.burst
+        while self._waiting and now - self._waiting[0].since >= longest:
             late = self._waiting.popleft()
             if not late.gone():
                 self._refuse(late.refuse)
@@ -128,15 +139,12 @@ class Gate:
                 self.taken += 1
                 chosen.begin(Place(self))
 
-    def _clear_in(self, seconds: float) -> None:
-        self._clearing = asyncio.get_running_loop().call_later(seconds, self._clear)
-
     def _clear(self) -> None:
         """Refuse what has waited too long although no place became free."""
         self._clearing = None
         self._go_on()
         if self._waiting:
-            self._clear_in(max(0.01, self._waiting[0].until - time.monotonic()))
+            self._clearing = asyncio.get_running_loop().call_later(CLEAR_EVERY, self._clear)
 
 
 # The place of the request that is being answered, where a server gave it one.

@@ -37,7 +37,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     requests: int  # worked on at once
     connections: int
     queue: int = 256  # requests that wait for their turn
-    queue_seconds: float = 0.5
+    queue_seconds: float = 0.5  # that they wait, where the queue has stood for `burst_seconds`; in a shorter one as long as those
+    burst_seconds: float = 5.0
     uploads: int = 32  # requests under way of whose body more than 64 KiB are still to come
     head_bytes: int = 65_536
     headers: int = 100
@@ -59,8 +60,10 @@ class Ward:
     def __init__(self, state: ServerState, limits: Limits) -> None:
         self.state = state
         self.limits = limits
-        self.gate = Gate("requests", limits.requests, limits.queue, limits.queue_seconds)
-        self.uploads = Gate("uploads", limits.uploads, 0, 0)
+        self.gate = Gate(
+            "requests", limits.requests, limits.queue, limits.queue_seconds, limits.burst_seconds
+        )
+        self.uploads = Gate("uploads", limits.uploads, 0, 0, 0)
         self.stopping = False
         self._look_again()
 
@@ -69,7 +72,7 @@ class Ward:
         connections = self.state.connections
         if len(connections) <= self.limits.connections:
             return False
-        open_ones = sum(not one.transport.is_closing() for one in connections)  # type: ignore[union-attr] # ours alone
+        open_ones = sum(not one.transport.is_closing() for one in connections)
         return open_ones > self.limits.connections
 
     def make_room(self, newcomer: "Http1Protocol") -> bool:

@@ -15,6 +15,7 @@ QUICK = Limits(
     connections=20,
     queue=2,
     queue_seconds=0.3,
+    burst_seconds=0.6,
     uploads=1,
     head_seconds=0.3,
     body_seconds=0.3,

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import statistics
 import time
 from typing import Any
 from uuid import UUID
@@ -17,7 +18,7 @@ from tests.contract import Contract
 from tests.faults.raw import QUICK, Application, Peer, asked, connected, listening
 
 ACCOUNT = UUID(int=7)
-LATER = msgspec.structs.replace(QUICK, queue_seconds=5.0, idle_seconds=5.0)
+LATER = msgspec.structs.replace(QUICK, queue_seconds=5.0, burst_seconds=5.0, idle_seconds=5.0)
 
 
 @pytest.fixture
@@ -76,8 +77,34 @@ async def test_who_waits_too_long_is_refused_although_nothing_has_ended(app: App
         began = time.monotonic()
         assert (await third.answer())[0] == 503
         assert (await fourth.answer())[0] == 503
-        assert time.monotonic() - began < QUICK.queue_seconds + 0.5
+        assert time.monotonic() - began < QUICK.burst_seconds + 0.5
         app.go.set()
+
+
+async def test_a_burst_is_served(app: Application) -> None:
+    async with listening(app) as port, contextlib.AsyncExitStack() as stack:
+        peers = await filled(stack, port, QUICK.requests + QUICK.queue)
+        await asyncio.sleep(QUICK.queue_seconds + 0.1)
+        app.go.set()
+        assert [(await peer.answer())[0] for peer in peers] == [200] * len(peers)
+
+
+async def test_in_a_queue_that_stands_nobody_waits_for_as_long() -> None:
+    gate = Gate("requests", 1, 100, 0.1, 0.5)
+    place = gate.place()
+    waited: list[float] = []
+
+    def enter() -> None:
+        began = time.monotonic()
+        gate.enter(lambda _: None, lambda: waited.append(time.monotonic() - began), lambda: False)
+
+    for _ in range(40):
+        enter()
+        await asyncio.sleep(0.05)
+    assert waited[0] >= 0.5
+    assert statistics.median(waited[-15:]) < 0.4
+    assert place is not None
+    place.let_go()
 
 
 async def test_who_has_gone_while_waiting_is_not_begun(app: Application) -> None:
@@ -166,7 +193,7 @@ async def test_who_only_waits_for_something_gives_its_place_to_others() -> None:
 
 
 def test_a_place_is_given_back_once() -> None:
-    gate = Gate("requests", 2, 0, 0)
+    gate = Gate("requests", 2, 0, 0, 0)
     places: list[Place] = []
     gate.enter(places.append, pytest.fail, lambda: False)
     gate.enter(places.append, pytest.fail, lambda: False)

@@ -14,6 +14,10 @@ SLOWNESS = 0.1  # seconds
 GOOD = b"GET /fast HTTP/1.1\r\nHost: a\r\n\r\n"
 SLOW = b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n"
 CHUNKED = b"POST %b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+UPGRADE = (
+    b"POST /fast HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n"
+)
 GARBAGE = b"\x00garbage\r\n\r\n"
 
 
@@ -65,6 +69,7 @@ async def spoken(port: int, *parts: bytes) -> list[bytes]:
         ((SLOW, GARBAGE), [b"200"]),
         ((SLOW + GOOD + GARBAGE,), [b"200", b"200"]),
         ((CHUNKED % b"/slow", b"zz\r\n"), [b"400"]),
+        ((UPGRADE + b"5\r\nhello\r\n0\r\n\r\n",), [b"411"]),
         ((CHUNKED % b"/fast", b"zz\r\n"), [b"400"]),
         ((SLOW + CHUNKED % b"/fast" + b"zz\r\n",), [b"200"]),
         ((SLOW + GOOD + CHUNKED % b"/fast" + b"zz\r\n",), [b"200", b"200"]),
@@ -75,6 +80,7 @@ async def spoken(port: int, *parts: bytes) -> list[bytes]:
         "garbage before the answer",
         "garbage behind two requests",
         "no body of a request that takes long",
+        "chunks behind the offer of an upgrade",
         "no body of a request",
         "no body of a request that waits",
         "no body of a request that waits behind another",

@@ -28,6 +28,10 @@ from service.overload import Gate, Place
 from service.settings import settings
 
 OWN_FILES = 256  # open files of a process that are no clients' connections
+# The parser has stopped at such a head, and whoever would read chunks after it would be one of our own.
+UPGRADE_IN_CHUNKS = (
+    "A request that offers an upgrade needs a Content-Length: send its body whole, or leave Upgrade out."
+)
 NEVER_REFUSED = ("/healthz", "/readyz", "/metrics")  # by these an operator sees how the process is
 
 
@@ -162,6 +166,10 @@ class Http1Protocol(Pipelining):
                 self._refuse_parsed(error)
                 return
             except httptools.HttpParserUpgrade as offer:
+                if any(name == b"transfer-encoding" for name, _ in self.headers):
+                    self.cycle.more_body = True
+                    self.refuse_newest(http.HTTPStatus.LENGTH_REQUIRED, UPGRADE_IN_CHUNKS)
+                    return
                 data = data[offer.args[0] :]
                 self._body_left = length_of_body(self.headers)
                 self.cycle.more_body = self._body_left > 0

@@ -7,12 +7,14 @@ from uuid import uuid4
 import msgspec
 
 from auth.models import OAuthError
+from auth.pages import rendering
 from service.exchange import HEADER, given_id, header
 from service.formance import errors as formance
 from service.keyfactor import errors as keyfactor
 from service.keyfactor.paths import PRODUCT_VERSION
 from service.maestro import errors as maestro
 from service.settings import settings
+from service.transport import STRICT
 from service.wire import timestamp
 from tenancy.errors import Unavailable
 
@@ -30,6 +32,10 @@ PAGES = (
 PAGE = b"<!doctype html><title>Tutti</title><p>This cannot be served just now. Wait a few seconds and try again.</p>"
 REFUSAL = Unavailable()
 RETRY_AFTER = (b"retry-after", b"%d" % REFUSAL.retry_after)
+PAGE_HEADERS = [
+    (name.lower().encode(), value.encode())
+    for name, value in (rendering.HEADERS | {"Content-Security-Policy": rendering.policy(None)}).items()
+]
 OAUTH_BODY = msgspec.json.encode(
     OAuthError(error="temporarily_unavailable", error_description=REFUSAL.detail)
 )
@@ -64,6 +70,10 @@ def told(scope: Any) -> tuple[Headers, bytes]:
         kind, body = JSON, FORMANCE_BODY
     else:
         kind, body = maestro.PROBLEM_JSON.encode(), maestro_body(path, request_id)
+    if kind is HTML:
+        headers += PAGE_HEADERS
+    if settings().public_url.startswith("https:"):
+        headers.append(STRICT)
     headers += [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
     return headers, body
 

@@ -6,8 +6,10 @@ What ended processes have counted is added up in one pair of files: it would els
 
 import fcntl
 import hashlib
+import logging
 import os
 import secrets
+import struct
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
@@ -23,6 +25,7 @@ from prometheus_client.registry import REGISTRY, Collector
 from service.settings import Settings
 from tenancy.errors import SetupRefused
 
+logger = logging.getLogger("tutti.telemetry")
 COUNTED = ("counter", "histogram")
 ENDED = "ended"  # stands in a file's name where that of a process does
 
@@ -109,9 +112,8 @@ def bury(folder: Path, name: str) -> None:
             continue
         total: dict[str, float] = defaultdict(float)
         for path in (own, together):
-            if path.exists():
-                for key, value, _, _ in MmapedDict.read_all_values_from_file(str(path)):  # type: ignore[no-untyped-call]  # the library's own
-                    total[key] += value
+            for key, value in counted(path):
+                total[key] += value
         written = folder / f"{kind}_{ENDED}.new"
         written.unlink(missing_ok=True)
         kept = MmapedDict(str(written))  # type: ignore[no-untyped-call]  # as above
@@ -122,6 +124,20 @@ def bury(folder: Path, name: str) -> None:
         own.unlink()
     for gauges in folder.glob(f"gauge_*_{name}.db"):
         gauges.unlink()
+
+
+def counted(path: Path) -> list[tuple[str, float]]:
+    """Read what a file counts; nothing of one that is not there, or that a process left half written."""
+    try:
+        return [(key, value) for key, value, _, _ in MmapedDict.read_all_values_from_file(str(path))]  # type: ignore[no-untyped-call]  # the library's own
+    except FileNotFoundError:
+        return []
+    except (RuntimeError, ValueError, struct.error) as error:
+        logger.warning(
+            "the figures in %s cannot be read and are left out: %s", path.name, type(error).__name__
+        )
+        path.unlink(missing_ok=True)
+        return []
 
 
 @contextmanager

@@ -193,10 +193,12 @@ class EmbeddedServer:
             "shared_buffers": "256MB",
             "max_wal_size": "4GB",
             "timezone": "UTC",
-            "autovacuum_naptime": "5s",  # a new database's tables grow from nothing: until they are analysed, plans are guesses
             "jit": "off",  # our statements are short: compiling them costs more than it saves
         }
-        if not self._durable:
+        if self._durable:
+            # A new database's tables grow from nothing: until they are analysed, plans are guesses.
+            settings |= {"autovacuum_naptime": "5s"}
+        else:
             settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
         options = " ".join(f"-c {name}='{value}'" for name, value in settings.items())
         wait = ("-w", "-t", str(START_SECONDS), "-l", "postgres.log", "-o", options)

@@ -1,7 +1,8 @@
 """`make bench`: what the service does per second and how long it takes, beside what it can be compared with, as ratios.
 
 Rounds of a subject and of what it is compared with alternate, so that whatever else the machine does hits both; figures
-are medians of the rounds. Nothing here is a test: a busy machine is not a defect.
+are medians of the rounds, and a ratio is the median of what the two came to in each round. Nothing here is a test: a busy
+machine is not a defect, answers other than 2xx are.
 """
 
 import contextlib
@@ -21,7 +22,7 @@ from tests.benchmarks.lists import measure_lists
 from tests.benchmarks.options import Options, read_options
 from tests.benchmarks.overload import measure_overload
 from tests.benchmarks.processes import measure_processes
-from tests.benchmarks.reporting import surroundings
+from tests.benchmarks.reporting import WrongAnswersError, surroundings
 from tests.benchmarks.requests import measure_requests
 from tests.benchmarks.waiting import measure_waiting
 from tests.cell import Postgres
@@ -56,6 +57,8 @@ def main() -> None:
     try:
         with contextlib.suppress(KeyboardInterrupt):
             uvloop.run(measure(postgres, options))
+    except WrongAnswersError as error:
+        sys.exit(f"make bench: {error}.")
     finally:
         postgres.remove()
         shutil.rmtree(folder, ignore_errors=True)

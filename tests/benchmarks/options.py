@@ -17,6 +17,7 @@ PARTS = (
     "lists",
     "overload",
 )
+MOST_CANCELS = 2000  # per second
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -35,7 +36,7 @@ def read_options() -> Options:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="make bench")
     parser.add_argument("--only", choices=PARTS, help="measure one part")
-    parser.add_argument("--rows", type=int, default=1_000_000, help="instances that are there already")
+    parser.add_argument("--rows", type=int, default=100_000, help="instances that are there already")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0, help="length of a round")
     parser.add_argument(
@@ -45,4 +46,7 @@ def read_options() -> Options:
     parser.add_argument("--accounts", type=int, default=10, help="of lists, each with as many instances")
     given = vars(parser.parse_args())
     only = given.pop("only")
+    least = int((given["rounds"] + 1) * given["seconds"] * MOST_CANCELS)
+    if only in (None, "instances") and given["rows"] < least:
+        parser.error(f"each cancel needs an instance of its own: --rows must be at least {least:,} here")
     return Options(parts=(only,) if only else PARTS, **given)

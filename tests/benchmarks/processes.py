@@ -12,7 +12,7 @@ import httpx
 from tests.benchmarks.engine import COUNTED, INPUTS, document
 from tests.benchmarks.load import Measurement, Request, asked, median, round_of
 from tests.benchmarks.options import Options
-from tests.benchmarks.reporting import OUT, ratio, table
+from tests.benchmarks.reporting import OUT, ratio, refuse_wrong, table
 from tests.benchmarks.subjects import cycled
 from tests.cell import TUTTI, Cell, Postgres, free_port
 from tests.waiting import blocked_until
@@ -37,16 +37,16 @@ async def measure_processes(postgres: Postgres, options: Options) -> None:
             found = await connection.fetch("SELECT id FROM instance WHERE name = 'bench' LIMIT $1", KNOWN)
         reads = [asked("GET", f"{path}/instances/{row['id']}", cell.acme.token) for row in found]
         subjects = {"get": cycled(reads), "trigger": cycled([trigger])}
-        results = await compared(options, ports, subjects)
+        rounds = await compared(options, ports, subjects)
     finally:
         cell.end()
-    report(options, results)
+    report(options, rounds)
     await measure_starts(postgres)
 
 
 async def compared(
     options: Options, ports: dict[int, int], subjects: dict[str, Request]
-) -> dict[tuple[str, int], Measurement]:
+) -> dict[tuple[str, int], list[Measurement]]:
     """Measure each subject with each number of processes, in alternating rounds."""
     rounds: dict[tuple[str, int], list[Measurement]] = {
         (name, count): [] for name in subjects for count in ports
@@ -54,11 +54,12 @@ async def compared(
     for _ in range(options.rounds):
         for (name, count), found in rounds.items():
             found.append(await round_of(ports[count], subjects[name], options.connections, options.seconds))
-    return {subject: median(found) for subject, found in rounds.items()}
+    return rounds
 
 
-def report(options: Options, results: dict[tuple[str, int], Measurement]) -> None:
+def report(options: Options, rounds: dict[tuple[str, int], list[Measurement]]) -> None:
     """Print the figures, and what the second process adds."""
+    results = {subject: median(found) for subject, found in rounds.items()}
     table(
         f"requests per second by processes that serve, {options.connections} connections",
         ("per second", "p50 ms", "p99 ms", "not 2xx"),
@@ -73,8 +74,10 @@ def report(options: Options, results: dict[tuple[str, int], Measurement]) -> Non
         },
     )
     few, many = PROCESSES
-    for name in dict.fromkeys(name for name, _ in results):
-        ratio(f"{name}: two processes / one", results[name, many].rate / results[name, few].rate, "1.6")
+    for name in dict.fromkeys(name for name, _ in rounds):
+        found = [two.rate / one.rate for two, one in zip(rounds[name, many], rounds[name, few], strict=True)]
+        ratio(f"{name}: two processes / one", statistics.median(found), "1.6", found)
+    refuse_wrong({f"{name}, {count}": one.wrong for (name, count), one in results.items()})
 
 
 async def measure_starts(postgres: Postgres) -> None:

@@ -29,6 +29,22 @@ def table(title: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]])
     OUT.print(printed)
 
 
-def ratio(name: str, found: float, aim: str = "") -> None:
-    """Print one comparison, with what is aimed at."""
-    OUT.print(f"{name:<56} {found:8.2f}" + (f"   aim: {aim}" if aim else ""))
+def ratio(name: str, found: float, aim: str = "", rounds: Sequence[float] = ()) -> None:
+    """Print one comparison, with what it was in each round and what is aimed at."""
+    spread = f"   rounds: {min(rounds):.2f} to {max(rounds):.2f}" if rounds else ""
+    OUT.print(f"{name:<56} {found:8.2f}{spread}" + (f"   aim: {aim}" if aim else ""))
+
+
+class WrongAnswersError(Exception):
+    """What was measured is not what was to be measured: requests were not answered by 2xx."""
+
+
+def refuse_wrong(wrong: Mapping[str, int]) -> None:
+    """Take no figures of answers that are wrong.
+
+    Raises:
+        WrongAnswersError: there were some, by subject.
+    """
+    found = ", ".join(f"{name} ({count:,})" for name, count in wrong.items() if count)
+    if found:
+        raise WrongAnswersError(f"answers other than 2xx, so the figures mean nothing: {found}")

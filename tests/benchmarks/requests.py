@@ -4,6 +4,7 @@ import base64
 import contextlib
 import itertools
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -23,7 +24,7 @@ from tenancy.schema import migrate
 from tests.benchmarks.flows import PAIRS, measure_flows
 from tests.benchmarks.load import asked
 from tests.benchmarks.options import Options
-from tests.benchmarks.reporting import ratio, table
+from tests.benchmarks.reporting import ratio, refuse_wrong, table
 from tests.benchmarks.server import DSN
 from tests.benchmarks.subjects import Bench, cycled
 from tests.cell import Postgres, environment, free_port
@@ -89,7 +90,7 @@ async def prepare(many: int, superuser: str) -> tuple[Tenant, Tenant, list[UUID]
         for owner, count in ((small, FEW), (large, many)):
             await connection.execute(FILL, owner.id, owner.workflows["waiting"], owner.admin_id, count)
         await connection.execute("VACUUM ANALYZE instance")
-        found = await connection.fetch("SELECT id FROM instance WHERE account_id = $1 LIMIT 20000", large.id)
+        found = await connection.fetch("SELECT id FROM instance WHERE account_id = $1 LIMIT 100000", large.id)
     return small, large, [row["id"] for row in found]
 
 
@@ -235,15 +236,16 @@ def report(bench: Bench) -> None:
         },
     )
     for name, found in ratios(bench).items():
-        ratio(name, found)
+        ratio(name, statistics.median(found), rounds=found)
+    refuse_wrong({name: one.wrong for name, one in results.items()})
     if "get, bare, checked" in results:
         checked, unchecked = (1 / results[f"get, bare, {kind}"].rate for kind in ("checked", "unchecked"))
         ratio("bearer check, share of a get", (checked - unchecked) * results["get, beside them"].rate)
 
 
-def ratios(bench: Bench) -> dict[str, float]:
-    """Compare what was measured with its bare counterpart, and a list of many with one of few."""
-    results = bench.results
+def ratios(bench: Bench) -> dict[str, list[float]]:
+    """Compare what was measured with its bare counterpart, and a list of many with one of few, round by round."""
+    rounds = bench.rounds
     many = f"list 50 of {bench.options.rows:,}"
     pairs = {
         "get / bare": ("get", "get, bare"),
@@ -255,14 +257,11 @@ def ratios(bench: Bench) -> dict[str, float]:
         "refresh / bare inserts": ("refresh", "refresh, bare inserts"),
         **PAIRS,
     }
-    found = {
-        name: results[one].rate / results[other].rate
-        for name, (one, other) in pairs.items()
-        if one in results
-    }
-    if many in results:
-        times = results[many].p50 / results[f"list 50 of {FEW:,}"].p50
-        found[f"time of list at {bench.options.rows:,} / at {FEW:,}"] = times
+    found = {name: bench.rates_beside(one, other) for name, (one, other) in pairs.items() if one in rounds}
+    if many in rounds:
+        found[f"time of list at {bench.options.rows:,} / at {FEW:,}"] = [
+            one.p50 / few.p50 for one, few in zip(rounds[many], rounds[f"list 50 of {FEW:,}"], strict=True)
+        ]
     return found
 
 

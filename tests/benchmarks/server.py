@@ -29,7 +29,8 @@ SCOPES = list(MAESTRO)
 # As `GET`, but whoever asks is taken at their word.
 GET_UNCHECKED = GET.replace("caller.verdict", "200 AS verdict").replace(
     "enter_account($1, $2, $3) AS caller",
-    "(SELECT set_config('app.account_id', $2, true)::uuid AS account_id, $1::bytea, $3::text[]) AS caller",
+    "(SELECT set_config('app.account_id', $2, true)::uuid AS account_id, 'admin' AS role, NULL::uuid AS principal_id,"
+    " $1::bytea, $3::text[]) AS caller",
 )
 # The rows of a trigger, after those of one that came before: its instance, with the terms that a trigger of the table keeps, its
 # task's run and its two events.

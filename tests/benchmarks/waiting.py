@@ -20,7 +20,7 @@ from tests.benchmarks.engine import COUNTED, INPUTS, document
 from tests.benchmarks.fairness import started
 from tests.benchmarks.load import Measurement, Request, asked, median, round_of
 from tests.benchmarks.options import Options
-from tests.benchmarks.reporting import OUT, ratio, table
+from tests.benchmarks.reporting import OUT, ratio, refuse_wrong, table
 from tests.cell import Cell, Postgres
 
 FEW = 1_000
@@ -184,6 +184,7 @@ def report(found: dict[str, Measurement], late: dict[str, Lateness], memory: dic
             for name, one in late.items()
         },
     )
+    refuse_wrong({name: one.wrong for name, one in found.items()})
     few, many = late
     for verb in ("get", "trigger"):
         ratio(

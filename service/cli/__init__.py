@@ -1,30 +1,38 @@
 """The `tutti` command: one verb each, errors in one line and exit status 1, `--json` where data is printed."""
 
+import importlib
 import sys
 
 import asyncpg
 import rich_click as click
 from rich.text import Text
 
-from service.cli import (
-    accounts,
-    audit,
-    clients,
-    demo,
-    formance,
-    keys,
-    limits,
-    secrets,
-    serving,
-    workflows,
-)
-from service.cli.serving import application, application_without_worker
 from service.cli.terminal import tell
 from service.language.sandbox import SandboxUnavailableError
 from tenancy.errors import Refusal, SetupRefused
 from tenancy.faults import DatabaseAwayError
 
-__all__ = ["application", "application_without_worker", "main", "tutti"]
+__all__ = ["main", "tutti"]
+
+# Which module has a verb. It is imported when the verb is called: a command line that waits for all of the service to be imported
+# makes somebody wait twice as long.
+PLACES = {
+    "migrate": "serving",
+    "serve": "serving",
+    "worker": "serving",
+    "account": "accounts",
+    "user": "accounts",
+    "client": "clients",
+    "grant": "clients",
+    "token": "clients",
+    "keys": "keys",
+    "secret": "secrets",
+    "formance": "formance",
+    "audit": "audit",
+    "workflow": "workflows",
+    "openapi": "workflows",
+    "demo": "demo",
+}
 
 EXPECTED = (
     Refusal,
@@ -39,20 +47,25 @@ EXPECTED = (
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Everything(click.RichGroup):
+    """All verbs."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Name them."""
+        return sorted(PLACES)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        """Import the module of one, if there is such a verb."""
+        if name not in PLACES:
+            return None
+        command: click.Command = getattr(importlib.import_module(f"service.cli.{PLACES[name]}"), name)
+        return command
+
+
+@click.group(cls=Everything, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="tutti", prog_name="tutti")
 def tutti() -> None:
     """Tutti: workflow instances for many accounts, in the words of the Docusign Maestro API."""
-
-
-for verb in (
-    *(serving.migrate, serving.serve, serving.worker),
-    *(accounts.account, accounts.user, clients.client, clients.grant, clients.token, keys.keys),
-    *(secrets.secret, formance.formance, audit.audit, workflows.workflow, workflows.openapi, demo.demo),
-):
-    tutti.add_command(verb)
-for verb in (limits.limits_of_account, limits.settings_of_account):
-    accounts.account.add_command(verb)
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ import rich_click as click
 
 from auth.passwords import hash_password
 from service.cli.database import perform, server
+from service.cli.limits import limits_of_account, settings_of_account
 from service.cli.terminal import chosen_password, json_option, show
 from service.cli.verbs import Verbs
 from tenancy import accounts
@@ -58,6 +59,10 @@ def account_resume(account_id: UUID, *, as_json: bool) -> None:
     perform(lambda: accounts.resume_account(account_id))
     data = {"account_id": str(account_id), "status": "active"}
     show(data, [f"Account {account_id} is active."], as_json=as_json)
+
+
+account.add_command(limits_of_account)
+account.add_command(settings_of_account)
 
 
 @click.group(cls=Verbs)

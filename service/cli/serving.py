@@ -67,7 +67,7 @@ def serve(host: str, port: int, workers: int, *, no_worker: bool) -> None:
         warn_of_setup()
         allow_connections(settings().connections_at_once)
         config = uvicorn.Config(
-            "service.cli:application_without_worker" if no_worker else "service.cli:application",
+            f"{__name__}:application_without_worker" if no_worker else f"{__name__}:application",
             factory=True,
             host=host,
             port=port,

@@ -15,7 +15,10 @@ from tests.cli.shell import TUTTI, Shell
 def verbs_of(group: click.Group, *path: str) -> Iterator[tuple[str, ...]]:
     """Name every verb, and every group of them."""
     yield path
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
         if isinstance(command, click.Group):
             yield from verbs_of(command, *path, name)
         else:
@@ -24,10 +27,11 @@ def verbs_of(group: click.Group, *path: str) -> Iterator[tuple[str, ...]]:
 
 def command_of(path: tuple[str, ...]) -> click.Command:
     """Find a verb, or a group of them, by its name."""
-    found: click.Command = tutti
+    found: click.Command | None = tutti
     for name in path:
         assert isinstance(found, click.Group)
-        found = found.commands[name]
+        found = found.get_command(click.Context(found), name)
+    assert found is not None
     return found
 
 

@@ -22,7 +22,7 @@ from service.cli.serving import application, application_without_worker
 from service.cli.terminal import tell
 from service.language.sandbox import SandboxUnavailableError
 from tenancy.errors import Refusal, SetupRefused
-from tenancy.faults import DatabaseAwayError
+from tenancy.faults import DatabaseAwayError, SlowStatementError
 
 __all__ = ["application", "application_without_worker", "main", "tutti"]
 
@@ -35,6 +35,7 @@ EXPECTED = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
     SandboxUnavailableError,
+    SlowStatementError,
     OSError,
 )
 

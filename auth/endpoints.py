@@ -33,7 +33,7 @@ from auth.scopes import SCOPES
 from auth.server import CLIENT_METHODS, CONFIDENTIAL_METHODS, Answer, FormRequest, Server
 from auth.tokens import HeldToken
 from tenancy.errors import BadRequest, Forbidden, Refusal, TooManyAttempts, Unauthenticated, Unavailable
-from tenancy.faults import DatabaseAwayError, unavailable
+from tenancy.faults import UNSERVED, unavailable
 from tenancy.rows import current_connection, transaction
 
 logger = logging.getLogger("tutti.auth")
@@ -390,7 +390,7 @@ def misunderstood(_: Request[Any, Any, Any], error: HTTPException) -> Response[O
     return Response(body, status_code=error.status_code, headers=NOT_STORED | dict(error.headers or {}))
 
 
-def away(request: Request[Any, Any, Any], error: DatabaseAwayError) -> Response[OAuthError]:
+def away(request: Request[Any, Any, Any], error: Exception) -> Response[OAuthError]:
     """Answer that the database is away for a moment."""
     return refused(request, unavailable(error))
 
@@ -406,7 +406,7 @@ EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {
     Refusal: refused,
     OAuth2Error: contradicted,
     HTTPException: misunderstood,
-    DatabaseAwayError: away,
+    **dict.fromkeys(UNSERVED, away),
     Exception: failed,
 }
 # The preflight first: of a path that has no handler for OPTIONS yet, Litestar makes one of its own.

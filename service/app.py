@@ -34,11 +34,12 @@ from service.maestro.requests import JSONRequest, only_well_formed
 from service.operations.idempotency import forgetting
 from service.options import tell_every_method
 from service.settings import settings
+from service.stopping import ending_in_time, hearing
 from service.telemetry.endpoints import healthz, metrics, readyz
 from service.telemetry.running import telling
 from service.transport import with_strict_transport
 from service.webhooks.courier import LIMITS, Courier
-from tenancy.postgres import pool
+from tenancy.postgres import cut, pool
 
 LARGEST_BODY = 1_048_576
 
@@ -49,10 +50,12 @@ async def working(sandbox: Sandbox) -> AsyncIterator[Courier]:
     networks = settings().egress_networks
     async with Egress(networks) as egress, Egress(networks, limits=LIMITS) as outward:
         courier = Courier(outward)
-        async with Worker(sandbox, egress, lifetime=settings().instance_lifetime).running():
+        worker = Worker(sandbox, egress, lifetime=settings().instance_lifetime)
+        async with worker.running():
             courier.start()
             try:
-                yield courier
+                with hearing(worker.end), hearing(courier.end):
+                    yield courier
             finally:
                 ending = asyncio.create_task(courier.stop())  # while the worker comes to its end as well
         await ending
@@ -94,12 +97,13 @@ def create_litestar(*, worker: bool) -> Litestar:
     @contextlib.asynccontextmanager
     async def running(app: Litestar) -> AsyncIterator[None]:
         async with (
-            pool(settings().pool_size, settings().pool_wait_seconds),
+            pool(settings().pool_size, settings().pool_wait_seconds, settings().transaction_seconds),
             Sandbox(settings().sandbox_processes) as sandbox,
         ):
             app.state["sandbox"] = sandbox
             app.state["followers"] = followers = Followers()
             async with (
+                ending_in_time(cut),
                 telling(sandbox),
                 telling_others(),
                 refreshing(),

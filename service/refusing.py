@@ -9,10 +9,10 @@ from litestar.exceptions import HTTPException
 from service.exchange import header
 from service.language.sandbox import SandboxUnavailableError
 from tenancy.errors import BadRequest, FieldError, Forbidden, NotFound, Refusal, TooLarge, Unauthenticated
-from tenancy.faults import DatabaseAwayError
+from tenancy.faults import UNSERVED
 
 # What is nobody's mistake and over in a moment: a 503 with `Retry-After` in every dialect.
-AWAY: tuple[type[Exception], ...] = (DatabaseAwayError, SandboxUnavailableError)
+AWAY: tuple[type[Exception], ...] = (*UNSERVED, SandboxUnavailableError)
 
 UNKNOWN_PATH = "Nothing is at this path: compare it with the paths of the OpenAPI document."
 UNKNOWN_METHOD = "This path does not take this method; the Allow header names those that it takes."

@@ -97,6 +97,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="seconds that a request waits for a database connection before it is a 503",
         ),
     ] = 5
+    transaction_seconds: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1,
+            le=60,
+            description="seconds that a request's transaction may take in the database before it is a 503",
+        ),
+    ] = 10
     requests_at_once: Annotated[
         int,
         msgspec.Meta(

@@ -36,6 +36,9 @@ ROOT_FOLDER = Path("/var/lib/tutti")
 SYSTEM_USER = "tutti"
 POSTGRES = "pginstall18"
 START_SECONDS = 60
+# For the server to stop when its last user leaves. It has been told then and goes on stopping by itself; one whose processes
+# are stopped does so when they go on. `tutti serve` has promised to be gone in ten.
+LEAVE_SECONDS = 1.2
 # What PostgreSQL's log says while a killed server's processes are still there.
 LEFT_BEHIND = ("pre-existing shared memory block", "already exists")
 # A Unix socket's path holds at most 107 bytes; PostgreSQL appends `/.s.PGSQL.5432`.
@@ -119,18 +122,21 @@ class EmbeddedServer:
             self._wait_until_ready()
         return self
 
-    def stop(self) -> None:
-        """Leave the server; it stops when nobody else uses it."""
+    def stop(self, seconds: float = LEAVE_SECONDS) -> None:
+        """Leave the server; it stops when nobody else uses it, and is waited for so long."""
         if self._users is None:
             return
         atexit.unregister(self.stop)
-        with self._turn():
-            with contextlib.suppress(BlockingIOError):
-                fcntl.flock(self._users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if self._running():
-                    self.place.command("pg_ctl", "stop", "-D", self.place.data.name, "-m", "fast", "-w")
-            self._users.close()
-            self._users = None
+        until = time.monotonic() + seconds
+        # Whose turn it is instead uses the server as well, and stops it in the end.
+        with contextlib.suppress(BlockingIOError), self._turn(until):
+            fcntl.flock(self._users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if self._running():
+                self.place.command("pg_ctl", "stop", "-D", self.place.data.name, "-m", "fast", "-W")
+                while self.alive() and time.monotonic() < until:
+                    time.sleep(0.01)
+        self._users.close()
+        self._users = None
 
     def alive(self) -> bool:
         """Look whether the server's first process lives; costs next to nothing."""
@@ -155,14 +161,18 @@ class EmbeddedServer:
 
     def remove(self) -> None:
         """Stop the server and delete its data: for tests."""
-        self.stop()
+        self.stop(START_SECONDS)
         shutil.rmtree(self.place.data.parent, ignore_errors=True)
         shutil.rmtree(self.place.sockets, ignore_errors=True)
 
     @contextlib.contextmanager
-    def _turn(self) -> Iterator[None]:
+    def _turn(self, until: float | None = None) -> Iterator[None]:
+        """Be the only one who starts or stops the server; with a time, `BlockingIOError` if somebody else is until then."""
         with (self.place.data.parent / "start.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            if until is None:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            else:
+                lock_until(lock, until)
             yield
 
     def _initialise(self) -> None:
@@ -219,7 +229,7 @@ class EmbeddedServer:
                 return
 
     def _wait_until_ready(self) -> None:
-        """Wait for a server that somebody else, perhaps killed since, has only just started."""
+        """Wait for a server that somebody else, perhaps killed since, has only just started, or told to stop."""
         until = time.monotonic() + START_SECONDS
         while True:
             try:
@@ -229,6 +239,8 @@ class EmbeddedServer:
                     raise SetupRefused(
                         f"The embedded PostgreSQL took over {START_SECONDS} s to start."
                     ) from None
+                if not self.alive():  # it was still stopping, as its last user had left
+                    self._launch()
                 time.sleep(0.05)
             else:
                 return
@@ -248,6 +260,23 @@ class EmbeddedServer:
                 pid = int(lock.read_text().split()[0])
                 if Path("/proc", str(pid)).exists() and not lives(pid):
                     lock.unlink()
+
+
+def lock_until(file: IO[str], until: float) -> None:
+    """Lock a file for oneself.
+
+    Raises:
+        BlockingIOError: somebody else has it until then.
+    """
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def lives(pid: int) -> bool:

@@ -1,7 +1,8 @@
-"""When the database is away: it cannot be reached, has no connection to spare, or has broken one off.
+"""When the database is away: it cannot be reached, has no connection to spare, has broken one off, or says nothing.
 
 Nobody's request was wrong then, and the same one may succeed in a moment: callers are told so (`tenancy.errors.Unavailable`),
-and work in the background is tried again.
+and work in the background is tried again. A statement that takes too long on a server that lives is another matter: callers
+are told the same, but it would take too long the next time too.
 """
 
 import logging
@@ -9,12 +10,12 @@ import time
 
 import asyncpg
 
-from tenancy.errors import Unavailable
+from tenancy.errors import SetupRefused, Unavailable
 
 TELL_EVERY = 1.0  # seconds; requests that fail for the same reason come by the thousand
 logger = logging.getLogger("tutti.database")
 
-# What an error says by itself; a statement that was cancelled is about the statement.
+# What an error says by itself.
 SAYS_SO = (
     asyncpg.PostgresConnectionError,
     asyncpg.AdminShutdownError,
@@ -31,6 +32,9 @@ SAYS_SO = (
     ConnectionError,
     TimeoutError,
 )
+# What goes wrong with the database and not with what is asked of it: the next time it may go well.
+OUTAGE = (*SAYS_SO, OSError, asyncpg.InterfaceError, SetupRefused)
+TOO_LONG = (TimeoutError, asyncpg.QueryCanceledError)
 # What may be the consequence of a connection that has gone, or of a mistake of ours.
 PERHAPS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
@@ -39,9 +43,24 @@ class DatabaseAwayError(ConnectionError):
     """The database is away; the cause says how."""
 
 
-def is_away(error: BaseException, *, closed: bool) -> bool:
-    """Whether an error comes of the database being away; `closed` says whether its connection is gone."""
-    return isinstance(error, SAYS_SO) or (closed and isinstance(error, PERHAPS))
+class SlowStatementError(Exception):
+    """A statement, or a request's transaction, took longer than it may, on a server that lives; the cause says how."""
+
+
+UNSERVED = (DatabaseAwayError, SlowStatementError)  # for which a request cannot be served
+
+
+def judge(error: BaseException, *, closed: bool) -> None:
+    """Raise what an error comes to; `closed` says whether its connection is gone, or does not answer any more.
+
+    Raises:
+        SlowStatementError: its statement took too long.
+        DatabaseAwayError: the database is away.
+    """
+    if not closed and isinstance(error, TOO_LONG):
+        raise SlowStatementError("The database took too long for a statement.") from error
+    if isinstance(error, SAYS_SO) or (closed and isinstance(error, PERHAPS)):
+        raise DatabaseAwayError from error
 
 
 class Complaints:

@@ -29,8 +29,11 @@ OLDEST_SERVER = 150_000  # PostgreSQL 15, as server_version_num
 STATEMENT_SECONDS = (
     60  # after which a statement is given up: a server that went away without a word says nothing
 )
-CLOSE_SECONDS = 1.0  # for connections that are still lent out when the process ends
+CLOSE_SECONDS = (
+    1.0  # for connections that are still lent out when the process ends, and for a server that takes no leave
+)
 PATIENCE = 5.0  # seconds that a request waits for a connection, if nobody says anything else
+ALLOWANCE = 10.0  # seconds that a request's transaction may take; likewise
 
 
 # What the present role could do about row-level security, by itself or as a role that it is a member of.
@@ -61,10 +64,12 @@ class Engine(PostgresEngine):
     """Piccolo's engine without its habit of connecting while modules are imported, and without stray queries.
 
     A query outside a transaction of `tenancy.rows` has no tenant: row-level security would answer it with nothing. That
-    silence hides mistakes, so here it is an error. `patience` is how many seconds a request waits for a connection.
+    silence hides mistakes, so here it is an error. `patience` is how many seconds a request waits for a connection, and
+    `allowance` how many its transaction may take.
     """
 
     patience = PATIENCE
+    allowance = ALLOWANCE
 
     async def check_version(self) -> None:
         """Do nothing: `refuse_unsafe_role` checks the version, at start-up instead of at import."""
@@ -129,14 +134,15 @@ async def connected(arguments: dict[str, Any]) -> AsyncIterator[asyncpg.Connecti
     try:
         yield cast("asyncpg.Connection", connection)
     finally:
-        await connection.close()
+        with contextlib.suppress(TimeoutError):  # it is broken off then
+            await connection.close(timeout=CLOSE_SECONDS)
 
 
 @contextlib.asynccontextmanager
-async def pool(size: int, patience: float = PATIENCE) -> AsyncIterator[None]:
+async def pool(size: int, patience: float = PATIENCE, allowance: float = ALLOWANCE) -> AsyncIterator[None]:
     """Open the engine's connection pool for as long as the block runs, and refuse an unsafe role first.
 
-    A request waits for a connection for `patience` seconds.
+    A request waits for a connection for `patience` seconds, and its transaction may take `allowance`.
 
     Raises:
         SetupRefused: unreachable database, too old a server, or a role that could bypass row-level security.
@@ -144,7 +150,7 @@ async def pool(size: int, patience: float = PATIENCE) -> AsyncIterator[None]:
     database = engine()
     async with connected(database.config) as connection:
         await refuse_unsafe_role(connection)
-    database.patience = patience
+    database.patience, database.allowance = patience, allowance
     await database.start_connection_pool(
         min_size=min(2, size), max_size=size, reset=leave_clean, command_timeout=STATEMENT_SECONDS
     )
@@ -166,6 +172,13 @@ async def closed(database: Engine) -> None:
         if opened is not None:
             opened.terminate()
         database.pool = None
+
+
+def cut() -> None:
+    """Break off every connection of the pool, and lend none any more: whoever hangs in the database goes on with an error."""
+    opened = engine().pool
+    if opened is not None:
+        opened.terminate()
 
 
 async def leave_clean(connection: asyncpg.Connection) -> None:

@@ -17,13 +17,16 @@ from anyio import CancelScope
 from asyncpg.pool import PoolConnectionProxy
 
 from tenancy.errors import SetupRefused
-from tenancy.faults import PERHAPS, DatabaseAwayError, is_away
+from tenancy.faults import PERHAPS, DatabaseAwayError, judge
 from tenancy.postgres import engine
 from tenancy.requests import current_request
 
 WORK_SECONDS = (
     60  # that work in the background waits for a connection; a request waits as `Engine.patience` says
 )
+# That a connection has to come to rest when its statement was given up. On a server that lives it takes milliseconds; from
+# one that has fallen silent nothing comes, ever, and asyncpg would wait for as long as the statement had.
+REST_SECONDS = 2.0
 
 
 class Transaction:
@@ -65,6 +68,7 @@ async def transaction(begin: str = "BEGIN") -> AsyncIterator[PoolConnectionProxy
 
     Raises:
         DatabaseAwayError: the database is away, or went away meanwhile; if that was while it committed, nobody knows whether it has.
+        SlowStatementError: a statement took longer than it may, or all of them longer than those of a request may.
     """
     current = cast("ContextVar[Any]", engine().current_transaction)
     if current.get() is not None:
@@ -76,8 +80,9 @@ async def transaction(begin: str = "BEGIN") -> AsyncIterator[PoolConnectionProxy
     token = current.set(opened)
     try:
         try:
-            await connection.execute(begin)
-            yield connection
+            async with asyncio.timeout(allowance()):
+                await connection.execute(begin)
+                yield connection
             end = "COMMIT"
         finally:
             current.reset(token)
@@ -85,16 +90,17 @@ async def transaction(begin: str = "BEGIN") -> AsyncIterator[PoolConnectionProxy
                 closed = is_gone(connection)
                 try:
                     await ended(connection, end)
-                except BaseException:
-                    closed = closed or is_gone(connection)
+                except BaseException as error:
+                    closed = closed or is_gone(connection) or isinstance(error, TimeoutError)
                     with contextlib.suppress(asyncpg.InterfaceError):
                         connection.terminate()
-                    raise
+                    # What the block ended by goes on: a cancellation that is lost would be waited for without end.
+                    if end == "COMMIT" or not isinstance(error, PERHAPS):
+                        raise
                 finally:
-                    await pool.release(connection)
+                    await let_go(pool, connection)
     except PERHAPS as error:
-        if is_away(error, closed=closed):
-            raise DatabaseAwayError from error
+        judge(error, closed=closed)
         raise
     for tell in opened.afterwards:
         tell()
@@ -109,7 +115,8 @@ async def ended(connection: PoolConnectionProxy, end: str) -> None:
     """
     if end == "ROLLBACK" and is_gone(connection):
         return
-    if await connection.execute(end) != end:
+    seconds = REST_SECONDS if end == "ROLLBACK" else allowance()
+    if await connection.execute(end, timeout=seconds) != end:
         # PostgreSQL answers COMMIT after a failed statement by a quiet ROLLBACK.
         raise RuntimeError("A statement failed and the block went on, so its transaction was rolled back.")
 
@@ -123,6 +130,21 @@ def is_gone(connection: PoolConnectionProxy) -> bool:
     return closed
 
 
+async def let_go(pool: asyncpg.Pool, connection: PoolConnectionProxy) -> None:
+    """Give a connection back; one that does not come to rest in time is closed."""
+    with contextlib.suppress(*PERHAPS):  # asyncpg has closed it then
+        await pool.release(connection, timeout=REST_SECONDS)
+
+
+async def answers(connection: PoolConnectionProxy) -> bool:
+    """Whether a connection on which a statement was given up still answers."""
+    try:
+        await connection.execute("SELECT 1", timeout=REST_SECONDS)
+    except PERHAPS:
+        return False
+    return True
+
+
 def after_commit(tell: Callable[[], None]) -> None:
     """Call `tell` when the open transaction has been committed, and not if it is rolled back."""
     open_transaction().afterwards.append(tell)
@@ -133,17 +155,18 @@ async def read(statement: str, *arguments: object) -> list[asyncpg.Record]:
 
     Raises:
         DatabaseAwayError: the database is away, or went away meanwhile.
+        SlowStatementError: the statement took longer than it may.
     """
     pool = open_pool()
     connection = await acquired(pool)
     try:
-        return await connection.fetch(statement, *arguments)
+        return await connection.fetch(statement, *arguments, timeout=allowance())
     except PERHAPS as error:
-        if is_away(error, closed=is_gone(connection)):
-            raise DatabaseAwayError from error
+        closed = is_gone(connection) or (isinstance(error, TimeoutError) and not await answers(connection))
+        judge(error, closed=closed)
         raise
     finally:
-        await pool.release(connection)
+        await let_go(pool, connection)
 
 
 def open_pool() -> asyncpg.Pool:
@@ -170,6 +193,11 @@ async def acquired(pool: asyncpg.Pool) -> PoolConnectionProxy:
             return await pool.acquire()
     except PERHAPS as error:
         raise DatabaseAwayError from error
+
+
+def allowance() -> float | None:
+    """How many seconds the caller's transaction may take: a request's few, or None, where each statement has a minute."""
+    return None if current_request.get() is None else engine().allowance
 
 
 def current_connection() -> PoolConnectionProxy:

@@ -30,7 +30,7 @@ from auth.scopes import SCOPES
 from auth.sessions import TOKEN_FIELD
 from auth.throttle import LoginAttempt, address_of
 from tenancy.errors import Refusal, TooManyAttempts, Unavailable
-from tenancy.faults import DatabaseAwayError, unavailable
+from tenancy.faults import UNSERVED, unavailable
 from tenancy.rows import transaction
 
 logger = logging.getLogger("tutti.auth")
@@ -405,7 +405,7 @@ def misunderstood(_: Request[Any, Any, Any], error: HTTPException) -> Response[s
     )
 
 
-def away(_: Request[Any, Any, Any], error: DatabaseAwayError) -> Response[str]:
+def away(_: Request[Any, Any, Any], error: Exception) -> Response[str]:
     """Show that the database is away for a moment."""
     refusal = unavailable(error)
     return throttled(error_page(AWAY), refusal)
@@ -428,7 +428,7 @@ EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {
     Returned: sent_back,
     Refusal: refused,
     HTTPException: misunderstood,
-    DatabaseAwayError: away,
+    **dict.fromkeys(UNSERVED, away),
     Exception: failed,
 }
 HANDLERS = [

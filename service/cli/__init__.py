@@ -10,7 +10,7 @@ from rich.text import Text
 from service.cli.terminal import tell
 from service.language.sandbox import SandboxUnavailableError
 from tenancy.errors import Refusal, SetupRefused
-from tenancy.faults import DatabaseAwayError
+from tenancy.faults import DatabaseAwayError, SlowStatementError
 
 __all__ = ["main", "tutti"]
 
@@ -43,6 +43,7 @@ EXPECTED = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
     SandboxUnavailableError,
+    SlowStatementError,
     OSError,
 )
 

@@ -86,7 +86,7 @@ def watching(embedded: EmbeddedServer) -> Iterator[None]:
         yield
     finally:
         stopping.set()
-        thread.join()
+        thread.join(WATCH_EVERY)  # it may be starting the server just now, which takes its time
 
 
 def stopped(number: int, _: object) -> NoReturn:

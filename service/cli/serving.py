@@ -15,6 +15,7 @@ from litestar.types import ASGIApp
 from rich.text import Text
 from uvicorn.supervisors import Multiprocess
 
+from service import stopping
 from service.app import create_app, create_app_without_worker, working
 from service.cli.database import ready_database, server
 from service.cli.terminal import json_option, show, tell
@@ -24,18 +25,17 @@ from service.engine.bell import telling_others
 from service.language.sandbox import Sandbox
 from service.limits.known import refreshing
 from service.settings import settings
-from service.telemetry.endpoints import tell_of_stop
 from service.telemetry.logs import configure_logging
 from service.telemetry.running import telling
 from service.telemetry.sharing import folder_of, share
 from tenancy.errors import SetupRefused
-from tenancy.postgres import connected, refuse_unsafe_role
+from tenancy.postgres import connected, cut, refuse_unsafe_role
 from tenancy.schema import migrate as migrated
 
 START_SECONDS = (
     30  # for a server process to answer the one that made it: a busy machine takes more than 5 to import it
 )
-GRACE_SECONDS = 4  # for requests under way when the service is told to stop; work in the background has as long after them
+GRACE_SECONDS = 4  # for requests under way when the service is told to stop; work in the background has as long, at the same time
 
 
 @click.command(cls=Verb)
@@ -161,7 +161,7 @@ def prepare_process() -> None:
     """Do what a server process needs to have done once, before its application is made."""
     configure_logging(settings().log_level)
     share(folder_of(settings()))
-    tell_of_stop()
+    stopping.listen()
     end_with_parent()
 
 
@@ -216,17 +216,19 @@ def worker() -> None:
     async def work() -> None:
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        async with (
-            ready_database(settings().pool_size),
-            Sandbox(settings().sandbox_processes) as sandbox,
-            telling(sandbox),
-            telling_others(),
-            refreshing(),
-            working(sandbox),
-        ):
-            tell("Tutti runs instances.")
-            await stop.wait()
+            asyncio.get_running_loop().add_signal_handler(number, stopping.begin)
+        with stopping.hearing(stop.set):
+            async with (
+                ready_database(settings().pool_size),
+                Sandbox(settings().sandbox_processes) as sandbox,
+                stopping.ending_in_time(cut),
+                telling(sandbox),
+                telling_others(),
+                refreshing(),
+                working(sandbox),
+            ):
+                tell("Tutti runs instances.")
+                await stop.wait()
 
     with server(watched=True):
         asyncio.run(work())

@@ -14,11 +14,11 @@ import asyncpg
 import msgspec
 
 from service.engine.events import OfAccount, record
-from service.engine.outages import OUTAGE
 from service.engine.restarting import Actor, Options, restart
 from service.engine.states import sources
 from service.limits import space
 from tenancy.errors import Refusal
+from tenancy.faults import OUTAGE
 from tenancy.rows import current_connection, read, rows_of
 
 logger = logging.getLogger("tutti.bulk")

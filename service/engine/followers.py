@@ -18,10 +18,10 @@ import asyncpg
 
 from service.background import beside
 from service.engine.events import FOLLOWED, Cursor, cursor_of
-from service.engine.outages import OUTAGE
 from service.engine.states import Status
 from service.errors import TooManyFollowers, TooManyFollowersOfAccount
 from service.overload import let_go
+from tenancy.faults import OUTAGE, SlowStatementError
 from tenancy.rows import read
 
 logger = logging.getLogger("tutti.followers")
@@ -39,7 +39,7 @@ READERS = (
 
 NOWHERE = Cursor(2**63 - 1, 0)  # behind every event, so that none is read
 AWAITED = "SELECT * FROM awaited_statuses($1, $2)"
-INFRASTRUCTURE = (*OUTAGE, asyncpg.PostgresError)
+INFRASTRUCTURE = (*OUTAGE, SlowStatementError, asyncpg.PostgresError)
 
 
 class Follower:

@@ -17,12 +17,12 @@ from uuid_utils.compat import uuid7
 from service.engine.beginning import New, begin, title_of
 from service.engine.definitions import definition_of
 from service.engine.events import Subject, record
-from service.engine.outages import OUTAGE
 from service.engine.subscriptions import begun
 from service.language.document import Definition, Schedule
 from service.language.durations import Duration, until
 from service.language.inputs import with_defaults
 from service.limits import space
+from tenancy.faults import OUTAGE
 from tenancy.rows import current_connection, read, rows_of
 
 logger = logging.getLogger("tutti.schedules")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
+from service.background import ended
 from service.engine.bell import Lane
 from service.engine.queue import Job, claim
 
@@ -59,7 +60,7 @@ class Places:
         self._tasks.add(task)
         self._taken[account_id] += 1
 
-        def ended(task: asyncio.Task[None]) -> None:
+        def done_with(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
             self._taken[account_id] -= 1
             if not self._taken[account_id]:
@@ -69,12 +70,8 @@ class Places:
             if self.left_some:
                 self.wake.set()
 
-        task.add_done_callback(ended)
+        task.add_done_callback(done_with)
 
     async def ended(self, seconds: float) -> None:
         """Wait for what is under way, and cancel what takes longer."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=seconds)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await ended(self._tasks, seconds)

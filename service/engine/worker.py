@@ -21,6 +21,7 @@ from weakref import WeakValueDictionary
 import asyncpg
 import msgspec
 
+from service.background import ended
 from service.engine import bulk, event_triggers, inbox, retention, schedules, trigger_keys
 from service.engine.bell import CHANNEL, Lane, hearing, ring
 from service.engine.effects import bus_event, call_http, child, publish, send_email, work_item
@@ -31,7 +32,6 @@ from service.engine.frames import State, is_busy
 from service.engine.interpreter import advance, pending, run
 from service.engine.loading import Loaded, facts_of, load
 from service.engine.messages import Advance, Answered, Pending
-from service.engine.outages import OUTAGE
 from service.engine.queue import Job, keep, put_back
 from service.engine.states import Status
 from service.engine.storing import About, Given, Settled, settled, stopped, store
@@ -44,8 +44,10 @@ from service.language.questions import ask
 from service.language.sandbox import Sandbox, SandboxUnavailableError
 from service.limits import measuring
 from service.settings import settings
+from service.stopping import GRACE_SECONDS
 from service.telemetry import tracing
 from service.telemetry.logs import about
+from tenancy.faults import OUTAGE, SlowStatementError
 from tenancy.postgres import connected, engine
 from tenancy.rows import read, rows_of
 
@@ -69,13 +71,14 @@ SHORTEST_BACK_OFF = 0.5  # seconds between tries when the database is away
 LONGEST_BACK_OFF = 2  # leases last longer
 LONGEST_DELAY = 15  # seconds until a failed job is tried again
 ADVANCE_SECONDS = 1.0  # after which an advance leaves the rest to another one
-GRACE_SECONDS = 4  # for jobs under way when the worker is told to stop
 LAST_SECONDS = 1  # that its last statements may take
+LISTEN_SECONDS = 10  # within which the connection that listens has to answer
 TRIES = 100  # times that somebody else may be faster before a job goes back to the queue
 ATTEMPTS = 5  # times that a job may fail for a reason of its own before it ends its instance
 
 # What may be better the next time; anything else that goes wrong while advancing would go wrong again.
 INFRASTRUCTURE = (*OUTAGE, asyncpg.PostgresError, SandboxUnavailableError)
+THEIR_LEASES_RUN_OUT = (*INFRASTRUCTURE, SlowStatementError)  # where jobs could not be given back
 
 
 # What a database refuses of a job's own data: it would do so the next time too.
@@ -90,6 +93,7 @@ class Worker:
         self._egress = egress
         self._lifetime = lifetime
         self._stopping = asyncio.Event()
+        self._until = 0.0
         self._leased: set[Job] = set()
         self._turns: WeakValueDictionary[UUID | None, asyncio.Lock] = WeakValueDictionary()
         self._advancing = Places("advance", ADVANCES, ADVANCES_OF_ONE, OF_EACH, self._advance_batch)
@@ -121,13 +125,20 @@ class Worker:
             with hearing(self._hear):
                 yield
         finally:
-            self._stopping.set()
-            self._wake()
+            self.end()
             await ended(dealers, LAST_SECONDS)  # so that nothing new begins
-            await asyncio.gather(ended(others, GRACE_SECONDS), *(lane.ended(GRACE_SECONDS) for lane in lanes))
-            with contextlib.suppress(*INFRASTRUCTURE):  # else their leases run out
+            grace = self._until - time.monotonic()
+            await asyncio.gather(ended(others, grace), *(lane.ended(grace) for lane in lanes))
+            with contextlib.suppress(*THEIR_LEASES_RUN_OUT):
                 async with asyncio.timeout(LAST_SECONDS):
                     await put_back(self._leased, timedelta())
+
+    def end(self) -> None:
+        """Begin nothing new; what is under way has 4 seconds from now on."""
+        if not self._stopping.is_set():
+            self._until = time.monotonic() + GRACE_SECONDS
+            self._stopping.set()
+            self._wake()
 
     def _started(self, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
         """Start a kind of work in a fresh context.
@@ -165,8 +176,8 @@ class Worker:
             await connection.add_listener(CHANNEL, self._heard)
             self._wake()  # of what was committed while nobody listened
             while not self._stopping.is_set():
-                await self._pause(POLL_EVERY)
-                await connection.execute("SELECT 1")  # a connection that is gone tells nobody
+                if await self._pause(POLL_EVERY):  # a connection that is gone, or silent, tells nobody
+                    await connection.execute("SELECT 1", timeout=LISTEN_SECONDS)
 
     def _heard(self, _connection: object, _pid: int, _channel: str, lane: object) -> None:
         self._hear("advance" if lane == "advance" else "perform")
@@ -282,7 +293,7 @@ class Worker:
 
     async def _put_back(self, jobs: Sequence[Job]) -> None:
         attempts = max(job.attempts for job in jobs)
-        with contextlib.suppress(*INFRASTRUCTURE):  # else their leases run out
+        with contextlib.suppress(*THEIR_LEASES_RUN_OUT):
             await put_back(jobs, timedelta(seconds=min(2 ** min(attempts, 10), LONGEST_DELAY)))
 
     async def _failed(self, job: Job) -> None:
@@ -290,7 +301,7 @@ class Worker:
         if job.attempts < ATTEMPTS:
             await self._put_back([job])
             return
-        with contextlib.suppress(*INFRASTRUCTURE):
+        with contextlib.suppress(*THEIR_LEASES_RUN_OUT):
             await break_off(job)
 
     # Advancing
@@ -439,14 +450,6 @@ class Worker:
         idle = [] if changed else [job.id]
         stored = await store(job.account_id, changed, idle, (), datetime.now(UTC))
         return len(stored) == len(changed)
-
-
-async def ended(tasks: Iterable[asyncio.Task[None]], seconds: float) -> None:
-    """Wait for tasks that have been told to end; one that hangs in the database is broken off."""
-    _, late = await asyncio.wait(tasks, timeout=seconds)
-    for task in late:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def by_account(jobs: Sequence[Job]) -> dict[UUID, list[Job]]:

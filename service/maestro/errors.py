@@ -30,7 +30,7 @@ from service.refusing import AWAY, challenge, patience
 from service.settings import settings
 from service.wire import Identifier, Timestamp, identifier, timestamp
 from tenancy.errors import BadRequest, Conflict, FieldError, Refusal, TooLarge, Unauthenticated
-from tenancy.faults import DatabaseAwayError, unavailable
+from tenancy.faults import UNSERVED, unavailable
 
 STEPS = re.compile(r"[^.\[\]]+|\[[^\]]*\]")  # of the place of a value in a body
 logger = logging.getLogger("tutti.maestro")
@@ -287,7 +287,7 @@ async def stronger_refusal(request: Request[Any, Any, Any]) -> Refusal | None:
         return refusal
     except Refusal as refusal:
         return None if account_id is None else refusal
-    except DatabaseAwayError as error:
+    except UNSERVED as error:
         return unavailable(error)
 
 

@@ -6,16 +6,15 @@ Figures are for the operator alone: a caller on this machine that no proxy stand
 import asyncio
 import hashlib
 import hmac
-import signal
 import time
 from ipaddress import ip_address
-from types import FrameType
 from typing import Any
 
 from litestar import Request, Response, get
 from prometheus_client.exposition import choose_encoder
 
 from auth.bearer import token_text
+from service import stopping
 from service.exchange import header
 from service.settings import settings
 from service.telemetry.sharing import gathered
@@ -31,23 +30,8 @@ READY_SECONDS = 5  # within which the database has to answer
 READY_FRESH_SECONDS = 1.0  # that an answer is kept: anybody may ask, as often as they like
 
 _asked = Asked()
-_stopping = False
 _looking = asyncio.Lock()
 _looked: tuple[float, str | None] = (float("-inf"), None)
-
-
-def tell_of_stop() -> None:
-    """Not be ready any more from the moment at which the process is told to stop, while it still answers what it has begun."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        before = signal.getsignal(number)
-
-        def stop(number: int, frame: FrameType | None, before: Any = before) -> None:
-            global _stopping  # noqa: PLW0603 - there is one process
-            _stopping = True
-            if callable(before):
-                before(number, frame)
-
-        signal.signal(number, stop)
 
 
 @get("/healthz", include_in_schema=False, opt={"public": True})
@@ -68,7 +52,7 @@ async def readyz() -> Response[dict[str, str]]:
 async def hindrance() -> str | None:
     """What stands in the way of serving, in words; None if nothing does."""
     global _looked  # noqa: PLW0603 - there is one process
-    if _stopping:
+    if stopping.begun():
         return "The process has been told to stop."
     async with _looking:
         if time.monotonic() - _looked[0] > READY_FRESH_SECONDS:

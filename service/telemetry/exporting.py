@@ -18,6 +18,8 @@ from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from service.stopping import left
+
 VERSION = "0.1.0"
 FLUSH_SECONDS = 2.0  # for what is left when the process is told to stop
 
@@ -105,4 +107,4 @@ class Exporting:
         """Send what is left, if that is possible in two seconds; the library itself waits for longer than it is told to."""
         ending = threading.Thread(target=self._provider.shutdown, daemon=True)
         ending.start()
-        ending.join(FLUSH_SECONDS)
+        ending.join(left(FLUSH_SECONDS))

@@ -9,7 +9,7 @@ import msgspec
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from tenancy.errors import SetupRefused
+from tenancy.faults import OUTAGE, SlowStatementError
 from tenancy.rows import read
 
 FRESH_SECONDS = 5.0  # for which an answer of the database is told again
@@ -115,6 +115,6 @@ async def answered() -> dict[tuple[str, str], float]:
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
             rows = await read(FIGURES)
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, SetupRefused):
+    except (*OUTAGE, SlowStatementError, asyncpg.PostgresError):
         return {}
     return {(row["figure"], row["label"]): row["value"] for row in rows}

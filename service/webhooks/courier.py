@@ -16,6 +16,7 @@ from itertools import groupby
 from typing import Self
 from uuid import UUID
 
+from service.background import ended
 from service.engine.egress import (
     USER_AGENT,
     CallError,
@@ -26,14 +27,15 @@ from service.engine.egress import (
     address_of,
     readable,
 )
-from service.engine.outages import OUTAGE
 from service.operations import webhook_sending as sending
 from service.operations.webhook_sending import Due, Lease, Places, Result
+from service.stopping import GRACE_SECONDS
 from service.telemetry import tracing
 from service.telemetry.logs import about
 from service.telemetry.metrics import count_attempt
 from service.webhooks.formats import message
 from service.webhooks.schedule import Schedule, wish_of
+from tenancy.faults import OUTAGE, SlowStatementError
 
 logger = logging.getLogger("tutti.webhooks")
 
@@ -44,7 +46,6 @@ POLL_EVERY = 1.0  # seconds between looks for deliveries whose time has come
 HOP_EVERY = 0.05  # seconds between looks past accounts of which nothing is due
 SWEEP_EVERY = 3600.0  # seconds
 BACK_OFF = 2.0  # seconds after which work that failed is begun again
-GRACE_SECONDS = 4  # for what is under way when the process is told to stop
 PLACES = 128  # deliveries under way at once
 OF_ACCOUNT = 16  # of one account
 OF_ENDPOINT = 4  # of one endpoint that answers; may be twice as many where a claim finds some under way
@@ -82,6 +83,7 @@ class Courier:
         self._lease = lease
         self._clock = clock
         self._stopping = asyncio.Event()
+        self._until = 0.0
         self._wake = asyncio.Event()
         self._after = UUID(int=0)
         self._leases: dict[asyncio.Task[None], Lease] = {}
@@ -104,18 +106,18 @@ class Courier:
             for work in (self._dispatching, self._sending, self._sweeping)
         ]
 
+    def end(self) -> None:
+        """Begin nothing new; what is under way has 4 seconds from now on."""
+        if not self._stopping.is_set():
+            self._until = time.monotonic() + GRACE_SECONDS
+            self._stopping.set()
+            self._wake.set()
+
     async def stop(self) -> None:
-        """End: what is under way has 4 seconds; what has not ended then is sent again when its lease has run out."""
-        self._stopping.set()
-        self._wake.set()
-        until = time.monotonic() + GRACE_SECONDS
+        """End; what has not ended in its 4 seconds is sent again when its lease has run out."""
+        self.end()
         for under_way in (self._background, self._leases):
-            if under_way:
-                await asyncio.wait(under_way, timeout=max(0, until - time.monotonic()))
-        late = [*self._background, *self._leases]
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
+            await ended(under_way, self._until - time.monotonic())
 
     async def _again(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do one kind of work again whenever it ends before its time: the database may have been away."""
@@ -242,7 +244,7 @@ class Courier:
         for pause in STORED_AGAIN if result.delivered else ():
             try:
                 return await sending.finish(due, result, schedule.patience, schedule.least)
-            except OUTAGE as error:
+            except (*OUTAGE, SlowStatementError) as error:
                 logger.warning("webhooks: %s; storing what was delivered again", type(error).__name__)
                 await self._pause(pause)
         return await sending.finish(due, result, schedule.patience, schedule.least)

@@ -14,12 +14,12 @@ from service.engine import event_triggers as engine
 from service.engine.beginning import DEEPEST
 from service.engine.effects import bus_event
 from service.engine.event_triggers import BusEvent, Told
-from service.engine.outages import OUTAGE
 from service.engine.queue import Job
 from service.language.expressions import ExpressionFailure
 from service.operations import event_triggers, events, workflows
 from service.operations.event_triggers import MOST_TRIGGERS, NewTrigger
 from tenancy.errors import BadRequest, NotFound, TooLarge
+from tenancy.faults import OUTAGE
 from tenancy.rows import rows_of
 from tests.engine.outages import EACH_OUTAGE
 from tests.world import Tenant, World, trigger

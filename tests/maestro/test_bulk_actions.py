@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from service.engine import bulk
-from service.engine.outages import OUTAGE
+from tenancy.faults import OUTAGE
 from tenancy.rows import rows_of
 from tests.engine.outages import EACH_OUTAGE
 from tests.maestro.actions import STEPS, act, execute, read, send, told

@@ -13,6 +13,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
 from auth.checks import TOKEN_CHECKS
+from service import stopping
 from service.migrations.service_2026_11_27_telemetry import ALONG_INDEXES, FIGURES
 from service.settings import settings
 from service.telemetry import endpoints, metrics, stored
@@ -207,14 +208,15 @@ def test_the_readme_names_every_figure_with_its_type_its_labels_and_what_it_mean
 async def test_readyz_is_not_ready_once_the_process_has_been_told_to_stop(
     operator: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(endpoints, "_stopping", False)
+    monkeypatch.setattr(stopping, "_told_at", None)
+    monkeypatch.setattr(stopping, "_hearers", set())
     told: list[int] = []
     before = [
         signal.signal(number, lambda number, _: told.append(number))
         for number in (signal.SIGTERM, signal.SIGINT)
     ]
     try:
-        endpoints.tell_of_stop()
+        stopping.listen()
         assert (await operator.get("/readyz")).json() == {"status": "ready"}
         signal.raise_signal(signal.SIGTERM)
         answer = await operator.get("/readyz")

@@ -6,11 +6,11 @@ from datetime import timedelta
 import msgspec
 
 from service.engine.event_triggers import Told, fire, let_through, meeting, outcome
-from service.engine.outages import OUTAGE
 from service.engine.queue import Job, finish, put_back
 from service.language.expressions import ExpressionFailure
 from service.language.questions import Answering
 from service.limits import space
+from tenancy.faults import OUTAGE
 from tenancy.rows import rows_of
 
 logger = logging.getLogger("tutti.event_triggers")

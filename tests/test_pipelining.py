@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import uvicorn
 
-from service.connections.protocol import Http1Protocol, Limits
+from service.connections.limits import Limits
+from service.connections.protocol import Http1Protocol
 
 SLOWNESS = 0.1  # seconds
 GOOD = b"GET /fast HTTP/1.1\r\nHost: a\r\n\r\n"

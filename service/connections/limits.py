@@ -28,6 +28,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     # That a body may take, and one more for each `least_rate` bytes; behind 64 KiB anew, and one more for each `upload_rate`.
     body_seconds: float = 10.0
     idle_seconds: float = 5.0  # between requests
+    spare_seconds: float = 1.0  # that nothing has come over a connection which makes room for another
     unread_seconds: float = (
         30.0  # that an answer may lie unread, and one more for each `least_rate` bytes that are read
     )

@@ -23,7 +23,7 @@ from uvicorn.server import ServerState
 from auth.throttle import network_of
 from service.connections.limits import Limits, limits_of_settings
 from service.connections.pipelining import Pipelining
-from service.connections.shedding import REFUSAL, told
+from service.connections.shedding import REFUSAL, told, told_plainly
 from service.connections.uploads import Uploads
 from service.overload import Gate, Place
 
@@ -32,6 +32,9 @@ UPGRADE_IN_CHUNKS = (
     "A request that offers an upgrade needs a Content-Length: send its body whole, or leave Upgrade out."
 )
 NEVER_REFUSED = ("/healthz", "/readyz", "/metrics")  # by these an operator sees how the process is
+
+
+SPARE_EVERY = 0.05  # seconds between two looks for connections that make room, where there was none
 
 
 class Ward:
@@ -45,6 +48,7 @@ class Ward:
         )
         self.uploads = Uploads(limits)
         self.stopping = False
+        self._none_spare_until = 0.0
         self._look_again()
 
     def crowded(self) -> bool:
@@ -56,11 +60,18 @@ class Ward:
         return open_ones > self.limits.connections
 
     def make_room(self, newcomer: "Http1Protocol") -> bool:
-        """Close another connection on which nothing is under way; whether there was one."""
+        """Close another connection on which nothing is under way; whether there was one.
+
+        Where there is none, nobody looks again for a moment: a flood of newcomers is not to cost a look at all for each.
+        """
+        now = newcomer.loop.time()
+        if now < self._none_spare_until:
+            return False
         for one in self.state.connections:
-            if isinstance(one, Http1Protocol) and one.spare and one is not newcomer:
+            if isinstance(one, Http1Protocol) and one.spare_at(now) and one is not newcomer:
                 one.transport.abort()
                 return True
+        self._none_spare_until = now + SPARE_EVERY
         return False
 
     def stop(self) -> None:
@@ -328,12 +339,10 @@ class Http1Protocol(Pipelining):
             return
         if self.transport.is_closing():
             return
-        head = [*self.server_state.default_headers, (b"content-type", b"text/plain; charset=utf-8")]
-        if status == REFUSAL.status:
-            head.append((b"retry-after", b"%d" % REFUSAL.retry_after))
-        head += [(b"content-length", b"%d" % len(message)), (b"connection", b"close")]
-        lines = b"".join(b"%s: %s\r\n" % one for one in head)
-        self.transport.write(STATUS_LINE[status] + lines + b"\r\n" + message.encode())
+        headers, body = told_plainly(status, message)
+        every = *self.server_state.default_headers, *headers, (b"connection", b"close")
+        lines = b"".join(b"%s: %s\r\n" % one for one in every)
+        self.transport.write(STATUS_LINE[status] + lines + b"\r\n" + body)
         self.transport.close()
         if cycle is not None and not cycle.response_complete:
             cycle.disconnected = True
@@ -346,13 +355,13 @@ class Http1Protocol(Pipelining):
         """Whether no request of the connection is under way."""
         return self.cycle is None or self.cycle.response_complete
 
-    @property
-    def spare(self) -> bool:
-        """Whether the connection can be closed without loss: nothing is under way, half read or half written."""
+    def spare_at(self, now: float) -> bool:
+        """Whether the connection can be closed without loss: nothing is under way, on its way, half read or half written."""
         transport = self.transport
         return (
             self.idle
             and self._reading == "nothing"
+            and now - self._since >= self._most.spare_seconds
             and not transport.is_closing()
             and not transport.get_write_buffer_size()
         )

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import uvicorn
 
 from service.connections.limits import Limits
-from service.connections.protocol import Http1Protocol
+from service.connections.protocol import NEVER_REFUSED, Http1Protocol
 
 # So short that a test need not wait.
 QUICK = Limits(
@@ -23,6 +23,7 @@ QUICK = Limits(
     head_seconds=0.3,
     body_seconds=0.3,
     idle_seconds=0.3,
+    spare_seconds=0.0,
     unread_seconds=0.4,
     least_rate=100_000,
     pipelined=4,
@@ -121,7 +122,7 @@ class Application:
         try:
             while (message := await receive())["type"] == "http.request" and message["more_body"]:
                 pass
-            if scope["path"] not in ("/healthz", "/readyz"):
+            if scope["path"] not in NEVER_REFUSED:
                 await self.go.wait()
             length = str(len(self.body)).encode()
             await send(

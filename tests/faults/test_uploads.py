@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 import msgspec
 import pytest
@@ -100,3 +101,42 @@ async def test_a_body_without_end_comes_to_one_although_it_is_fast(app: Applicat
         assert answer.result()[0] == 408
         await asyncio.sleep(0.05)
         assert app.now == 0
+
+
+async def test_an_answer_before_the_body_is_the_only_one_though_the_rest_never_comes() -> None:
+    async def refusing(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 401, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    async with listening(refusing) as port, begun(port, 1) as (peer,):
+        assert (await peer.answer())[0] == 401
+        assert await peer.closed() == b""
+
+
+async def test_so_is_the_refusal_of_a_body_that_found_no_room(app: Application) -> None:
+    app.go.clear()
+    async with (
+        listening(app, msgspec.structs.replace(QUICK, queue=0, queue_seconds=5.0)) as port,
+        connected(port) as first,
+        connected(port) as second,
+        connected(port) as late,
+    ):
+        for peer in (first, second):
+            await peer.send(asked())
+        await asyncio.sleep(0.05)
+        await late.send(asked(method="POST", body=b"x" * 500)[:-400])
+        assert (await late.answer())[0] == 503
+        assert await late.closed() == b""
+        app.go.set()
+
+
+async def test_a_service_that_takes_its_time_to_read_cuts_nobody_off() -> None:
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(3 * QUICK.body_seconds)
+        while (await receive())["more_body"]:
+            pass
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    async with listening(slow) as port:
+        assert await status_of(port) == 200

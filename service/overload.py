@@ -25,16 +25,16 @@ logger = logging.getLogger("tutti.overload")
 class Place:
     """A place among the requests that are worked on."""
 
-    __slots__ = ("_gate", "_held")
+    __slots__ = ("_gate", "held")
 
     def __init__(self, gate: "Gate") -> None:
         self._gate = gate
-        self._held = True
+        self.held = True
 
     def let_go(self) -> None:
         """Give the place to another request; the second time nothing happens."""
-        if self._held:
-            self._held = False
+        if self.held:
+            self.held = False
             self._gate.leave()
 
 

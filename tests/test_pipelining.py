@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import uvicorn
 
-from service.connections.protocol import Http1Protocol, Limits
+from auth.pages import rendering
+from service.connections.limits import Limits
+from service.connections.protocol import Http1Protocol
 
 SLOWNESS = 0.1  # seconds
 GOOD = b"GET /fast HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -90,6 +92,30 @@ async def test_each_request_has_one_answer(
     port: int, parts: tuple[bytes, ...], answered: list[bytes]
 ) -> None:
     assert await spoken(port, *parts) == answered
+
+
+async def test_who_asks_before_its_body_is_told_to_go_on_in_its_turn(port: int) -> None:
+    asking = b"POST /fast HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(SLOW + asking)
+    async with asyncio.timeout(5):
+        before = await reader.readuntil(b"100 Continue\r\n\r\n")
+        writer.write(b"hello")
+        after = await reader.readuntil(b"ok")
+    writer.close()
+    assert [line[1:4] for line in (before + after).split(b"HTTP/1.1")[1:]] == [b"200", b"100", b"200"]
+
+
+async def test_refusals_tell_browsers_to_run_nothing_and_keep_nothing(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(UPGRADE)
+    answer = await asyncio.wait_for(reader.read(), 5)
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 411 ")
+    assert b"needs a Content-Length" in answer
+    for name, value in rendering.HEADERS.items():
+        assert f"\r\n{name}: {value}\r\n".lower().encode() in answer.lower()
+    assert b"content-security-policy: default-src 'none'" in answer
 
 
 async def test_whoever_hangs_up_on_several_requests_is_logged_of_nowhere(

@@ -20,7 +20,8 @@ from service.app import create_app, create_app_without_worker, working
 from service.cli.database import ready_database, server
 from service.cli.terminal import json_option, show, tell
 from service.cli.verbs import Verb
-from service.connections.protocol import OWN_FILES, Http1Protocol
+from service.connections.limits import OWN_FILES
+from service.connections.protocol import Http1Protocol
 from service.engine.bell import telling_others
 from service.language.sandbox import Sandbox
 from service.limits.known import refreshing

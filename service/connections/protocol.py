@@ -10,24 +10,23 @@ body is there as well, or 64 KiB of it, and finds a place (`service.overload`); 
 
 import asyncio
 import http
-import resource
 from collections.abc import Iterable
 from contextvars import Context
 from typing import Any, ClassVar, Literal
 from weakref import WeakKeyDictionary
 
 import httptools
-import msgspec
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from auth.throttle import network_of
+from service.connections.limits import Limits, limits_of_settings
 from service.connections.pipelining import Pipelining
-from service.connections.shedding import REFUSAL, told
+from service.connections.shedding import REFUSAL, told, told_plainly
+from service.connections.uploads import Uploads
 from service.overload import Gate, Place
-from service.settings import settings
 
-OWN_FILES = 256  # open files of a process that are no clients' connections
 # The parser has stopped at such a head, and whoever would read chunks after it would be one of our own.
 UPGRADE_IN_CHUNKS = (
     "A request that offers an upgrade needs a Content-Length: send its body whole, or leave Upgrade out."
@@ -35,27 +34,7 @@ UPGRADE_IN_CHUNKS = (
 NEVER_REFUSED = ("/healthz", "/readyz", "/metrics")  # by these an operator sees how the process is
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What clients of one process may do: seconds, bytes, bytes per second and counts. README.md shows them."""
-
-    requests: int  # worked on at once
-    connections: int
-    queue: int = 256  # requests that wait for their turn
-    queue_seconds: float = 0.5  # that they wait, where the queue has stood for `burst_seconds`; in a shorter one as long as those
-    burst_seconds: float = 5.0
-    uploads: int = 32  # requests under way of whose body more than 64 KiB are still to come
-    head_bytes: int = 65_536
-    headers: int = 100
-    head_seconds: float = 10.0  # until the headers are complete
-    body_seconds: float = 10.0  # that a body may take, and one more for each `least_rate` bytes
-    idle_seconds: float = 5.0  # between requests
-    unread_seconds: float = (
-        30.0  # that an answer may lie unread, and one more for each `least_rate` bytes that are read
-    )
-    least_rate: int = 1024
-    pipelined: int = 32  # requests of a connection that wait for the answers to those before them
-    stop_seconds: float = 3.5  # for requests under way when the process is told to stop
-    look_every: float = 0.5
+SPARE_EVERY = 0.05  # seconds between two looks for connections that make room, where there was none
 
 
 class Ward:
@@ -67,8 +46,9 @@ class Ward:
         self.gate = Gate(
             "requests", limits.requests, limits.queue, limits.queue_seconds, limits.burst_seconds
         )
-        self.uploads = Gate("uploads", limits.uploads, 0, 0, 0)
+        self.uploads = Uploads(limits)
         self.stopping = False
+        self._none_spare_until = 0.0
         self._look_again()
 
     def crowded(self) -> bool:
@@ -80,11 +60,18 @@ class Ward:
         return open_ones > self.limits.connections
 
     def make_room(self, newcomer: "Http1Protocol") -> bool:
-        """Close another connection on which nothing is under way; whether there was one."""
+        """Close another connection on which nothing is under way; whether there was one.
+
+        Where there is none, nobody looks again for a moment: a flood of newcomers is not to cost a look at all for each.
+        """
+        now = newcomer.loop.time()
+        if now < self._none_spare_until:
+            return False
         for one in self.state.connections:
-            if isinstance(one, Http1Protocol) and one.spare and one is not newcomer:
+            if isinstance(one, Http1Protocol) and one.spare_at(now) and one is not newcomer:
                 one.transport.abort()
                 return True
+        self._none_spare_until = now + SPARE_EVERY
         return False
 
     def stop(self) -> None:
@@ -215,7 +202,9 @@ class Http1Protocol(Pipelining):
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body; a request that needs more room than there is here begins."""
-        self._body_bytes += len(body)
+        before, self._body_bytes = self._body_bytes, self._body_bytes + len(body)
+        if before <= HIGH_WATER_LIMIT < self._body_bytes:
+            self._body_seconds = 0.0
         super().on_body(body)
         if self._held is not None and len(self._held[0].body) > HIGH_WATER_LIMIT:
             self._begin_upload()
@@ -284,7 +273,7 @@ class Http1Protocol(Pipelining):
             cycle, app = self._held
             self._held = None
             self._ward.uploads.enter(
-                lambda place: self._run(cycle, app, place), lambda: self._shed(cycle), lambda: False
+                self, lambda place: self._run(cycle, app, place), lambda: self._shed(cycle)
             )
 
     def _run(self, cycle: RequestResponseCycle, app: Any, place: Place) -> None:
@@ -350,12 +339,10 @@ class Http1Protocol(Pipelining):
             return
         if self.transport.is_closing():
             return
-        head = [*self.server_state.default_headers, (b"content-type", b"text/plain; charset=utf-8")]
-        if status == REFUSAL.status:
-            head.append((b"retry-after", b"%d" % REFUSAL.retry_after))
-        head += [(b"content-length", b"%d" % len(message)), (b"connection", b"close")]
-        lines = b"".join(b"%s: %s\r\n" % one for one in head)
-        self.transport.write(STATUS_LINE[status] + lines + b"\r\n" + message.encode())
+        headers, body = told_plainly(status, message)
+        every = *self.server_state.default_headers, *headers, (b"connection", b"close")
+        lines = b"".join(b"%s: %s\r\n" % one for one in every)
+        self.transport.write(STATUS_LINE[status] + lines + b"\r\n" + body)
         self.transport.close()
         if cycle is not None and not cycle.response_complete:
             cycle.disconnected = True
@@ -368,16 +355,44 @@ class Http1Protocol(Pipelining):
         """Whether no request of the connection is under way."""
         return self.cycle is None or self.cycle.response_complete
 
-    @property
-    def spare(self) -> bool:
-        """Whether the connection can be closed without loss: nothing is under way, half read or half written."""
+    def spare_at(self, now: float) -> bool:
+        """Whether the connection can be closed without loss: nothing is under way, on its way, half read or half written."""
         transport = self.transport
         return (
             self.idle
             and self._reading == "nothing"
+            and now - self._since >= self._most.spare_seconds
             and not transport.is_closing()
             and not transport.get_write_buffer_size()
         )
+
+    @property
+    def network(self) -> str:
+        """Where the client is, as far as it is one customer's; that of a proxy where one stands before."""
+        return network_of(self.client[0]) if self.client else ""
+
+    @property
+    def uploading(self) -> bool:
+        """Whether there is more to come of the body of a request that is under way and has no answer yet."""
+        return self._reading == "body" and self._running is self.cycle and not self.cycle.response_started
+
+    @property
+    def body_seconds_left(self) -> float:
+        """How long nothing more may come of a body until the client is cut off."""
+        most = self._most
+        behind = self._body_bytes - HIGH_WATER_LIMIT
+        if behind <= 0:
+            may = most.body_seconds + self._body_bytes / most.least_rate
+        else:
+            may = min(most.body_seconds + behind / most.upload_rate, most.upload_seconds)
+        return may - self._body_seconds
+
+    def give_up(self) -> None:
+        """Refuse the request whose body is coming, although it is under way: others want its place."""
+        cycle = self.cycle
+        self._shed(cycle)
+        cycle.disconnected = True
+        cycle.message_event.set()
 
     def resume_writing(self) -> None:
         """Go on: the client has read."""
@@ -396,10 +411,9 @@ class Http1Protocol(Pipelining):
             self._look_at_head(now)
 
     def _look_at_body(self) -> None:
-        most = self._most
         if not self.flow.read_paused:
-            self._body_seconds += most.look_every
-        if self._body_seconds <= most.body_seconds + self._body_bytes / most.least_rate:
+            self._body_seconds += self._most.look_every
+        if self.body_seconds_left >= 0:
             return
         if self.idle:  # it was refused, or answered, before its body had come: one answer is enough
             self.transport.close()
@@ -441,15 +455,6 @@ class Http1Protocol(Pipelining):
             stop = scope["state"].get("stop")
             if stop is not None:
                 stop()
-
-
-def limits_of_settings() -> Limits:
-    """The limits that the settings say, as far as the operating system allows so many connections."""
-    connections = settings().connections_at_once
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if files != resource.RLIM_INFINITY:
-        connections = max(1, min(connections, files - OWN_FILES))
-    return Limits(requests=settings().requests_at_once, connections=connections)
 
 
 def length_of_body(headers: Iterable[tuple[bytes, bytes]]) -> int:

@@ -20,6 +20,7 @@ from tenancy.errors import Unavailable
 
 JSON = b"application/json"
 HTML = b"text/html; charset=utf-8"
+PLAIN = b"text/plain; charset=utf-8"
 OAUTH = ("/oauth/", "/api/auth/", "/.well-known/")
 PAGES = (
     "/oauth/auth",
@@ -72,10 +73,20 @@ def told(scope: Any) -> tuple[Headers, bytes]:
         kind, body = maestro.PROBLEM_JSON.encode(), maestro_body(path, request_id)
     if kind is HTML:
         headers += PAGE_HEADERS
-    if settings().public_url.startswith("https:"):
-        headers.append(STRICT)
-    headers += [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
-    return headers, body
+    return headers + headers_of(kind, body), body
+
+
+def told_plainly(status: int, message: str) -> tuple[Headers, bytes]:
+    """Write the refusal of what may be no request, which a browser may show: headers and body."""
+    body = message.encode()
+    again = [RETRY_AFTER] if status == REFUSAL.status else []
+    return again + PAGE_HEADERS + headers_of(PLAIN, body), body
+
+
+def headers_of(kind: bytes, body: bytes) -> Headers:
+    """Write the headers that every refusal has."""
+    strict = [STRICT] if settings().public_url.startswith("https:") else []
+    return [*strict, (b"content-type", kind), (b"content-length", b"%d" % len(body))]
 
 
 def maestro_body(path: str, request_id: bytes) -> bytes:

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 import uvicorn
 
-from service.connections.protocol import Http1Protocol, Limits
+from service.connections.limits import Limits
+from service.connections.protocol import NEVER_REFUSED, Http1Protocol
 
 # So short that a test need not wait.
 QUICK = Limits(
@@ -17,9 +18,12 @@ QUICK = Limits(
     queue_seconds=0.3,
     burst_seconds=0.6,
     uploads=1,
+    upload_rate=200_000,
+    upload_seconds=3.0,
     head_seconds=0.3,
     body_seconds=0.3,
     idle_seconds=0.3,
+    spare_seconds=0.0,
     unread_seconds=0.4,
     least_rate=100_000,
     pipelined=4,
@@ -82,9 +86,9 @@ class Peer:
 
 
 @contextlib.asynccontextmanager
-async def connected(port: int) -> AsyncIterator[Peer]:
-    """Open a connection for as long as the block runs."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def connected(port: int, of: str = "127.0.0.1") -> AsyncIterator[Peer]:
+    """Open a connection from an address of this machine, for as long as the block runs."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(of, 0))
     try:
         yield Peer(reader, writer)
     finally:
@@ -118,7 +122,7 @@ class Application:
         try:
             while (message := await receive())["type"] == "http.request" and message["more_body"]:
                 pass
-            if scope["path"] not in ("/healthz", "/readyz"):
+            if scope["path"] not in NEVER_REFUSED:
                 await self.go.wait()
             length = str(len(self.body)).encode()
             await send(

@@ -107,6 +107,26 @@ async def test_in_a_queue_that_stands_nobody_waits_for_as_long() -> None:
     place.let_go()
 
 
+async def test_in_a_rush_the_newest_comes_first_and_else_the_oldest() -> None:
+    gate = Gate("requests", 1, 4, 60, 60)
+    places: list[Place] = []
+    begun: list[int] = []
+
+    def enter(number: int) -> None:
+        def begin(place: Place) -> None:
+            places.append(place)
+            begun.append(number)
+
+        gate.enter(begin, pytest.fail, lambda: False)
+
+    for number in range(5):
+        enter(number)
+    for _ in range(4):
+        places[-1].let_go()
+    assert begun == [0, 4, 3, 1, 2]
+    places[-1].let_go()
+
+
 async def test_who_has_gone_while_waiting_is_not_begun(app: Application) -> None:
     async with listening(app, LATER) as port, contextlib.AsyncExitStack() as stack:
         *_, last = await filled(stack, port, QUICK.requests + 1)
@@ -117,7 +137,7 @@ async def test_who_has_gone_while_waiting_is_not_begun(app: Application) -> None
         assert app.begun == QUICK.requests
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
 async def test_what_operators_ask_for_is_never_refused(app: Application, path: str) -> None:
     async with listening(app, LATER) as port, contextlib.AsyncExitStack() as stack:
         await filled(stack, port, QUICK.requests + QUICK.queue)

@@ -44,7 +44,7 @@ chaos: install ## processes, database and callees fail under load; then everythi
 fuzz: install ## requests made up from the OpenAPI documents, and garbage, for 5 minutes (ARGS="--minutes 30 --seed 7 --dialect maestro")
 	@$(BIN)/python -m tests.fuzz $(ARGS)
 
-soak: install ## half of the sustainable load for 30 minutes: memory and tables stay as they are (ARGS="--minutes 5")
+soak: install ## half of the sustainable load for 30 minutes: memory, tables, files, tasks stay as they are (ARGS="--minutes 5")
 	@$(BIN)/python -m tests.soak $(ARGS)
 
 audit: install ## known vulnerabilities of the locked packages (needs the network; fails where it knows nothing of one)

@@ -80,6 +80,11 @@ class Demo(msgspec.Struct, frozen=True):
     accounts: dict[str, str]
     access_token: str
     other_access_token: str
+    machine_client_id: str
+    machine_client_secret: str
+    public_client_id: str
+    email: str
+    password: str
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -97,6 +102,7 @@ class Account(msgspec.Struct, frozen=True):
 class Cell:
     """One database with the demo data, and the processes that serve and work on it."""
 
+    demo: Demo
     acme: Account
     globex: Account
 
@@ -104,13 +110,13 @@ class Cell:
         self.postgres = postgres
         self.database = database
         self.log = postgres.folder / f"{database}.log"
-        self._environment = environment(postgres, database) | settings
+        self.environment = environment(postgres, database) | settings
         self._processes: list[subprocess.Popen[bytes]] = []
 
     async def prepare(self) -> None:
         """Make the database, its tables and the demo data."""
         await self.postgres.create(self.database)
-        demo = msgspec.json.decode(await self.run("demo", "--json"), type=Demo)
+        self.demo = demo = msgspec.json.decode(await self.run("demo", "--json"), type=Demo)
         self.acme = Account(demo.accounts["Acme"], demo.access_token)
         self.globex = Account(demo.accounts["Globex"], demo.other_access_token)
 
@@ -123,7 +129,7 @@ class Cell:
         with self.log.open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 *(str(TUTTI), *verb),
-                env=self._environment,
+                env=self.environment,
                 cwd=self.postgres.folder,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -139,7 +145,7 @@ class Cell:
         with path.open("ab") as log_file:
             process = subprocess.Popen(
                 [TUTTI, *verb],
-                env=self._environment,
+                env=self.environment,
                 cwd=self.postgres.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log_file,

@@ -10,8 +10,10 @@ from importlib.metadata import version
 import msgspec
 from litestar import Controller, Router, delete, get, post, put
 
+from auth.bearer import Credential
 from auth.roles import Right
 from service.claims import Request_, credential, decoded, id_of, proving
+from service.engine.followers import Followers
 from service.errors import InstanceConflict, WorkflowConflict
 from service.formance import activity_history, cursors, history, models, requests
 from service.formance.cursors import Asked, InstanceFilters
@@ -27,10 +29,11 @@ from service.formance.trigger_controllers import (
 from service.operations import following, instances, outlines, workflows
 from service.operations.instance_lists import MOST_BYTES
 from service.operations.outlines import LONGEST_LIST
-from service.operations.pages import Window
+from service.operations.pages import Row, Window
 from service.process import followers_of, sandbox_of
 from service.wire import timestamp
 from tenancy.errors import BadRequest, NotFound
+from tenancy.faults import DatabaseAwayError
 
 LONGEST_WAIT = 600.0  # seconds
 WAIT_SLICE = 30.0  # after which the caller's credential is looked at again
@@ -91,13 +94,21 @@ class WorkflowController(Controller):
             variables = await requests.variables(request)
         workflow_id = await id_of(request, "workflowID")
         name = f"Run of {timestamp(datetime.now(UTC))}"
-        started = await instances.trigger(access, sandbox_of(request), workflow_id, name, variables)
+        told = await outlines.run(access, sandbox_of(request), workflow_id, name, variables)
         if requests.flag(request, "wait"):
-            ended = following.wait_out(
-                access, followers_of(request), (workflow_id, started.id), LONGEST_WAIT, WAIT_SLICE
-            )
-            await requests.while_connected(request, ended)
-        return models.WorkflowInstanceResponse(models.instance(await outlines.get(access, started.id)))
+            ended = as_it_ended(access, followers_of(request), told)
+            told = await requests.while_connected(request, ended) or told
+        return models.WorkflowInstanceResponse(models.instance(told))
+
+
+async def as_it_ended(access: Credential, followers: Followers, began: Row) -> Row:
+    """Wait until an instance has ended and read it; as it began where the database goes away, for it has been started."""
+    try:
+        ids = began["workflow_id"], began["id"]
+        await following.wait_out(access, followers, ids, LONGEST_WAIT, WAIT_SLICE)
+        return await outlines.get(access, began["id"])
+    except DatabaseAwayError:
+        return began
 
 
 class InstanceController(Controller):

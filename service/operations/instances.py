@@ -30,6 +30,7 @@ from service.engine.storing import (
     tell,
 )
 from service.errors import InputsRefused, InstanceConflict, KeyReused, NotTriggerable, WorkflowPaused
+from service.language.document import Definition
 from service.language.sandbox import Sandbox
 from service.language.values import NO_NUL, NUL
 from service.limits import space
@@ -69,10 +70,18 @@ DONE = 200  # the verdict of a function in the database that did what it was cal
 TRIES = 5  # times that a workflow may be published anew while one trigger is checked
 
 
-class Started(msgspec.Struct, frozen=True):
+class Began(msgspec.Struct, frozen=True):
+    """How an instance began: which definition it runs, when, and the first advance where it was stored with the start."""
+
+    definition: Definition
+    at: datetime
+    first: Settled | None
+
+
+class Started(msgspec.Struct):
     """An instance, and the secret that lets whoever holds its URL act on it; `replayed`: an earlier trigger started it.
 
-    `key_id` is what the trigger is recognised by, where it is; see `idempotency`.
+    `key_id` is what the trigger is recognised by, where it is; see `idempotency`. `began` is known of what this one started.
     """
 
     id: UUID
@@ -80,6 +89,7 @@ class Started(msgspec.Struct, frozen=True):
     access_secret: str
     key_id: int | None = None
     replayed: bool = False
+    began: Began | None = None
 
 
 async def trigger(
@@ -300,6 +310,7 @@ async def start(
     """Start an instance with its first advance, or pending where a worker is to make that."""
     first = await first_advance(credential, sandbox, checked.definition, new, checked.inputs)
     definition = checked.definition
+    started.began = Began(definition, new.at, first)
     arguments = unstarted(credential, new.subject.workflow_id, started, repeat) | {
         "expected": checked.version_id,
         "new_name": new.name,

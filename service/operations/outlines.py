@@ -4,6 +4,8 @@ An instance is found by its own id alone, and comes with its workflow and the ru
 through few tasks.
 """
 
+import re
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -13,8 +15,10 @@ import msgspec
 
 from auth.bearer import Access, Credential
 from auth.roles import Right
+from service.engine.states import Status
+from service.language.sandbox import Sandbox
 from service.operations.instance_lists import MOST_BYTES, Filters, Key, filled, listed
-from service.operations.instances import COLUMNS, SEEN, seen, starter
+from service.operations.instances import COLUMNS, SEEN, Began, seen, starter, trigger
 from service.operations.looking import Look
 from service.operations.pages import Edge, Row, Window, window
 from service.tables import Workflow
@@ -141,6 +145,50 @@ async def get_workflow(credential: Credential, workflow_id: UUID) -> Row:
     if row["id"] is None:
         raise NotFound
     return row
+
+
+async def run(
+    credential: Credential, sandbox: Sandbox, workflow_id: UUID, name: str, inputs: dict[str, Any]
+) -> Row:
+    """Start an instance, and return it as `get` does: as it began, from what is known when it is stored.
+
+    Nothing is read afterwards, so whoever is told of a failure has started nothing, but where the connection broke in
+    the very commit. Two round trips.
+
+    Raises:
+        NotFound: no such workflow.
+        NotTriggerable, InputsRefused, LimitReached: see `instances.trigger`.
+    """
+    workflow = await get_workflow(credential, workflow_id)
+    started = await trigger(credential, sandbox, workflow_id, name, inputs)
+    assert started.began is not None  # noqa: S101 - without a key nothing is an earlier trigger again
+    own = {
+        f"workflow_{column}": workflow[column] for column in ("title", "status", "created_at", "modified_at")
+    }
+    return {"id": started.id, "workflow_id": workflow_id, **own, **as_it_began(started.began)}
+
+
+def as_it_began(began: Began) -> dict[str, Any]:
+    """Say of an instance what its start has stored, in the columns of `GET`."""
+    first = began.first
+    runs: list[dict[str, Any]] = [] if first is None else first.rows.get("runs", [])
+    return {
+        "status": Status.PENDING if first is None else first.result.status,
+        "started_at": began.at,
+        "last_modified_at": began.at,
+        "ended_at": began.at if first is not None and first.result.status.terminal else None,
+        "fault": None if first is None else first.fault,
+        "document": msgspec.json.encode(began.definition.document),
+        "stages": msgspec.json.encode([stage_of(run) for run in runs if re.match(TOP_LEVEL, run["pointer"])]),
+    }
+
+
+def stage_of(run: Mapping[str, Any]) -> StageRun:
+    """Tell what a top-level task has done, by a row of the history as it is written."""
+    told = {name: run[name] for name in StageRun.__struct_fields__ if name != "error"}
+    error = None if run["error"] is None else msgspec.json.decode(msgspec.json.encode(run["error"]))
+    known = error if isinstance(error, dict) else {}  # a text, where it was too large
+    return StageRun(**told, error=known.get("detail") or known.get("title"))
 
 
 async def get(credential: Credential, instance_id: UUID) -> Row:

@@ -61,7 +61,7 @@ SANDBOX = Gauge(
 )
 PROCESS = Gauge(
     "tutti_process",
-    "One process: bytes of memory, seconds of processor time, open files, when it began, seconds that its loop was late",
+    "One process: bytes of memory, seconds of processor time, open files, tasks, when it began, seconds that its loop was late",
     ["figure"],
     multiprocess_mode="liveall",
 )

@@ -30,6 +30,7 @@ async def sampling(sandbox: Sandbox) -> None:
             for sample in family.samples:
                 if sample.name in OF_PROCESS:
                     PROCESS.labels(OF_PROCESS[sample.name]).set(sample.value)
+        PROCESS.labels("tasks").set(len(asyncio.all_tasks()))
         before = time.monotonic()
         await asyncio.sleep(EVERY)
         PROCESS.labels("loop_lag_seconds").set(max(0.0, time.monotonic() - before - EVERY))

@@ -116,30 +116,12 @@ class Outside:
         await self._start(callers[tenant.name], tenant, kind, number)
 
     async def _start(self, caller: Caller, tenant: Tenant, kind: Kind, number: int) -> None:
-        asked = self._starting(tenant, kind, number, kind.inputs(chance(self._seed, "inputs", number)))
+        asked = starting(tenant, kind, self._seed, number)
         answer = await caller.ask(asked)
         if answer.taken:
             self._acknowledge(tenant, asked, started(kind, answer), kind=kind.name)
         elif kind.start != "run":  # whose SDK never sends anything again
             self.log.wrong.append(f"{asked.subject} was not taken: {answer.status} {answer.body[:300]!r}")
-
-    def _starting(self, tenant: Tenant, kind: Kind, number: int, inputs: dict[str, Any]) -> Asked:
-        workflow_id, subject = tenant.workflows[kind.name], f"{kind.name} {number}"
-        key = f"{self._seed}-{number}"
-        match kind.start:
-            case "run":
-                path = f"{FLOWS}/workflows/{workflow_id}/instances"
-                return Asked("run", subject, "POST", path, inputs | {"number": str(number)}, again=False)
-            case "bus":
-                event = {"type": BUS_EVENT, "idempotency_key": key, "app": "chaos"}
-                payload = inputs | {"number": str(number)}
-                return Asked(
-                    "publish", subject, "POST", f"{tenant.url}/bus-events", event | {"payload": payload}
-                )
-            case "trigger":
-                path = f"{tenant.url}/workflows/{workflow_id}/actions/trigger"
-                body = {"instance_name": subject, "trigger_inputs": inputs | {"number": str(number)}}
-                return Asked("trigger", subject, "POST", path, body, {KEY: key})
 
     # Doing what instances wait for
 
@@ -224,6 +206,23 @@ class Outside:
         self.log.acknowledged.append(
             Acknowledged(asked.verb, tenant.id, tenant.actor, asked.subject, instance_id, detail)
         )
+
+
+def starting(tenant: Tenant, kind: Kind, seed: int | str, number: int) -> Asked:
+    """Write the request that starts an instance of a kind; the seed and the number say with what."""
+    workflow_id, subject, key = tenant.workflows[kind.name], f"{kind.name} {number}", f"{seed}-{number}"
+    inputs = kind.inputs(chance(seed, "inputs", number)) | {"number": str(number)}
+    match kind.start:
+        case "run":
+            path = f"{FLOWS}/workflows/{workflow_id}/instances"
+            return Asked("run", subject, "POST", path, inputs, again=False)
+        case "bus":
+            event = {"type": BUS_EVENT, "idempotency_key": key, "app": "chaos", "payload": inputs}
+            return Asked("publish", subject, "POST", f"{tenant.url}/bus-events", event)
+        case "trigger":
+            path = f"{tenant.url}/workflows/{workflow_id}/actions/trigger"
+            body = {"instance_name": subject, "trigger_inputs": inputs}
+            return Asked("trigger", subject, "POST", path, body, {KEY: key})
 
 
 def started(kind: Kind, answer: Answer) -> UUID | None:

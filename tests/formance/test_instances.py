@@ -1,6 +1,7 @@
 """Instances: run with variables and waited for, told by their stages, given events, aborted."""
 
 import asyncio
+import contextlib
 import time
 from typing import Any, cast
 from uuid import uuid4
@@ -12,7 +13,9 @@ from service.errors import LimitReached
 from service.formance import controllers
 from service.formance.requests import READ, WRITE, while_connected
 from service.limits import space
+from service.operations import instances
 from tests.callers import token_of
+from tests.faults.database import full
 from tests.formance.conftest import HERE, Calling
 from tests.formance.errors import assert_refused
 from tests.world import World, bearer, trigger, until
@@ -67,6 +70,35 @@ async def test_wait_is_over_after_its_longest_time_and_the_instance_is_told_as_i
     monkeypatch.setattr(controllers, "WAIT_SLICE", 0.2)
     told = await acme.run(await acme.made({"wait_event": {"event": "go"}}), "?wait=true")
     assert (told["terminated"], told["status"][0]["stage"]) == (False, 0)
+
+
+async def test_a_run_is_told_although_the_database_goes_away_as_soon_as_it_is_stored(
+    acme: Calling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workflow_id = await acme.made({"noop": {}}, {"wait_event": {"event": "go"}}, name="demo")
+    ended_id = await acme.made({"noop": {}})
+    await acme.run(workflow_id)  # from now on the first advance is stored with the start
+    config = (await acme("GET", f"/workflows/{workflow_id}", 200))["data"]
+
+    async def run_and_lose(query: str, of_workflow: str) -> dict[str, Any]:
+        async with contextlib.AsyncExitStack() as loss:
+
+            async def last(*arguments: Any) -> Any:
+                started = await instances.trigger(*arguments)
+                await loss.enter_async_context(full())
+                return started
+
+            monkeypatch.setattr("service.operations.outlines.trigger", last)
+            return await acme.run(of_workflow, query)
+
+    for query in ("", "?wait=true"):
+        told, ended = await run_and_lose(query, workflow_id), await run_and_lose(query, ended_id)
+        assert told["workflow"] == config
+        assert (told["workflowID"], told["terminated"]) == (workflow_id, False)
+        assert [(one["stage"], "terminatedAt" in one) for one in told["status"]] == [(0, True), (1, False)]
+        read = (await acme("GET", f"/instances/{told['id']}", 200))["data"]
+        assert read | {"updatedAt": told["updatedAt"]} == told
+        assert ended["terminated"] is True
 
 
 class Caller:

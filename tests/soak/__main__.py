@@ -1,10 +1,11 @@
-"""`python -m tests.soak`: half of the sustainable load for 30 minutes; memory and tables have to stay as they are.
+"""`python -m tests.soak`: half of the sustainable load for 30 minutes; memory, tables, files, tasks and figures have to stay as they are.
 
-Exit status 1 where one grows or a request fails; the folder with the processes' logs then stays.
+Exit status 1 where one grows, a request fails or a webhook is not told; the folder with the processes' logs then stays.
 """
 
 import argparse
 import asyncio
+import logging
 import shutil
 import signal
 import sys
@@ -43,11 +44,17 @@ def table_of(title: str, found: list[Series], unit: float, digits: int, least: f
 def report(outcome: Outcome) -> None:
     """Print what was measured, and what is not as it must be."""
     out = Console(width=120)
-    out.print(table_of("Resident memory, MiB", outcome.memory, MIB, 1))
+    out.print(table_of("Memory that is a process's own, MiB", outcome.memory, MIB, 1))
+    out.print(table_of("What processes hold", outcome.held, 1, 1))
+    out.print(table_of("Figures of /metrics", [outcome.figures], 1, 0))
     out.print(table_of("Rows", outcome.rows, 1, 0))
     out.print(table_of("Tables with their indexes, MiB", outcome.sizes, MIB, 2, SMALLEST))
     out.print(
         f"sustainable {outcome.sustainable:.1f}/s, held {outcome.rate:.1f}/s: {outcome.begun} instances"
+    )
+    out.print(
+        f"{outcome.calls} calls, {outcome.messages} messages to webhooks with the ends of {outcome.told} instances,"
+        f" {outcome.heard} ends heard by followers, {outcome.visits} times logged in in three ways"
     )
     out.print(f"answers {outcome.answers}; wrong {outcome.wrong or 'none'}")
     for violation in outcome.violations:
@@ -59,6 +66,7 @@ def main() -> None:
     """Run, report, clean up."""
     plan = read_plan()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     folder = Path(tempfile.mkdtemp(prefix="tutti-soak-"))
     outcome = asyncio.run(soak(plan, folder, lambda line: print(line, file=sys.stderr, flush=True)))
     report(outcome)

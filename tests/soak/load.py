@@ -1,39 +1,51 @@
-"""The load: instances of every kind from the chaos, each triggered, given what it waits for, read and listed."""
+"""The load: instances of every kind from the chaos, each started, given what it waits for, read and listed, in its own dialect."""
 
 import asyncio
 import contextlib
 import time
 from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
-from tests.benchmarks.load import Client, UnansweredError, asked
-from tests.cell import Account
-from tests.chaos.mix import ANSWER, SIGNAL, Kind, chance
+from tests.chaos.asking import Answer, Asked, Line, written
+from tests.chaos.mix import Act, Kind, chance
+from tests.chaos.people import WORDS, started, starting
+from tests.chaos.scene import CERTIFICATES, FLOWS, SHARES, Tenant
 
+SEED = "soak"
 PAUSE = 0.5  # seconds until somebody looks after an instance
-LOOKS = 20  # times until an approval that is not there is given up
+LOOKS = 40  # times until something is given up that an instance does not come to
 LIST_EVERY = 10  # instances
+PATIENCE = 30.0  # seconds for an answer
 IDLE = 1.0  # seconds after which a connection is not used again: the service closes it soon
 AT_ONCE = 200  # instances that are looked after; more wait
+BACKLOG_MOST = 48  # jobs that may wait while it is found out what is sustainable
+ENDED = ("completed", "failed", "canceled", "complete")  # what dialects call it
+FAILED = ("failed",)
+CERTIFICATE_STATUS = {3: "failed", 4: "canceled", 5: "complete", 6: "canceled"}
 
 
 class Load:
-    """Instances of an account, begun at a rate."""
+    """Instances of several accounts, begun at a rate."""
 
-    def __init__(self, account: Account, port: int, workflows: dict[str, str], kinds: list[Kind]) -> None:
+    def __init__(self, port: int, tenants: Sequence[Tenant], kinds: Sequence[Kind]) -> None:
         self.answers: Counter[str] = Counter()  # by status, "none" where no answer came
         self.wrong: Counter[str] = Counter()  # by request and status
         self.begun = 0
-        self._account = account
+        self.told: set[UUID] = set()  # instances that webhooks are told of
         self._port = port
-        self._workflows = workflows
+        self._tenants = tenants
         self._kinds = [kind for kind in kinds if kind.share]
-        self._idle: list[
-            tuple[Client, float]
-        ] = []  # with the moment of their last answer; the latest is at the end
+        self._idle: list[tuple[Line, float]] = []  # with the moment of their last answer; the latest is last
         self._places = asyncio.Semaphore(AT_ONCE)
+
+    def forget(self) -> None:
+        """Begin to count anew: what comes from now on is judged."""
+        self.answers.clear()
+        self.wrong.clear()
 
     async def begin_at(self, rate: float, seconds: float) -> None:
         """Begin so many instances a second, evenly, and end with the last of them."""
@@ -53,74 +65,158 @@ class Load:
             self._places.release()
 
     async def begin_one(self) -> None:
-        """Trigger an instance, give it what it waits for, read it."""
+        """Start an instance, give it what it waits for, read it."""
         self.begun += 1
-        chosen = chance("soak", self.begun)
+        number = self.begun
+        chosen = chance(SEED, number)
+        (tenant,) = chosen.choices(self._tenants, [SHARES[one.name] for one in self._tenants])
         (kind,) = chosen.choices(self._kinds, [one.share for one in self._kinds])
-        workflow = self._workflows[kind.name]
-        body = {"instance_name": f"{kind.name} {self.begun}", "trigger_inputs": kind.inputs(chosen)}
-        started = await self._ask("POST", f"{workflow}/actions/trigger", body)
-        if started is None:
+        start = starting(tenant, kind, SEED, number)
+        if (
+            number % 2
+        ):  # half of the triggers come with a key of the caller's, the others as an SDK sends them
+            start = msgspec.structs.replace(start, headers={})
+        answer = await self.ask(tenant, start)
+        if not answer.taken:
             return
-        instance = f"{workflow}/instances/{started['instance_id']}"
+        instance_id = started(kind, answer)
         await asyncio.sleep(PAUSE)
-        match kind.act:
+        if instance_id is not None:
+            if kind.told:
+                self.told.add(instance_id)
+            await self._look_after(Begun(tenant, kind, instance_id))
+        if number % LIST_EVERY == 0:
+            await self._list(tenant)
+
+    async def _look_after(self, one: "Begun") -> None:
+        await self._act(one)
+        if one.kind.act == "delete":
+            return
+        await self._read(one, one.path)
+        if one.kind.dialect != "keyfactor":
+            await self._read(one, f"{one.path}/history")
+
+    async def _act(self, one: "Begun") -> None:
+        match one.kind.act:
             case "signal":
-                event = {"type": SIGNAL, "id": started["instance_id"], "data": {"n": ANSWER}}
-                await self._ask("POST", f"{instance}/actions/signal", event)
-            case "cancel" | "sweep":
-                await self._ask("POST", f"{instance}/actions/cancel")
+                await self._do(one, "signal")
+            case "suspend":
+                await self._do(one, "suspend", status="running")
+                await asyncio.sleep(PAUSE)
+                await self._do(one, "suspend", status="suspended")
             case "approve":
-                await self._approve(started["instance_id"])
-        await self._ask("GET", instance)
-        await self._ask("GET", f"{instance}/history")
-        if self.begun % LIST_EVERY == 0:
-            await self._ask("GET", f"{self._account.url}/workflow-instances?page_size=50")
+                if item := await self._comes(one, lambda: self._work_item(one)):
+                    await self._do(one, "approve", work_item_id=item)
+            case "cancel":
+                await self._cancel(one)
+            case "restart" if await self._comes(one, lambda: self._end(one)) in FAILED:
+                await self._do(one, "restart")
+            case "delete" if await self._comes(one, lambda: self._end(one)):
+                await self._do(one, "delete")
 
-    async def _approve(self, instance_id: str) -> None:
-        listing = f"{self._account.url}/work-items?status=open&instance_id={instance_id}"
+    async def _cancel(self, one: "Begun") -> None:
+        """Stop it; in one dialect only when it asks somebody."""
+        if one.kind.dialect != "keyfactor" or await self._comes(one, lambda: self._work_item(one)):
+            await self._do(one, "cancel")
+
+    async def _do(self, one: "Begun", act: Act, **more: Any) -> None:
+        row: Any = {"id": one.id, "workflow_id": one.workflow_id, "status": None, "work_item_id": None} | more
+        await self.ask(one.tenant, WORDS[one.kind.dialect](one.tenant, act, row).asked)
+
+    async def _comes(self, one: "Begun", look: Callable[[], Awaitable[str | None]]) -> str | None:
+        """Look again and again until there is something."""
         for _ in range(LOOKS):
-            found = await self._ask("GET", listing)
-            for item in found["data"] if found else ():
-                path = f"{self._account.url}/work-items/{item['id']}/actions/complete"
-                await self._ask("POST", path, {"outcome": "approve"})
-                return
+            if found := await look():
+                return found
             await asyncio.sleep(PAUSE)
-        self.wrong["an approval was not asked for"] += 1
-
-    async def _ask(self, method: str, path: str, body: object = None) -> Any:
-        """Ask for something; None, and a mark, where it is not given."""
-        text = b"" if body is None else msgspec.json.encode(body)
-        client = self._connection()
-        try:
-            status, answer = await client.ask(asked(method, path, self._account.token, text))
-        except UnansweredError as error:
-            status, answer = 0, str(error).encode()
-        self._idle.append((client, time.monotonic()))
-        self.answers[str(status or "none")] += 1
-        if 200 <= status < 300:
-            return msgspec.json.decode(answer)
-        self.wrong[
-            f"{method} {path.rpartition('/')[2].partition('?')[0][:40]}: {status or answer.decode()}"
-        ] += 1
+        self.wrong[f"{one.kind.name}: nothing has come that its {one.kind.act} needs"] += 1
         return None
 
-    def _connection(self) -> Client:
+    async def _work_item(self, one: "Begun") -> str | None:
+        found = await self._read(one, f"{one.tenant.url}/work-items?status=open&instance_id={one.id}")
+        return next((item["id"] for item in found["data"]), None) if found else None
+
+    async def _end(self, one: "Begun") -> str | None:
+        found = await self._read(one, one.path)
+        if not found:
+            return None
+        if one.kind.dialect == "keyfactor":
+            return CERTIFICATE_STATUS.get(found["Status"])
+        status = str(found["workflow_status"]).lower()
+        return status if status in ENDED else None
+
+    async def _list(self, tenant: Tenant) -> None:
+        for path in (
+            f"{tenant.url}/workflow-instances?page_size=50",
+            f"{tenant.url}/audit?page_size=50",
+            f"{FLOWS}/instances?pageSize=50",
+            f"{FLOWS}/triggers",
+            f"{CERTIFICATES}/Workflow/Instances?returnLimit=50",
+            f"{CERTIFICATES}/Workflow/Instances/AssignedToMe?returnLimit=50",
+        ):
+            await self.ask(tenant, Asked("list", path, "GET", path))
+
+    async def _read(self, one: "Begun", path: str) -> Any:
+        answer = await self.ask(one.tenant, Asked("read", one.kind.name, "GET", path))
+        return answer.json() if answer.taken else None
+
+    async def ask(self, tenant: Tenant, asked: Asked, *tolerated: int) -> Answer:
+        """Ask for something, with a mark where it is not given: but for statuses that may be."""
+        line = self._connection()
+        answer = await line.ask(written(asked, tenant.headers), PATIENCE)
+        self._idle.append((line, time.monotonic()))
+        if answer.status not in tolerated:
+            self.note(f"{asked.verb} {asked.subject.rstrip('0123456789 ')}", answer.status)
+        return answer
+
+    def note(self, what: str, status: int) -> None:
+        """Count an answer; status 0: none came."""
+        self.answers[str(status or "none")] += 1
+        if not 200 <= status < 400:
+            self.wrong[f"{what}: {status or 'no answer'}"] += 1
+
+    def _connection(self) -> Line:
         if self._idle and self._idle[-1][1] < time.monotonic() - IDLE:
             self.close()
-        return self._idle.pop()[0] if self._idle else Client(self._port)
+        return self._idle.pop()[0] if self._idle else Line(self._port)
 
     def close(self) -> None:
         """Close all connections that nobody uses."""
-        for client, _ in self._idle:
-            client.close()
+        for line, _ in self._idle:
+            line.close()
         self._idle.clear()
 
 
-async def sustainable(load: Load, seconds: float, clients: int, backlog: Any) -> float:
+class Begun(msgspec.Struct, frozen=True):
+    """An instance that was started."""
+
+    tenant: Tenant
+    kind: Kind
+    id: UUID
+
+    @property
+    def workflow_id(self) -> UUID:
+        """Of which workflow it is one."""
+        return self.tenant.workflows[self.kind.name]
+
+    @property
+    def path(self) -> str:
+        """Where it is, in its dialect."""
+        match self.kind.dialect:
+            case "formance":
+                return f"{FLOWS}/instances/{self.id}"
+            case "keyfactor":
+                return f"{CERTIFICATES}/Workflow/Instances/{self.id}"
+            case "maestro":
+                return f"{self.tenant.url}/workflows/{self.workflow_id}/instances/{self.id}"
+
+
+async def sustainable(
+    load: Load, seconds: float, clients: int, backlog: Callable[[], Awaitable[int]]
+) -> float:
     """Measure how many instances a second the service takes in while it keeps up with those it has.
 
-    `backlog()` tells how many jobs wait; nobody triggers while there are more than `clients`.
+    `backlog()` tells how many jobs wait; nobody starts anything while there are more than `BACKLOG_MOST`.
     """
     until = time.monotonic() + seconds
     began, before = time.monotonic(), load.begun
@@ -128,7 +224,7 @@ async def sustainable(load: Load, seconds: float, clients: int, backlog: Any) ->
 
     async def watch() -> None:
         while True:
-            if await backlog() > clients:
+            if await backlog() > BACKLOG_MOST:
                 room.clear()
             else:
                 room.set()

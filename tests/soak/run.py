@@ -1,39 +1,44 @@
-"""One soak: find what is sustainable, begin half of it for long, remove what has ended, and sample all the while."""
+"""One soak: find what is sustainable, begin half of it for long, remove what is over, and sample all the while."""
 
 import asyncio
+import base64
+import contextlib
+import os
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
+from uuid import UUID
 
 import asyncpg
+import httpx
 import msgspec
 
+from service.settings import SECRET_KEY_BYTES
 from tests.cell import Cell, Postgres, free_port
 from tests.chaos.callee import HANG, Callee
-from tests.chaos.mix import maestro
-from tests.soak.load import Load, sustainable
+from tests.chaos.mix import Kind, mix
+from tests.chaos.receiver import Receiver
+from tests.chaos.scene import Tenant, furnished
+from tests.soak.ageing import DAYS, aged
+from tests.soak.load import PATIENCE, Load, sustainable
 from tests.soak.sampling import Sample, sampled, series
-from tests.soak.verdict import Series, growths, leaks
+from tests.soak.verdict import Series, changes, growths, hoards, leaks, sprawls
+from tests.soak.visitors import LISTENERS, Visitors
 
 SHARE = 0.5  # of what is sustainable
 TELL_EVERY = 12  # samples
-CLIENTS = 48  # that find out what is sustainable
-DAYS = {"instance": 1, "event": 30}  # that the account keeps them: as few as it may
-AGE_EVERY = 5.0  # seconds
-# An account keeps things for days: what ended so many seconds ago is made older than that, and the service is told to look.
-KEPT_SECONDS = 30
-OLD = f"BETWEEN now() - interval '1 day' AND now() - interval '{KEPT_SECONDS} seconds'"
-AGE = (
-    f"""WITH old AS (
-        UPDATE instance SET started_at = started_at - interval '3 days', ended_at = ended_at - interval '3 days'
-        WHERE ended_at {OLD} RETURNING account_id, id, started_at)
-    UPDATE instance_term SET started_at = old.started_at FROM old
-    WHERE instance_term.account_id = old.account_id AND instance_id = old.id
-      AND instance_term.started_at = old.started_at + interval '3 days'""",
-    f"UPDATE event SET at = at - interval '60 days' WHERE at {OLD}",
-    "UPDATE account_settings SET sweep_at = now()",
-)
+CLIENTS = 96  # that find out what is sustainable
+BUSY_SECONDS = 20  # after the search, until what was begun in it has been done
+SETTLE_SECONDS = 90  # after the load, until everybody has been told of what has ended
+KEPT_FOR_EVER = ("bulk_action",)  # an account's own log, of one row for thousands of instances
 BACKLOG = "SELECT count(*) FROM job WHERE lane <> 'held' AND (leased_until IS NULL OR leased_until < now())"
+UNTOLD = """
+SELECT (SELECT count(*) FROM webhook_delivery WHERE status = 'pending')
+     + (SELECT count(*) FROM webhooks_behind('00000000-0000-0000-0000-000000000000', 100))
+"""
+FAILED = "SELECT count(*) FROM webhook_delivery WHERE status = 'failed'"
+ENDS = frozenset({"instance.completed", "instance.faulted", "instance.cancelled"})
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -52,7 +57,14 @@ class Outcome(msgspec.Struct, frozen=True):
     begun: int
     answers: dict[str, int]
     wrong: dict[str, int]
+    told: int  # instances that webhooks were told the end of
+    messages: int
+    calls: int
+    heard: int
+    visits: int
     memory: list[Series]
+    held: list[Series]
+    figures: Series
     rows: list[Series]
     sizes: list[Series]
     violations: list[str]
@@ -62,101 +74,187 @@ async def soak(plan: Plan, folder: Path, tell: Callable[[str], None] = lambda _:
     """Run a plan in a folder of its own, where the processes' logs stay; `tell` hears how far it is, now and then."""
     postgres = Postgres(folder)
     await postgres.start()
-    cell = Cell(postgres, "soak", TUTTI_EGRESS_ALLOW="127.0.0.0/8", TUTTI_LOG_LEVEL="warning")
+    port = free_port()
+    cell = Cell(
+        postgres,
+        "soak",
+        TUTTI_EGRESS_ALLOW="127.0.0.0/8",
+        TUTTI_LOG_LEVEL="warning",
+        TUTTI_PUBLIC_URL=f"http://127.0.0.1:{port}",
+        TUTTI_SECRET_KEYS=base64.b64encode(os.urandom(SECRET_KEY_BYTES)).decode(),
+    )
+    callee, receiver = Callee(0), Receiver(0)
     try:
-        async with Callee(0).answering() as port:
+        async with callee.answering() as callee_port, receiver.answering() as receiver_port:
             await cell.prepare()
-            await keep_little(cell)
-            return await soaked(plan, cell, port, tell)
+            started = {
+                "serve": cell.start("serve", "--port", str(port), "--workers", "2").pid,
+                "worker": cell.start("worker").pid,
+            }
+            await cell.ready(port)
+            kinds = mix(callee_port)
+            tenants = await furnished(cell, port, receiver_port, kinds)
+            await keep_little(cell, tenants)
+            async with sweeping(cell):
+                scene = Scene(cell, port, started, tenants, kinds, callee, receiver)
+                return await Soak(plan, scene, tell).outcome()
     finally:
         cell.end()
         await asyncio.sleep(HANG)  # the last calls are let go
         postgres.remove()
 
 
-async def keep_little(cell: Cell) -> None:
-    """Let the account keep as little as it may."""
+async def keep_little(cell: Cell, tenants: Sequence[Tenant]) -> None:
+    """Let the accounts keep as little as they may."""
     days = [f"--{kind}-retention-days={number}" for kind, number in DAYS.items()]
-    await cell.run("account", "settings", cell.acme.id, *days)
+    for tenant in tenants:
+        await cell.run("account", "settings", str(tenant.id), *days)
 
 
-async def soaked(plan: Plan, cell: Cell, callee: int, tell: Callable[[str], None]) -> Outcome:
-    """Start the service, find the rate, hold it, and judge."""
-    port = free_port()
-    processes = {
-        "serve": cell.start("serve", "--port", str(port)).pid,
-        "worker": cell.start("worker").pid,
-    }
-    await cell.ready(port)
-    kinds = maestro(callee)
-    workflows = {kind.name: await cell.publish(port, cell.acme, kind.definition) for kind in kinds}
-    load = Load(cell.acme, port, workflows, kinds)
-    async with cell.rows() as rows:
-        possible = await sustainable(load, plan.calibration, CLIENTS, lambda: rows.fetchval(BACKLOG))
-    tell(f"{possible:.1f} instances a second are sustainable; {possible * SHARE:.1f} are begun")
-    begun = load.begun
-    samples: list[Sample] = []
-    async with cell.rows() as rows, cell.rows() as ages:
-        beside = [
-            asyncio.create_task(watched(plan, processes, rows, samples, tell)),
-            asyncio.create_task(aged(ages)),
-        ]
-        try:
-            await load.begin_at(possible * SHARE, plan.seconds)
-        finally:
-            for task in beside:
-                task.cancel()
-            ended = await asyncio.gather(*beside, return_exceptions=True)
-    load.close()
-    for one in ended:
-        if isinstance(one, Exception):
-            raise one
-    return judged(possible, load, load.begun - begun, samples)
+@contextlib.asynccontextmanager
+async def sweeping(cell: Cell) -> AsyncIterator[None]:
+    """Sweep often for as long as the block runs."""
+    with cell.log.open("ab") as log:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.soak.ageing", env=cell.environment, stdout=log, stderr=log
+        )
+    try:
+        yield
+    finally:
+        if process.returncode is not None:
+            raise RuntimeError(f"Nobody has swept: {cell.log.read_text()[-2000:]}")
+        process.terminate()
+        await process.wait()
 
 
-async def watched(
-    plan: Plan,
-    processes: dict[str, int],
-    rows: asyncpg.Connection,
-    samples: list[Sample],
-    tell: Callable[[str], None],
-) -> None:
-    """Sample until cancelled."""
-    due = time.monotonic()
-    while True:
-        samples.append(await sampled(processes, rows))
-        if len(samples) % TELL_EVERY == 0:
-            memory = ", ".join(f"{name} {size / 2**20:.0f}" for name, size in samples[-1].memory.items())
-            tell(
-                f"{len(samples) * plan.every:.0f} s: {samples[-1].rows['instance']:.0f} instances; MiB: {memory}"
+class Scene(msgspec.Struct, frozen=True):
+    """What there is: the started processes by their names, accounts with their workflows, and those outside."""
+
+    cell: Cell
+    port: int
+    started: dict[str, int]
+    tenants: Sequence[Tenant]
+    kinds: Sequence[Kind]
+    callee: Callee
+    receiver: Receiver
+
+
+class Soak:
+    """One soak of a scene."""
+
+    def __init__(self, plan: Plan, scene: Scene, tell: Callable[[str], None]) -> None:
+        self._plan, self._scene, self._tell = plan, scene, tell
+        self._load = Load(scene.port, scene.tenants, scene.kinds)
+        self._visitors = Visitors(scene.port, scene.cell.demo, self._load)
+        self._samples: list[Sample] = []
+
+    async def outcome(self) -> Outcome:
+        """Find the rate, hold it, let everybody be told, and judge."""
+        plan, load = self._plan, self._load
+        async with self._scene.cell.rows() as rows:
+            possible = await sustainable(load, plan.calibration, CLIENTS, lambda: rows.fetchval(BACKLOG))
+            self._tell(f"{possible:.1f} instances a second are sustainable; {possible * SHARE:.1f} are begun")
+            await waited(rows, BACKLOG, BUSY_SECONDS)
+            load.forget()
+            begun = load.begun
+            await self._held(possible * SHARE)
+            begun = load.begun - begun
+            self._tell("waiting until webhooks have been told of everything")
+            untold = await waited(rows, UNTOLD, SETTLE_SECONDS)
+            failed = await rows.fetchval(FAILED)
+        load.close()
+        return self._judged(possible, begun, untold, failed)
+
+    async def _held(self, rate: float) -> None:
+        """Hold a rate, beside everything else."""
+        async with contextlib.AsyncExitStack() as ends:
+            rows, ages = [await ends.enter_async_context(self._scene.cell.rows()) for _ in range(2)]
+            http = await ends.enter_async_context(
+                httpx.AsyncClient(base_url=f"http://127.0.0.1:{self._scene.port}", timeout=PATIENCE)
             )
-        due += plan.every
-        await asyncio.sleep(due - time.monotonic())
+            accounts = (self._scene.cell.acme, self._scene.cell.globex)
+            swept = [kind for kind in self._scene.kinds if kind.act == "sweep"]
+            beside = [
+                self._watched(rows, http),
+                aged(ages),
+                self._visitors.visit(),
+                *(self._visitors.listen(accounts[number % 2]) for number in range(LISTENERS)),
+                *(self._visitors.sweep(tenant, kind) for tenant in self._scene.tenants for kind in swept),
+            ]
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one) for one in beside]
+                await self._load.begin_at(rate, self._plan.seconds)
+                for task in tasks:
+                    task.cancel()
+
+    async def _watched(self, rows: asyncpg.Connection, http: httpx.AsyncClient) -> None:
+        """Sample until cancelled."""
+        due = time.monotonic()
+        while True:
+            self._samples.append(await sampled(self._scene.started, rows, http))
+            if len(self._samples) % TELL_EVERY == 0:
+                last = self._samples[-1]
+                memory = ", ".join(f"{name} {size / 2**20:.0f}" for name, size in last.memory.items())
+                seconds = len(self._samples) * self._plan.every
+                self._tell(f"{seconds:.0f} s: {last.rows['instance']:.0f} instances; MiB: {memory}")
+            due += self._plan.every
+            await asyncio.sleep(due - time.monotonic())
+
+    def _judged(self, possible: float, begun: int, untold: int, failed: int) -> Outcome:
+        """Put together what was measured, and say what is not as it must be."""
+        samples, load = self._samples, self._load
+        memory = series(sample.memory for sample in samples)
+        held = series(sample.held for sample in samples)
+        figures = Series("figures", [sample.figures for sample in samples])
+        rows = series(sample.rows for sample in samples)
+        sizes = series(sample.sizes for sample in samples)
+        told = {one.instance_id for one in self._scene.receiver.heard if one.accepted and one.type in ENDS}
+        violations = [
+            *leaks(memory),
+            *hoards(held),
+            *sprawls(figures),
+            *growths([one for one in rows if one.name not in KEPT_FOR_EVER], sizes, begun // 3),
+            *changes([sample.processes for sample in samples]),
+            *(f"{count} times {what}" for what, count in load.wrong.items()),
+            *undelivered(load.told - told, untold, failed),
+        ]
+        if not self._visitors.heard or not self._scene.callee.calls:
+            violations.append(
+                f"{self._visitors.heard} ends were followed, {len(self._scene.callee.calls)} calls made"
+            )
+        return Outcome(
+            possible,
+            possible * SHARE,
+            begun,
+            dict(load.answers),
+            dict(load.wrong),
+            len(load.told & told),
+            len(self._scene.receiver.heard),
+            len(self._scene.callee.calls),
+            self._visitors.heard,
+            self._visitors.visits,
+            memory,
+            held,
+            figures,
+            rows,
+            sizes,
+            violations,
+        )
 
 
-async def aged(rows: asyncpg.Connection) -> None:
-    """Let time pass quickly for what has ended, until cancelled."""
-    while True:
-        for statement in AGE:
-            await rows.execute(statement)
-        await asyncio.sleep(AGE_EVERY)
+async def waited(rows: asyncpg.Connection, left: str, seconds: float) -> int:
+    """Wait until nothing is left to do; return how much is when that takes too long."""
+    until = time.monotonic() + seconds
+    while (found := int(await rows.fetchval(left))) and time.monotonic() < until:  # noqa: ASYNC110 - the database tells nobody
+        await asyncio.sleep(0.5)
+    return found
 
 
-def judged(possible: float, load: Load, begun: int, samples: list[Sample]) -> Outcome:
-    """Put together what was measured, and say what is not as it must be."""
-    memory = series(sample.memory for sample in samples)
-    rows = series(sample.rows for sample in samples)
-    sizes = series(sample.sizes for sample in samples)
-    wrong = [f"{count} times {what}" for what, count in load.wrong.items()]
-    violations = leaks(memory) + growths(rows, sizes, begun // 3) + wrong
-    return Outcome(
-        possible,
-        possible * SHARE,
-        begun,
-        dict(load.answers),
-        dict(load.wrong),
-        memory,
-        rows,
-        sizes,
-        violations,
-    )
+def undelivered(missed: set[UUID], untold: int, failed: int) -> list[str]:
+    """Say what webhooks have not been told of."""
+    counts = {
+        "instances whose end no webhook was told of": len(missed),
+        "deliveries that are still to be made": untold,
+        "deliveries that were given up": failed,
+    }
+    return [f"{count} {what}" for what, count in counts.items() if count]

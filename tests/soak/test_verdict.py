@@ -3,7 +3,7 @@
 import pytest
 
 from tests.soak.sampling import series
-from tests.soak.verdict import Series, growths, leaks
+from tests.soak.verdict import Series, changes, growths, hoards, leaks, sprawls
 
 
 def test_the_first_third_does_not_count() -> None:
@@ -38,6 +38,30 @@ def test_a_table_grows_where_it_is_more_than_a_tenth_and_more_than_chance(
     rows: list[float], found: int
 ) -> None:
     assert len(growths([Series("event", rows)], [], 3000)) == found
+
+
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        ([50, 20, 90, 20, 20, 90, 24, 90, 90], 1),  # four never leave
+        ([50, 20, 90, 20, 20, 90, 23, 90, 90], 0),  # three may be chance
+        ([50, 20, 90, 20, 20, 90, 90, 20, 90], 0),  # they come and go
+    ],
+)
+def test_what_is_held_for_good_is_lost(files: list[float], found: int) -> None:
+    assert len(hoards([Series("files of worker", files)])) == found
+
+
+@pytest.mark.parametrize(("last", "found"), [(1020, 0), (1021, 1)])
+def test_there_are_no_more_figures_than_before(last: float, found: int) -> None:
+    assert len(sprawls(Series("figures", [500, 600] + [1000] * 2 + [last] * 2))) == found
+
+
+def test_a_process_that_was_made_anew_is_told() -> None:
+    assert changes([{"serve": 1, "serve 1": 2}, {"serve": 1, "serve 1": 3}]) == [
+        "serve 1: it has ended, or another was made in its place"
+    ]
+    assert len(changes([{"serve": 1, "serve 1": 2}, {"serve": 1}])) == 1
 
 
 def test_a_table_may_grow_by_a_few_pages() -> None:

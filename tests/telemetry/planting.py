@@ -91,7 +91,7 @@ def definition(service: Service) -> dict[str, Any]:
 def plant(service: Service) -> list[str]:
     """Do it all; return the secrets that the service itself has made meanwhile."""
     set_secret = (TUTTI, "secret", "set", "crm", "--account", service.cell.acme.id)
-    subprocess.run(set_secret, env=service.cell._environment, input=WORKFLOW_SECRET.encode(), check=True)
+    subprocess.run(set_secret, env=service.cell.environment, input=WORKFLOW_SECRET.encode(), check=True)
     found = [service.cell.acme.token, service.cell.globex.token]
     hook = {"url": f"{service.outside.url}/fail?key={ADDRESS}", "description": NAME}
     found.append(service.client.post(f"{service.acme}/webhooks", json=hook).json()["secret"])

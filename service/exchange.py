@@ -3,6 +3,8 @@
 A plain ASGI wrapper around the whole application, so that errors and unknown routes carry the id as well.
 """
 
+import asyncio
+import http
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -12,6 +14,7 @@ import msgspec
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.connections.state import PLACE, REFUSED, TRANSPORT
 from service.limits.admission import STATE, Admission
 from service.overload import current_place
 from service.telemetry import tracing
@@ -20,6 +23,9 @@ from service.telemetry.metrics import count_request
 from tenancy.requests import current_request
 
 HEADER = b"x-request-id"
+UNANSWERED = (
+    http.HTTPStatus.INTERNAL_SERVER_ERROR.value
+)  # what the server tells where the application failed to say anything
 
 
 class Exchange(msgspec.Struct, frozen=True):
@@ -63,30 +69,40 @@ def with_exchange(application: ASGIApp) -> ASGIApp:
 
         status = 0
 
+        def told() -> int:
+            """The status that the caller was told; 0 if they went away before there was one."""
+            return state.get(REFUSED) or status or (0 if is_gone(state) else UNANSWERED)
+
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status = 0 if is_gone(state) else message["status"]
                 message["headers"] = [*message["headers"], header, *limits_told(state)]
             await send(message)
 
         token, scoped = current_request.set(request_id), current_scope.set(scope)
-        place = current_place.set(state.get("place"))
+        place = current_place.set(state.get(PLACE))
         try:
             if tracing.is_on():
-                with tracing.request(scope, lambda: status):
+                with tracing.request(scope, told):
                     await application(scope, receive, send_with_id)
             else:
                 await application(scope, receive, send_with_id)
         finally:
             seconds = time.perf_counter() - exchange.began
-            count_request(scope, status, seconds)
-            note_request(scope, status, seconds)
+            count_request(scope, told(), seconds)
+            note_request(scope, told(), seconds)
             current_place.reset(place)
             current_scope.reset(scoped)
             current_request.reset(token)
 
     return wrapped
+
+
+def is_gone(state: dict[str, Any]) -> bool:
+    """Whether the connection has ended, or is about to, so that an answer reaches nobody."""
+    transport: asyncio.Transport | None = state.get(TRANSPORT)
+    return transport is not None and transport.is_closing()
 
 
 def limits_told(state: dict[str, Any]) -> list[tuple[bytes, bytes]]:

@@ -24,8 +24,11 @@ from auth.throttle import network_of
 from service.connections.limits import Limits, limits_of_settings
 from service.connections.pipelining import Pipelining
 from service.connections.shedding import REFUSAL, told, told_plainly
+from service.connections.state import PLACE, REFUSED, TRANSPORT
 from service.connections.uploads import Uploads
 from service.overload import Gate, Place
+from service.telemetry.logs import note_unread
+from service.telemetry.metrics import SHED, count_unread
 
 # The parser has stopped at such a head, and whoever would read chunks after it would be one of our own.
 UPGRADE_IN_CHUNKS = (
@@ -47,6 +50,7 @@ class Ward:
             "requests", limits.requests, limits.queue, limits.queue_seconds, limits.burst_seconds
         )
         self.uploads = Uploads(limits)
+        self.turned_away = SHED.labels("connections")
         self.stopping = False
         self._none_spare_until = 0.0
         self._look_again()
@@ -136,11 +140,15 @@ class Http1Protocol(Pipelining):
         super().connection_made(transport)
         self._since = self.loop.time()
         if self._ward.crowded() and not self._ward.make_room(self):
+            self._ward.turned_away.inc()
             self.refuse(http.HTTPStatus.SERVICE_UNAVAILABLE, "There are too many connections; try again.")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End; what has not begun never will."""
         self._held = None
+        for cycle in (self._running, *(cycle for cycle, _ in self.pipeline)):
+            if cycle is not None and not (cycle.response_complete or cycle.disconnected or has_begun(cycle)):
+                tell_unread(cycle.scope["method"], 0)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -191,10 +199,10 @@ class Http1Protocol(Pipelining):
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """Begin to take the body. `abort` is for answers that nobody reads."""
+        """Begin to take the body."""
         self._reading = "body"
         self._body_bytes, self._body_seconds = 0, 0.0
-        self.scope["state"]["abort"] = self.transport.abort
+        self.scope["state"][TRANSPORT] = self.transport
         if len(self.pipeline) >= self._most.pipelined or self.transport.is_closing():
             self.transport.abort()
             return
@@ -277,7 +285,7 @@ class Http1Protocol(Pipelining):
             )
 
     def _run(self, cycle: RequestResponseCycle, app: Any, place: Place) -> None:
-        cycle.scope["state"]["place"] = place
+        cycle.scope["state"][PLACE] = place
         # Whose request makes room for this one is not whom it is about.
         task = self.loop.create_task(cycle.run_asgi(app), context=Context())
         tasks = self.tasks
@@ -305,6 +313,7 @@ class Http1Protocol(Pipelining):
         """Refuse a request for which there is no room, without the application."""
         if cycle.disconnected:
             return
+        self._account_for(cycle, REFUSAL.status)
         headers, body = told(cycle.scope)
         lines = [STATUS_LINE[REFUSAL.status]]
         for name, value in (*cycle.default_headers, *headers):
@@ -317,6 +326,15 @@ class Http1Protocol(Pipelining):
         if not cycle.keep_alive:
             self.transport.close()
         self.on_response_complete()
+
+    def _account_for(self, cycle: RequestResponseCycle | None, status: int) -> None:
+        """Have a refusal counted, once: of a request that is under way when it ends, of anything else now."""
+        if cycle is None:
+            tell_unread("", status)
+        elif has_begun(cycle):
+            cycle.scope["state"][REFUSED] = status
+        else:
+            tell_unread(cycle.scope["method"], status)
 
     def _refuse_parsed(self, error: httptools.HttpParserError) -> None:
         if isinstance(error.__context__, HeadTooLargeError):
@@ -339,6 +357,7 @@ class Http1Protocol(Pipelining):
             return
         if self.transport.is_closing():
             return
+        self._account_for(None if self.idle else cycle, status)
         headers, body = told_plainly(status, message)
         every = *self.server_state.default_headers, *headers, (b"connection", b"close")
         lines = b"".join(b"%s: %s\r\n" % one for one in every)
@@ -455,6 +474,17 @@ class Http1Protocol(Pipelining):
             stop = scope["state"].get("stop")
             if stop is not None:
                 stop()
+
+
+def has_begun(cycle: RequestResponseCycle) -> bool:
+    """Whether a request has got to the application, which counts it then."""
+    return PLACE in cycle.scope["state"] or cycle.scope["path"] in NEVER_REFUSED
+
+
+def tell_unread(method: str, status: int) -> None:
+    """Count what has not got to the application, and write its line."""
+    count_unread(method, status)
+    note_unread(method, status)
 
 
 def length_of_body(headers: Iterable[tuple[bytes, bytes]]) -> int:

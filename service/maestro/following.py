@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -11,6 +10,7 @@ from litestar import Controller, Request, Response, get
 from litestar.params import FromPath, QueryParameter
 from litestar.types import Receive, Scope, Send
 
+from service.connections.state import TRANSPORT
 from service.engine.followers import INFRASTRUCTURE
 from service.exchange import header
 from service.maestro import models
@@ -141,9 +141,9 @@ class EventStream(Response[str]):
                 await self._send_all(send)
             await sent(send, b"", more=False)
         except StalledError:
-            abort: Callable[[], None] | None = scope["state"].get("abort")
-            if abort is not None:
-                abort()
+            transport: asyncio.Transport | None = scope["state"].get(TRANSPORT)
+            if transport is not None:
+                transport.abort()
         finally:
             watching.cancel()
             self._following.leave()

@@ -17,7 +17,7 @@ from uuid import UUID
 import msgspec
 
 from service.telemetry import tracing
-from service.telemetry.metrics import METHODS, UNROUTED
+from service.telemetry.metrics import ABORTED, METHODS, UNREAD, UNROUTED
 from tenancy.requests import current_request
 
 OURS = "tutti"
@@ -35,6 +35,7 @@ current_account: ContextVar[UUID | None] = ContextVar("current_account", default
 current_instance: ContextVar[UUID | None] = ContextVar("current_instance", default=None)
 
 access = logging.getLogger("tutti.access")
+DONE, LEFT = "request answered", "request left by its caller"
 
 
 @contextlib.contextmanager
@@ -138,16 +139,25 @@ def inside(error: BaseException) -> tuple[BaseException, ...]:
 
 
 def note_request(scope: Mapping[str, Any], status: int, seconds: float) -> None:
-    """Write the line of a request that has its answer: at `debug`, as it costs a part of what a small request does."""
+    """Write the line of a request that is over: at `debug`, as it costs a part of what a small request does."""
     if not access.isEnabledFor(logging.DEBUG):
         return
     told = {
         "method": scope["method"] if scope["method"] in METHODS else "other",
         "route": scope.get("path_template") or UNROUTED,
-        "status": status,
+        "status": status or ABORTED,
         "duration_ms": round(seconds * 1000, 1),
     }
-    access.debug("request answered", extra={"told": told})
+    access.debug(DONE if status else LEFT, extra={"told": told})
+
+
+def note_unread(method: str, status: int) -> None:
+    """Write the line of what was refused, or left, before anybody looked at it."""
+    if not access.isEnabledFor(logging.DEBUG):
+        return
+    method = method if method in METHODS else "other"
+    told = {"method": method, "route": UNREAD, "status": status or ABORTED}
+    access.debug(DONE if status else LEFT, extra={"told": told})
 
 
 def configure_logging(level: str) -> None:

@@ -11,13 +11,16 @@ from typing import Any
 from prometheus_client import Counter, Gauge, Histogram
 
 UNROUTED = "unrouted"  # the route of what no route takes
+UNREAD = "unread"  # the route of what its connection refused, or lost, before anybody looked for one
 ABORTED = "aborted"  # the status of a request that its caller left before there was one
 METHODS = frozenset(("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"))
 REQUEST_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 TASK_BUCKETS = (0.001, 0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 3600, 86_400, 604_800)
 LAG_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 3600)
 
-REQUESTS = Counter("tutti_http_requests", "Requests that were answered", ["route", "method", "status"])
+REQUESTS = Counter(
+    "tutti_http_requests", "Requests that were answered, or left", ["route", "method", "status"]
+)
 SHED = Counter(
     "tutti_http_requests_shed",
     "Requests that were refused before anybody looked at them, as the process had no room for more",
@@ -76,15 +79,25 @@ def count_request(scope: Mapping[str, Any], status: int, seconds: float) -> None
     """Count a request that has its answer; `status` 0 where its caller went away before."""
     route = scope.get("path_template") or UNROUTED
     method = scope["method"] if scope["method"] in METHODS else "other"
+    count_status(route, method, status)
+    histogram = _request_seconds.get((route, method))
+    if histogram is None:
+        histogram = _request_seconds[route, method] = REQUEST_SECONDS.labels(route, method)
+    histogram.observe(seconds)
+
+
+def count_unread(method: str, status: int) -> None:
+    """Count what was refused, or left with `status` 0, before anybody looked at it; it took nobody's time."""
+    count_status(UNREAD, method if method in METHODS else "other", status)
+
+
+def count_status(route: str, method: str, status: int) -> None:
+    """Count one answer."""
     key = route, method, status
     counter = _requests.get(key)
     if counter is None:
         counter = _requests[key] = REQUESTS.labels(route, method, status or ABORTED)
     counter.inc()
-    histogram = _request_seconds.get(key[:2])
-    if histogram is None:
-        histogram = _request_seconds[key[:2]] = REQUEST_SECONDS.labels(route, method)
-    histogram.observe(seconds)
 
 
 def count_attempt(form: str, outcome: str, lag: float | None) -> None:

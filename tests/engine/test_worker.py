@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,13 @@ import httpx
 import msgspec
 import pytest
 
+import tenancy.rows
 from service.engine.egress import Egress
 from service.engine.queue import Job
 from service.engine.worker import ATTEMPTS, Worker
 from service.language.sandbox import Sandbox
 from tenancy.postgres import connected
-from tenancy.rows import rows_of
+from tenancy.rows import read, rows_of
 from tenancy.schema import migrate
 from tests.engine.outages import EACH_OUTAGE
 from tests.engine.outside import egress
@@ -247,6 +248,32 @@ async def test_a_job_whose_connection_breaks_off_goes_back_however_often_that_ha
     async with egress() as way:
         assert await Worker(world.acme.sandbox, way)._guarded([job], breaking())
     assert given_back == [job]
+
+
+async def test_a_job_whose_statement_is_always_too_slow_is_not_tried_for_ever(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    came: list[tuple[str, int]] = []
+
+    async def back(jobs: Sequence[Job], _: Any) -> None:
+        came.extend(("back", job.attempts) for job in jobs)
+
+    async def given_up(job: Job) -> None:
+        came.append(("given up", job.attempts))
+
+    async def slow() -> None:
+        await read("SELECT pg_sleep(30)")
+
+    module = sys.modules["service.engine.worker"]
+    monkeypatch.setattr(module, "put_back", back)
+    monkeypatch.setattr(module, "break_off", given_up)
+    monkeypatch.setattr(tenancy.rows, "allowance", lambda: 0.05)
+    jobs = [Job(uuid4(), uuid4(), "timer", attempts=attempts) for attempts in range(1, ATTEMPTS + 1)]
+    async with egress() as way:
+        worker = Worker(world.acme.sandbox, way)
+        for job in jobs:
+            assert not await worker._guarded([job], slow())
+    assert came == [*(("back", attempts) for attempts in range(1, ATTEMPTS)), ("given up", ATTEMPTS)]
 
 
 async def test_instances_end_though_every_connection_was_cut(client: httpx.AsyncClient, world: World) -> None:

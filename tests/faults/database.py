@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import os
+import signal
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 from tenancy.postgres import connected
 from tests.conftest import SERVER
@@ -29,6 +32,35 @@ async def full() -> AsyncIterator[None]:
             yield
         finally:
             await connection.execute("ALTER ROLE tutti_app CONNECTION LIMIT -1")
+
+
+@contextlib.asynccontextmanager
+async def silent() -> AsyncIterator[None]:
+    """Have PostgreSQL say nothing for as long as the block runs: no answer, and no error either."""
+    await mender.close()
+    first = int((SERVER.place.data / "postmaster.pid").read_text().split()[0])
+    os.kill(first, signal.SIGSTOP)  # so that it makes no more
+    processes = [first, *children(first)]
+    try:
+        for pid in processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+        yield
+    finally:
+        for pid in reversed(processes):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+
+def children(of: int) -> list[int]:
+    """The processes that a process has made."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parent = status.read_text().rpartition(")")[2].split()[1]
+            if int(parent) == of:
+                found.append(int(status.parent.name))
+    return found
 
 
 @contextlib.asynccontextmanager

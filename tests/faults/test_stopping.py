@@ -1,41 +1,27 @@
 """The real processes, told to stop in the midst of everything: below ten seconds, status 0, nothing lost."""
 
 import asyncio
-import os
+import contextlib
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from service.settings import settings
+from tenancy.postgres import connected as connection_to
 from tenancy.rows import rows_of
-from tests.cell import TUTTI, free_port
+from tests.cell import free_port
 from tests.engine.outside import drip_nothing, listener
+from tests.faults.conftest import Started
 from tests.faults.raw import asked, connected
 from tests.processes import wait_until_ready
 from tests.waiting import eventually
 from tests.world import World, bearer
 
 STOP_SECONDS = 10
-Started = Callable[..., subprocess.Popen[bytes]]
-
-
-@pytest.fixture
-async def started(tmp_path: Path) -> AsyncIterator[Started]:
-    """Starts `tutti` processes over the tests' database; none outlives the test."""
-    processes: list[subprocess.Popen[bytes]] = []
-
-    def start(*verb: str) -> subprocess.Popen[bytes]:
-        with (tmp_path / "log").open("ab") as log:
-            processes.append(subprocess.Popen([str(TUTTI), *verb], env=os.environ, stdout=log, stderr=log))
-        return processes[-1]
-
-    yield start
-    for one in processes:
-        one.kill()
-        one.wait()
 
 
 async def stop(process: subprocess.Popen[bytes]) -> float:
@@ -102,16 +88,60 @@ async def test_serve_stops_amid_calls_streams_waits_and_half_sent_requests(
     assert len(kept) == len(acknowledged) > 0
 
 
+async def test_serve_stops_though_everything_hangs_at_once(
+    world: World, secret_keys: None, started: Started, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request, a long poll, a stream, an outgoing call, a delivery to a webhook, and whoever traces are sent to."""
+    headers, port = bearer(world.acme.admin), free_port()
+    async with contextlib.AsyncExitStack() as stack:
+        silent, hook, collector = [await stack.enter_async_context(listener(drip_nothing)) for _ in range(3)]
+        await world.acme.publish(calling(silent.url))
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        process = started("serve", "--port", str(port))
+        base = f"http://127.0.0.1:{port}"
+        await asyncio.to_thread(wait_until_ready, base, tmp_path / "log")
+        http = await stack.enter_async_context(httpx.AsyncClient(base_url=base, headers=headers, timeout=70))
+        made = await http.post(f"{world.acme.url}/webhooks", json={"url": f"{hook.url}/"})
+        assert made.status_code == 201, made.text
+        begun: dict[str, Any] = {}
+        for _ in range(12):  # so that some become this process's, and not the tests' own one's
+            body = {"instance_name": "one", "trigger_inputs": {}}
+            url = f"{world.acme.workflow_url('calling')}/actions/trigger"
+            begun = (await http.post(url, json=body)).json()
+        locking = await stack.enter_async_context(connection_to(settings().database.owner))
+        await stack.enter_async_context(locking.transaction())
+        await locking.execute("LOCK TABLE work_item")
+        hanging = asyncio.create_task(http.get(f"{world.acme.url}/work-items"))
+        poll = asyncio.create_task(
+            http.get(f"{world.acme.workflow_url('calling')}/instances/{begun['instance_id']}/wait?timeout=60")
+        )
+        events = await stack.enter_async_context(http.stream("GET", f"{world.acme.url}/events"))
+        lines = events.aiter_lines()
+        await anext(lines)
+        await asyncio.gather(silent.connected.wait(), hook.connected.wait())
+        await asyncio.sleep(0.5)
+        ending = asyncio.create_task(stop(process))
+        async for _ in lines:
+            pass
+        assert (await poll).status_code == 200
+        assert (await hanging).status_code == 503
+        assert await ending < STOP_SECONDS
+
+
+def calling(url: str) -> dict[str, Any]:
+    """A definition that makes a call."""
+    return {
+        "document": {"dsl": "1.0.3", "namespace": "tests", "name": "calling", "version": "1.0.0"},
+        "do": [{"ask": {"call": "http", "with": {"method": "get", "endpoint": f"{url}/"}}}],
+    }
+
+
 async def test_a_worker_hands_back_calls_that_take_longer(
     client: httpx.AsyncClient, world: World, started: Started, tmp_path: Path
 ) -> None:
     """Of two calls that are never answered, whoever made them, the jobs are free again when the worker has gone."""
     async with listener(drip_nothing) as silent:
-        calling = {
-            "document": {"dsl": "1.0.3", "namespace": "tests", "name": "calling", "version": "1.0.0"},
-            "do": [{"ask": {"call": "http", "with": {"method": "get", "endpoint": f"{silent.url}/"}}}],
-        }
-        await world.acme.publish(calling)
+        await world.acme.publish(calling(silent.url))
         worker = started("worker")
         await eventually(lambda: "Tutti runs instances" in (tmp_path / "log").read_text(), 60)
         for _ in range(6):

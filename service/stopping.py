@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 GRACE_SECONDS = 4.0  # for jobs and deliveries under way, from the moment at which the process is told to stop
-CUT_SECONDS = 5.5  # after which connections to the database are cut: what was under way has been handed back long before
+CUT_SECONDS = 5.0  # after which connections to the database are cut: what was under way has been handed back long before
 END_SECONDS = 8.0  # after which the process ends; ten are promised, and its embedded PostgreSQL ends after it
 LAST_RESORT_SECONDS = 9.5  # after which it is ended whatever hangs; its threads tell where they were
 

@@ -220,6 +220,20 @@ def test_a_server_without_users_is_taken_over_by_the_next(use: Callable[..., Use
     assert not taker.serves
 
 
+def test_a_silent_server_keeps_nobody_and_stops_when_it_goes_on(use: Callable[..., User]) -> None:
+    first = use().ready()
+    server = first.server
+    os.kill(server, signal.SIGSTOP)
+    began = time.monotonic()
+    first.leave()
+    assert time.monotonic() - began < 8  # much less where the machine has nothing else to do
+    os.kill(server, signal.SIGCONT)
+    second = use().ready()  # it waits for the end of the one that was told to stop
+    assert second.server != server
+    assert second.serves
+    second.leave()
+
+
 def test_start_after_everything_was_killed_works(use: Callable[..., User]) -> None:
     first = use().ready()
     for process in (first.process.pid, first.server):

@@ -90,8 +90,9 @@ def with_exchange(application: ASGIApp) -> ASGIApp:
                 await application(scope, receive, send_with_id)
         finally:
             seconds = time.perf_counter() - exchange.began
-            count_request(scope, told(), seconds)
-            note_request(scope, told(), seconds)
+            outcome = told()
+            count_request(scope, outcome, seconds)
+            note_request(scope, outcome, seconds)
             current_place.reset(place)
             current_scope.reset(scoped)
             current_request.reset(token)

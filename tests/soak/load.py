@@ -23,6 +23,7 @@ PATIENCE = 30.0  # seconds for an answer
 IDLE = 1.0  # seconds after which a connection is not used again: the service closes it soon
 AT_ONCE = 200  # instances that are looked after; more wait
 BACKLOG_MOST = 48  # jobs that may wait while it is found out what is sustainable
+ENDED_BEFORE = 409  # than somebody came to suspend it
 ENDED = ("completed", "failed", "canceled", "complete")  # what dialects call it
 FAILED = ("failed",)
 CERTIFICATE_STATUS = {3: "failed", 4: "canceled", 5: "complete", 6: "canceled"}
@@ -46,6 +47,7 @@ class Load:
         """Begin to count anew: what comes from now on is judged."""
         self.answers.clear()
         self.wrong.clear()
+        self.told.clear()
 
     async def begin_at(self, rate: float, seconds: float) -> None:
         """Begin so many instances a second, evenly, and end with the last of them."""
@@ -101,9 +103,7 @@ class Load:
             case "signal":
                 await self._do(one, "signal")
             case "suspend":
-                await self._do(one, "suspend", status="running")
-                await asyncio.sleep(PAUSE)
-                await self._do(one, "suspend", status="suspended")
+                await self._suspend(one)
             case "approve":
                 if item := await self._comes(one, lambda: self._work_item(one)):
                     await self._do(one, "approve", work_item_id=item)
@@ -114,14 +114,22 @@ class Load:
             case "delete" if await self._comes(one, lambda: self._end(one)):
                 await self._do(one, "delete")
 
+    async def _suspend(self, one: "Begun") -> None:
+        """Suspend it for a while, if it has not ended before."""
+        if await self._do(one, "suspend", ENDED_BEFORE, status="running"):
+            await asyncio.sleep(PAUSE)
+            await self._do(one, "suspend", status="suspended")
+
     async def _cancel(self, one: "Begun") -> None:
         """Stop it; in one dialect only when it asks somebody."""
         if one.kind.dialect != "keyfactor" or await self._comes(one, lambda: self._work_item(one)):
             await self._do(one, "cancel")
 
-    async def _do(self, one: "Begun", act: Act, **more: Any) -> None:
+    async def _do(self, one: "Begun", act: Act, *tolerated: int, **more: Any) -> bool:
         row: Any = {"id": one.id, "workflow_id": one.workflow_id, "status": None, "work_item_id": None} | more
-        await self.ask(one.tenant, WORDS[one.kind.dialect](one.tenant, act, row).asked)
+        asked = WORDS[one.kind.dialect](one.tenant, act, row).asked
+        asked = msgspec.structs.replace(asked, subject=one.kind.name)
+        return (await self.ask(one.tenant, asked, *tolerated)).taken
 
     async def _comes(self, one: "Begun", look: Callable[[], Awaitable[str | None]]) -> str | None:
         """Look again and again until there is something."""

@@ -66,8 +66,8 @@ class Load:
         finally:
             self._places.release()
 
-    async def begin_one(self) -> None:
-        """Start an instance, give it what it waits for, read it."""
+    async def begin_one(self) -> bool:
+        """Start an instance, give it what it waits for, read it; whether it was started."""
         self.begun += 1
         number = self.begun
         chosen = chance(SEED, number)
@@ -80,7 +80,7 @@ class Load:
             start = msgspec.structs.replace(start, headers={})
         answer = await self.ask(tenant, start)
         if not answer.taken:
-            return
+            return False
         instance_id = started(kind, answer)
         await asyncio.sleep(PAUSE)
         if instance_id is not None:
@@ -89,6 +89,7 @@ class Load:
             await self._look_after(Begun(tenant, kind, instance_id))
         if number % LIST_EVERY == 0:
             await self._list(tenant)
+        return True
 
     async def _look_after(self, one: "Begun") -> None:
         await self._act(one)
@@ -224,10 +225,11 @@ async def sustainable(
 ) -> float:
     """Measure how many instances a second the service takes in while it keeps up with those it has.
 
-    `backlog()` tells how many jobs wait; nobody starts anything while there are more than `BACKLOG_MOST`.
+    `backlog()` tells how many jobs wait; nobody starts anything while there are more than `BACKLOG_MOST`. What is refused
+    does not count, and whoever was refused waits a while.
     """
     until = time.monotonic() + seconds
-    began, before = time.monotonic(), load.begun
+    began, taken = time.monotonic(), 0
     room = asyncio.Event()
 
     async def watch() -> None:
@@ -239,12 +241,17 @@ async def sustainable(
             await asyncio.sleep(0.1)
 
     async def client() -> None:
+        nonlocal taken
         while time.monotonic() < until:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(room.wait(), max(0.01, until - time.monotonic()))
-                await load.begin_one()
+                if await load.begin_one():
+                    taken += 1
+                else:
+                    await asyncio.sleep(2 * PAUSE)
 
     watching = asyncio.create_task(watch())
     await asyncio.gather(*(client() for _ in range(clients)))
     watching.cancel()
-    return (load.begun - before) / (time.monotonic() - began)
+    await asyncio.gather(watching, return_exceptions=True)  # it asks the database
+    return taken / (time.monotonic() - began)

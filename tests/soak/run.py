@@ -29,7 +29,7 @@ from tests.waiting import eventually
 
 SHARE = 0.5  # of what is sustainable
 TELL_EVERY = 12  # samples
-CLIENTS = 96  # that find out what is sustainable
+CLIENTS = 64  # that find out what is sustainable
 BUSY_SECONDS = 20  # after the search, until what was begun in it has been done
 SETTLE_SECONDS = 90  # after the load, until everybody has been told of what has ended
 KEPT_FOR_EVER = ("bulk_action",)  # an account's own log, of one row for thousands of instances

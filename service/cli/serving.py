@@ -28,7 +28,7 @@ from service.limits.known import refreshing
 from service.settings import settings
 from service.telemetry.logs import configure_logging
 from service.telemetry.running import telling
-from service.telemetry.sharing import folder_of, share
+from service.telemetry.sharing import folder_of, prepare, share
 from tenancy.errors import SetupRefused
 from tenancy.postgres import connected, cut, refuse_unsafe_role
 from tenancy.schema import migrate as migrated
@@ -61,6 +61,7 @@ def migrate(*, as_json: bool) -> None:
 def serve(host: str, port: int, workers: int, *, no_worker: bool) -> None:
     """Serve the API; instances run in the same processes."""
     configure_logging(settings().log_level)
+    prepare(folder_of(settings()))
     with server(watched=True):
         asyncio.run(refuse_unready())
         refuse_taken_port(host, port)

@@ -1,6 +1,7 @@
 """What operators' machines ask a process: whether it lives, whether it is ready, and its figures.
 
-Figures are for the operator alone: a caller on this machine that no proxy stands before, or one with the operator's token.
+Figures are for the operator alone: one with the operator's token; or, where the service itself is for this machine alone, a
+caller on it. A proxy on the same machine sends what strangers ask from a loopback address, and may say nothing of them.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import hmac
 import time
 from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlsplit
 
 from litestar import Request, Response, get
 from prometheus_client.exposition import choose_encoder
@@ -93,16 +95,21 @@ def written(figures: Figures, encode: Any) -> bytes:
 
 
 def is_of_this_machine(request: Request[Any, Any, Any]) -> bool:
-    """Whether a caller sits on this machine, asks it by its own name, and no proxy stands between."""
+    """Whether a caller sits on this machine, asks it by its own name, and no proxy stands between, nor is meant to."""
     client = request.scope.get("client")
     if client is None or any(name in PROXIED for name, _ in request.scope["headers"]):
         return False
-    host = (header(request.scope, b"host") or "").lower()
-    name = host if host.endswith("]") else host.rpartition(":")[0] or host
+    named = (header(request.scope, b"host"), urlsplit(settings().public_url).netloc)
     try:
-        return ip_address(client[0]).is_loopback and name in THIS_MACHINE
+        return ip_address(client[0]).is_loopback and all(host_of(one) in THIS_MACHINE for one in named)
     except ValueError:
         return False
+
+
+def host_of(authority: str | None) -> str:
+    """The host of a `Host` header or a URL's authority, without the port."""
+    host = (authority or "").lower()
+    return host if host.endswith("]") else host.rpartition(":")[0] or host
 
 
 def has_the_token(request: Request[Any, Any, Any]) -> bool:

@@ -8,9 +8,11 @@ from prometheus_client import ProcessCollector
 
 from service.language.sandbox import Sandbox
 from service.telemetry.metrics import POOL, PROCESS, SANDBOX
+from service.telemetry.sharing import keep
 from tenancy.postgres import engine
 
 EVERY = 2.0  # seconds
+KEEP_EVERY = 3600.0  # seconds between two touches of the folder in which processes share their figures
 OF_PROCESS = {
     "process_resident_memory_bytes": "resident_memory_bytes",
     "process_cpu_seconds_total": "cpu_seconds",
@@ -22,7 +24,11 @@ OF_PROCESS = {
 async def sampling(sandbox: Sandbox) -> None:
     """Look for ever; a background task of the process."""
     itself = ProcessCollector(registry=None)
+    kept_at = time.monotonic()
     while True:
+        if time.monotonic() - kept_at > KEEP_EVERY:
+            keep()
+            kept_at = time.monotonic()
         sample_pool(engine().pool)
         for state, amount in sandbox.use.items():
             SANDBOX.labels(state).set(amount)

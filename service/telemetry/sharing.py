@@ -13,7 +13,7 @@ import struct
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
@@ -49,13 +49,12 @@ def folder_of(settings: Settings) -> Path:
     return Path(tempfile.gettempdir()) / f"tutti-metrics-{os.getuid()}-{database}"
 
 
-def share(folder: Path) -> None:
-    """Have this process's figures be read by all that share the folder; before anything is counted, once.
+def prepare(folder: Path) -> None:
+    """Make the folder where it is missing, and see that it is this user's own: before any process that will use it is made.
 
     Raises:
-        SetupRefused: the folder is not this user's own, or cannot be made.
+        SetupRefused: the folder is not this user's own, or cannot be made or written.
     """
-    global _folder  # noqa: PLW0603 - the library keeps its way of counting for the process as well
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = folder.lstat()
@@ -63,19 +62,37 @@ def share(folder: Path) -> None:
             raise SetupRefused(
                 f"The folder of the figures, {folder}, has to belong to this user alone; name another with TUTTI_METRICS_DIR."
             )
-        name = f"{os.getpid()}-{secrets.token_hex(4)}"
         with locked(folder):
             fold(folder)
-            descriptor = os.open(folder / f"{name}.lives", os.O_CREAT | os.O_RDWR, 0o600)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
     except OSError as error:
         raise SetupRefused(
             f"The folder of the figures, {folder}, cannot be used: {error.strerror}; name another with TUTTI_METRICS_DIR."
         ) from None
+
+
+def share(folder: Path) -> None:
+    """Have this process's figures be read by all that share the folder; before anything is counted, once.
+
+    Raises:
+        SetupRefused: see `prepare`.
+    """
+    global _folder  # noqa: PLW0603 - the library keeps its way of counting for the process as well
+    prepare(folder)
+    name = f"{os.getpid()}-{secrets.token_hex(4)}"
+    with locked(folder):
+        descriptor = os.open(folder / f"{name}.lives", os.O_CREAT | os.O_RDWR, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
     _lives.append(descriptor)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
     values.ValueClass = values.MultiProcessValue(lambda: name)  # type: ignore[no-untyped-call]  # as the library's documentation has it
     _folder = folder
+
+
+def keep() -> None:
+    """Touch the folder's files, which cleaners of temporary files take away when nobody has for some days."""
+    for path in () if _folder is None else (_folder, *_folder.iterdir()):
+        with suppress(FileNotFoundError):  # another process has just added it up
+            os.utime(path)
 
 
 @contextmanager
@@ -91,6 +108,9 @@ def locked(folder: Path) -> Iterator[None]:
 
 def fold(folder: Path) -> None:
     """Add up what ended processes have counted, and remove their files. In the folder's lock."""
+    for kind in COUNTED:
+        for own in folder.glob(f"{kind}_*.added"):  # whoever did was killed meanwhile
+            finish(folder, kind, own)
     for life in folder.glob("*.lives"):
         descriptor = os.open(life, os.O_RDWR)
         try:
@@ -105,13 +125,17 @@ def fold(folder: Path) -> None:
 
 
 def bury(folder: Path, name: str) -> None:
-    """Add an ended process's counts to those of the others before it, and remove its files."""
+    """Add an ended process's counts to those of the others before it, and remove its files.
+
+    The moment from which they count there, and no more as its own, is that of one renaming: whoever is killed before has
+    changed nothing, and what is left to do afterwards the next one does.
+    """
     for kind in COUNTED:
-        own, together = folder / f"{kind}_{name}.db", folder / f"{kind}_{ENDED}.db"
+        own = folder / f"{kind}_{name}.db"
         if not own.exists():
             continue
         total: dict[str, float] = defaultdict(float)
-        for path in (own, together):
+        for path in (own, folder / f"{kind}_{ENDED}.db"):
             for key, value in counted(path):
                 total[key] += value
         written = folder / f"{kind}_{ENDED}.new"
@@ -120,10 +144,18 @@ def bury(folder: Path, name: str) -> None:
         for key, value in total.items():
             kept.write_value(key, value, 0.0)  # type: ignore[no-untyped-call]  # as above
         kept.close()  # type: ignore[no-untyped-call]  # as above
-        written.rename(together)
-        own.unlink()
+        if own.exists():  # else it could not be read, and is left out
+            finish(folder, kind, own.rename(own.with_suffix(".added")))
     for gauges in folder.glob(f"gauge_*_{name}.db"):
         gauges.unlink()
+
+
+def finish(folder: Path, kind: str, added: Path) -> None:
+    """Put the new sum, of which an ended process's counts are a part, in the place of the old one."""
+    written = folder / f"{kind}_{ENDED}.new"
+    if written.exists():
+        written.rename(folder / f"{kind}_{ENDED}.db")
+    added.unlink()
 
 
 def counted(path: Path) -> list[tuple[str, float]]:

@@ -234,6 +234,14 @@ def describe_call(method: str, host: str | None, port: int | None) -> None:
             span.set_attribute("server.port", port)
 
 
+def describe_delivery(webhook_id: UUID) -> None:
+    """Say of the present call to which webhook it delivers; not where that is, as an account may keep its host to itself."""
+    if _exporting is not None:
+        span = trace.get_current_span()
+        span.set_attribute("http.request.method", "POST")
+        span.set_attribute("tutti.webhook.id", str(webhook_id))
+
+
 def describe_answer(status: int | None, error: str | None = None) -> None:
     """Say of the present call what came of it: a status, or a kind of error."""
     if _exporting is not None:

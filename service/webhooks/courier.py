@@ -259,8 +259,10 @@ class Courier:
         written = message(due, began)
         try:
             url = address_of(due.url)
-            tracing.describe_call("POST", url.host, url.port)
-            headers = tracing.carried({**written.headers, "user-agent": USER_AGENT})
+            tracing.describe_delivery(due.webhook_id)
+            headers = {**written.headers, "user-agent": USER_AGENT}
+            if due.instance_id is not None:  # which is the trace, and which the message names
+                headers = dict(tracing.carried(headers))
             response = await self._egress.send(Request("POST", url, headers, written.body))
             tracing.describe_answer(response.status)
         except CallError as error:

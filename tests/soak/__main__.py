@@ -44,7 +44,7 @@ def table_of(title: str, found: list[Series], unit: float, digits: int, least: f
 def report(outcome: Outcome) -> None:
     """Print what was measured, and what is not as it must be."""
     out = Console(width=120)
-    out.print(table_of("Memory that is a process's own, MiB", outcome.memory, MIB, 1))
+    out.print(table_of("Memory that is a process's alone, MiB", outcome.memory, MIB, 1))
     out.print(table_of("What processes hold", outcome.held, 1, 1))
     out.print(table_of("Figures of /metrics", [outcome.figures], 1, 0))
     out.print(table_of("Rows", outcome.rows, 1, 0))

@@ -23,6 +23,7 @@ PATIENCE = 30.0  # seconds for an answer
 IDLE = 1.0  # seconds after which a connection is not used again: the service closes it soon
 AT_ONCE = 200  # instances that are looked after; more wait
 BACKLOG_MOST = 48  # jobs that may wait while it is found out what is sustainable
+ENDED_BEFORE = 409  # than somebody came to suspend it
 ENDED = ("completed", "failed", "canceled", "complete")  # what dialects call it
 FAILED = ("failed",)
 CERTIFICATE_STATUS = {3: "failed", 4: "canceled", 5: "complete", 6: "canceled"}
@@ -46,6 +47,7 @@ class Load:
         """Begin to count anew: what comes from now on is judged."""
         self.answers.clear()
         self.wrong.clear()
+        self.told.clear()
 
     async def begin_at(self, rate: float, seconds: float) -> None:
         """Begin so many instances a second, evenly, and end with the last of them."""
@@ -64,8 +66,8 @@ class Load:
         finally:
             self._places.release()
 
-    async def begin_one(self) -> None:
-        """Start an instance, give it what it waits for, read it."""
+    async def begin_one(self) -> bool:
+        """Start an instance, give it what it waits for, read it; whether it was started."""
         self.begun += 1
         number = self.begun
         chosen = chance(SEED, number)
@@ -78,7 +80,7 @@ class Load:
             start = msgspec.structs.replace(start, headers={})
         answer = await self.ask(tenant, start)
         if not answer.taken:
-            return
+            return False
         instance_id = started(kind, answer)
         await asyncio.sleep(PAUSE)
         if instance_id is not None:
@@ -87,6 +89,7 @@ class Load:
             await self._look_after(Begun(tenant, kind, instance_id))
         if number % LIST_EVERY == 0:
             await self._list(tenant)
+        return True
 
     async def _look_after(self, one: "Begun") -> None:
         await self._act(one)
@@ -101,9 +104,7 @@ class Load:
             case "signal":
                 await self._do(one, "signal")
             case "suspend":
-                await self._do(one, "suspend", status="running")
-                await asyncio.sleep(PAUSE)
-                await self._do(one, "suspend", status="suspended")
+                await self._suspend(one)
             case "approve":
                 if item := await self._comes(one, lambda: self._work_item(one)):
                     await self._do(one, "approve", work_item_id=item)
@@ -114,14 +115,22 @@ class Load:
             case "delete" if await self._comes(one, lambda: self._end(one)):
                 await self._do(one, "delete")
 
+    async def _suspend(self, one: "Begun") -> None:
+        """Suspend it for a while, if it has not ended before."""
+        if await self._do(one, "suspend", ENDED_BEFORE, status="running"):
+            await asyncio.sleep(PAUSE)
+            await self._do(one, "suspend", status="suspended")
+
     async def _cancel(self, one: "Begun") -> None:
         """Stop it; in one dialect only when it asks somebody."""
         if one.kind.dialect != "keyfactor" or await self._comes(one, lambda: self._work_item(one)):
             await self._do(one, "cancel")
 
-    async def _do(self, one: "Begun", act: Act, **more: Any) -> None:
+    async def _do(self, one: "Begun", act: Act, *tolerated: int, **more: Any) -> bool:
         row: Any = {"id": one.id, "workflow_id": one.workflow_id, "status": None, "work_item_id": None} | more
-        await self.ask(one.tenant, WORDS[one.kind.dialect](one.tenant, act, row).asked)
+        asked = WORDS[one.kind.dialect](one.tenant, act, row).asked
+        asked = msgspec.structs.replace(asked, subject=one.kind.name)
+        return (await self.ask(one.tenant, asked, *tolerated)).taken
 
     async def _comes(self, one: "Begun", look: Callable[[], Awaitable[str | None]]) -> str | None:
         """Look again and again until there is something."""
@@ -216,10 +225,11 @@ async def sustainable(
 ) -> float:
     """Measure how many instances a second the service takes in while it keeps up with those it has.
 
-    `backlog()` tells how many jobs wait; nobody starts anything while there are more than `BACKLOG_MOST`.
+    `backlog()` tells how many jobs wait; nobody starts anything while there are more than `BACKLOG_MOST`. What is refused
+    does not count, and whoever was refused waits a while.
     """
     until = time.monotonic() + seconds
-    began, before = time.monotonic(), load.begun
+    began, taken = time.monotonic(), 0
     room = asyncio.Event()
 
     async def watch() -> None:
@@ -231,12 +241,17 @@ async def sustainable(
             await asyncio.sleep(0.1)
 
     async def client() -> None:
+        nonlocal taken
         while time.monotonic() < until:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(room.wait(), max(0.01, until - time.monotonic()))
-                await load.begin_one()
+                if await load.begin_one():
+                    taken += 1
+                else:
+                    await asyncio.sleep(2 * PAUSE)
 
     watching = asyncio.create_task(watch())
     await asyncio.gather(*(client() for _ in range(clients)))
     watching.cancel()
-    return (load.begun - before) / (time.monotonic() - began)
+    await asyncio.gather(watching, return_exceptions=True)  # it asks the database
+    return taken / (time.monotonic() - began)

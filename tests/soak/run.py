@@ -25,10 +25,11 @@ from tests.soak.load import PATIENCE, Load, sustainable
 from tests.soak.sampling import Sample, sampled, series
 from tests.soak.verdict import Series, changes, growths, hoards, leaks, sprawls
 from tests.soak.visitors import LISTENERS, Visitors
+from tests.waiting import eventually
 
 SHARE = 0.5  # of what is sustainable
 TELL_EVERY = 12  # samples
-CLIENTS = 96  # that find out what is sustainable
+CLIENTS = 64  # that find out what is sustainable
 BUSY_SECONDS = 20  # after the search, until what was begun in it has been done
 SETTLE_SECONDS = 90  # after the load, until everybody has been told of what has ended
 KEPT_FOR_EVER = ("bulk_action",)  # an account's own log, of one row for thousands of instances
@@ -154,16 +155,23 @@ class Soak:
         async with self._scene.cell.rows() as rows:
             possible = await sustainable(load, plan.calibration, CLIENTS, lambda: rows.fetchval(BACKLOG))
             self._tell(f"{possible:.1f} instances a second are sustainable; {possible * SHARE:.1f} are begun")
+            self._tell(f"more were refused: {dict(load.wrong) or 'none'}")
             await waited(rows, BACKLOG, BUSY_SECONDS)
             load.forget()
             begun = load.begun
             await self._held(possible * SHARE)
             begun = load.begun - begun
             self._tell("waiting until webhooks have been told of everything")
+            with contextlib.suppress(TimeoutError):
+                await eventually(lambda: self._load.told <= self._ends(), SETTLE_SECONDS)
             untold = await waited(rows, UNTOLD, SETTLE_SECONDS)
             failed = await rows.fetchval(FAILED)
         load.close()
         return self._judged(possible, begun, untold, failed)
+
+    def _ends(self) -> set[UUID | None]:
+        """Say of which instances webhooks were told the end."""
+        return {one.instance_id for one in self._scene.receiver.heard if one.accepted and one.type in ENDS}
 
     async def _held(self, rate: float) -> None:
         """Hold a rate, beside everything else."""
@@ -208,7 +216,7 @@ class Soak:
         figures = Series("figures", [sample.figures for sample in samples])
         rows = series(sample.rows for sample in samples)
         sizes = series(sample.sizes for sample in samples)
-        told = {one.instance_id for one in self._scene.receiver.heard if one.accepted and one.type in ENDS}
+        told = self._ends()
         violations = [
             *leaks(memory),
             *hoards(held),

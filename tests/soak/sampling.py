@@ -63,9 +63,9 @@ def serves(process: psutil.Process) -> bool:
 
 
 def memory_of(process: psutil.Process) -> float:
-    """Measure the memory that is a process's own share: pages that several have in common count once among them."""
+    """Measure the memory that is a process's alone: what it shares with others changes when these come and go."""
     try:
-        return float(process.memory_full_info().pss)
+        return float(process.memory_full_info().uss)
     except psutil.NoSuchProcess:
         return 0.0
     except psutil.AccessDenied:  # a sandbox shows itself to nobody but root

@@ -32,6 +32,8 @@ def test_a_number_that_thirds_do_not_divide_leaves_the_odd_ones_to_the_middle() 
         ([9000, 9000, 9000, 9000, 9850, 9850], 0),  # within a tenth
         ([9000, 9000, 9000, 9000, 9950, 9950], 1),
         ([9000, 9000, 9000, 9000, 100, 100], 0),
+        ([400, 400, 400, 400, 430, 800], 0),  # a rush
+        ([400, 400, 400, 400, 441, 800], 1),
     ],
 )
 def test_a_table_grows_where_it_is_more_than_a_tenth_and_more_than_chance(
@@ -43,8 +45,9 @@ def test_a_table_grows_where_it_is_more_than_a_tenth_and_more_than_chance(
 @pytest.mark.parametrize(
     ("files", "found"),
     [
-        ([50, 20, 90, 20, 20, 90, 24, 90, 90], 1),  # four never leave
-        ([50, 20, 90, 20, 20, 90, 23, 90, 90], 0),  # three may be chance
+        ([50, 20, 90, 20, 20, 90, 31, 90, 90], 1),  # eleven never leave
+        ([50, 20, 90, 20, 20, 90, 30, 90, 90], 0),  # ten may be chance
+        ([400, 300, 400, 300, 300, 400, 311, 400, 400], 0),  # of so many
         ([50, 20, 90, 20, 20, 90, 90, 20, 90], 0),  # they come and go
     ],
 )

@@ -8,7 +8,7 @@ import msgspec
 
 MEMORY = 1.05  # the last third's memory by the middle third's; more is a leak
 HELD = 1.05  # likewise the fewest files, threads and tasks of a process: connections come and go, what is lost stays
-FEW = 3  # that may be more
+FEW = 10  # that may be more
 FIGURES = (
     1.02  # likewise the number of figures: a route may be asked, or a status answered, for the first time
 )
@@ -92,13 +92,19 @@ def growths(rows: Sequence[Series], sizes: Sequence[Series], instances: int) -> 
     found = [
         f"{one.name}: {one.growth:.0f} rows more than in the middle third"
         for one in rows
-        if one.ratio > TABLE and one.growth > by_chance(one.middle, instances)
+        if one.ratio > TABLE and one.growth > by_chance(one.middle, instances) and rises(one)
     ]
     return found + [
         f"{one.name}: {one.growth / BYTES:.1f} MiB more than in the middle third"
         for one in sizes
         if one.ratio > TABLE and one.growth > BYTES
     ]
+
+
+def rises(table: Series) -> bool:
+    """Whether a table has more rows even when it has the fewest, which those that come in a rush do not change."""
+    middle, last = table.least
+    return last > middle * TABLE
 
 
 def by_chance(rows: float, instances: int) -> float:

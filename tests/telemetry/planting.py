@@ -26,6 +26,9 @@ CODE = "planted-authorization-code-b80d"
 BASIC = base64.b64encode(f"{EMAIL}:{PASSWORD}".encode()).decode()
 ADDRESS = "planted-in-an-address-f4a5"
 HEADER = "planted-in-a-header-16ce"
+QUERY = "planted-in-a-query-8e27"
+COOKIE = "planted-in-a-cookie-d0b3"
+BODY = "planted-in-a-refused-body-57c8"
 PLANTED = (
     *(
         BEARER,
@@ -40,6 +43,9 @@ PLANTED = (
         BASIC,
         ADDRESS,
         HEADER,
+        QUERY,
+        COOKIE,
+        BODY,
     ),
     *(ECHOED, MAIL_PASSWORD, METRICS_TOKEN, KEYS),
 )
@@ -98,6 +104,7 @@ def plant(service: Service) -> list[str]:
     found += run_instances(service)
     show_wrong_proofs(service)
     ask_oddly(service)
+    be_refused(service)
     return found
 
 
@@ -170,6 +177,37 @@ def show_wrong_proofs(service: Service) -> None:
             "/oauth/login",
             data={"email": EMAIL, "password": PASSWORD, "csrf": CODE},
         )
+
+
+def be_refused(service: Service) -> None:
+    """Send tokens in queries and cookies, and bodies that are refused, to routes of every dialect, with a good proof and with bad ones."""
+    tokens = f"access_token={QUERY}&token={QUERY}&mtsec={QUERY}&code={QUERY}&{QUERY}={QUERY}"
+    names = ("tutti_session", "__Host-tutti_session", "tutti_device", COOKIE)
+    headers = {
+        "Cookie": "; ".join(f"{name}={COOKIE}" for name in names),
+        "X-Keyfactor-Requested-With": "APIClient",
+    }
+    good = {"Authorization": f"Bearer {service.cell.acme.token}"}
+    refused = (f'{{"name": ["{BODY}"], "{BODY}": "{BODY}", "trigger_inputs": "{BODY}"}}', f'"{BODY}\\ud800')
+    with httpx.Client(base_url=f"http://127.0.0.1:{service.port}", headers=headers) as client:
+        for path in (
+            *("/readyz", "/metrics", "/oauth/auth", "/oauth/login", "/oauth/consent", "/oauth/userinfo"),
+            *(f"{service.acme}/workflows", f"{service.acme}/workflow-instances", f"{service.acme}/audit"),
+            *("/api/orchestration/v2/instances", "/KeyfactorAPI/Workflow/Instances", "/console"),
+        ):
+            for proof in ({}, good):
+                client.get(f"{path}?{tokens}", headers=proof)
+        client.get("/KeyfactorAPI/Workflow/Instances", headers={"Authorization": f"Basic {BASIC}"})
+        for path in (
+            *("/oauth/token", "/oauth/login", f"{service.acme}/workflows", f"{service.acme}/bus-events"),
+            *("/api/orchestration/v2/workflows", "/KeyfactorAPI/Workflow/Definitions"),
+        ):
+            kind = "x-www-form-urlencoded" if path.startswith("/oauth") else "json"
+            for body in refused:
+                told = good | {"Content-Type": f"application/{kind}"}
+                client.post(f"{path}?{tokens}", content=body, headers=told)
+        with contextlib.suppress(httpx.TransportError):  # it may be cut off before all is sent
+            client.post(f"{service.acme}/workflows", content=BODY * 300_000, headers=good)
 
 
 def ask_oddly(service: Service) -> None:

@@ -86,6 +86,27 @@ async def test_figures_are_for_this_machine_alone_where_no_token_is_set(
 
 
 @pytest.mark.parametrize(
+    ("public_url", "headers", "status"),
+    [
+        ("http://127.0.0.1:8000", {}, 200),
+        ("http://localhost", {}, 200),
+        ("http://[::1]:8000/tutti", {}, 200),
+        ("https://tutti.example", {"Host": "127.0.0.1:8000"}, 401),  # as nginx sends it by default
+        ("https://tutti.example", {"Host": "127.0.0.1:8000", "Authorization": f"Bearer {TOKEN}"}, 200),
+        ("http://127.0.0.1.example:8000", {}, 401),
+    ],
+)
+async def test_figures_are_behind_the_token_where_the_service_is_for_others_too(
+    application: Any, monkeypatch: pytest.MonkeyPatch, public_url: str, headers: dict[str, str], status: int
+) -> None:
+    told = msgspec.structs.replace(settings(), metrics_token=TOKEN, public_url=public_url)
+    monkeypatch.setattr(endpoints, "settings", lambda: told)
+    transport = httpx.ASGITransport(app=application, client=("127.0.0.1", 4711))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8000") as caller:
+        assert (await caller.get("/metrics", headers=headers)).status_code == status
+
+
+@pytest.mark.parametrize(
     ("peer", "shown", "status"),
     [
         ("192.0.2.1", f"Bearer {TOKEN}", 200),

@@ -1,8 +1,12 @@
 """A service of several processes tells its operator one truth: figures of all, traces across them, and lines without secrets."""
 
 import asyncio
+import contextlib
 import json
 import signal
+import socket
+import subprocess
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,10 +14,16 @@ import httpx
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from service.telemetry.exporting import FLUSH_SECONDS
+from tests.cell import TUTTI, free_port
 from tests.telemetry.planting import ADDRESS, BREAKING, MENDED, PLANTED, plant
 from tests.telemetry.receiver import attributes
 from tests.telemetry.service import Service, running, until
 
+STOP_SECONDS = (
+    5  # that all else of a stop may take on a busy machine; the library itself would wait for 10 and more
+)
+LAST = "0af7651916cd43dd8448eb211c80319c"
 CALLER = "4bf92f3577b34da6a3ce929d0e0e4736"  # a trace of a caller's own
 
 
@@ -165,6 +175,12 @@ def test_a_trace_follows_an_instance_through_call_wait_child_and_webhook_across_
     carried = {path.partition("?")[0]: headers["traceparent"] for path, headers in service.outside.requests}
     assert carried["/ok"] == f"00-{trace_id}-{call.span_id.hex()}-01"
     assert carried["/hook"] == f"00-{trace_id}-{delivery.span_id.hex()}-01"
+    assert attributes(delivery) == {
+        "http.request.method": "POST",
+        "tutti.webhook.id": hook.json()["id"],
+        "http.response.status_code": 200,
+    }
+    assert not [headers for _, headers in service.outside.requests if "tracestate" in headers]
 
     (begun,) = named("run workflow")
     assert begun.parent_span_id == run.span_id
@@ -213,6 +229,59 @@ def test_a_trace_goes_on_after_a_worker_was_killed(service: Service) -> None:
     until(lambda: {"task call"} <= {span.name for span in service.receiver.of(trace_id)})
     ids = {span.span_id for span in service.receiver.of(trace_id)}
     assert {span.parent_span_id for span in service.receiver.of(trace_id)} - ids == {root.parent_span_id}
+
+
+def test_a_webhook_that_is_told_of_no_instance_sees_no_trace(service: Service) -> None:
+    hook = {"url": f"{service.outside.url}/account", "event_types": ["secret.*"]}
+    service.client.post(f"{service.acme}/webhooks", json=hook).raise_for_status()
+    set_secret = (TUTTI, "secret", "set", "told", "--account", service.cell.acme.id)
+    subprocess.run(set_secret, env=service.cell.environment, input=b"value", check=True)
+    until(lambda: [path for path, _ in service.outside.requests if path == "/account"])
+    ((_, headers),) = [one for one in service.outside.requests if one[0] == "/account"]
+    assert "webhook-signature" in headers
+    assert "traceparent" not in headers
+
+
+def test_a_process_that_is_told_to_stop_sends_its_last_spans_and_waits_for_no_receiver_that_is_silent(
+    service: Service,
+) -> None:
+    never = {"OTEL_BSP_SCHEDULE_DELAY": "600000"}  # but at the end
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        to_nobody = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}"}
+        with serving(service, **never) as sending, serving(service, **never, **to_nobody) as hanging:
+            for port, trace_id in ((sending[0], LAST), (hanging[0], CALLER)):
+                asyncio.run(service.cell.ready(port))
+                headers = {"traceparent": f"00-{trace_id}-00f067aa0ba902b7-01"}
+                httpx.get(f"http://127.0.0.1:{port}/healthz", headers=headers).raise_for_status()
+            assert service.receiver.of(LAST) == []
+            took = [stopped(process) for _, process in (sending, hanging)]
+        silent.settimeout(0.1)
+        silent.accept()[0].close()  # it was tried
+    (span,) = service.receiver.of(LAST)
+    assert span.name == "GET /healthz"
+    assert took[1] < FLUSH_SECONDS + STOP_SECONDS, took
+
+
+@contextlib.contextmanager
+def serving(service: Service, **settings: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """Start another process that serves, with settings of its own, for as long as the block runs."""
+    port, before = free_port(), service.cell.environment
+    service.cell.environment = before | settings
+    try:
+        process = service.cell.start("serve", "--no-worker", "--port", str(port))
+        yield port, process
+    finally:
+        service.cell.environment = before
+        process.kill()
+        process.wait()
+
+
+def stopped(process: subprocess.Popen[bytes]) -> float:
+    """Tell a process to stop; return how many seconds it takes until it is gone."""
+    began = time.monotonic()
+    process.terminate()
+    process.wait(30)
+    return time.monotonic() - began
 
 
 # --- Log lines --------------------------------------------------------------------------------------------------------

@@ -68,7 +68,11 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
     logging.getLogger("httpx").setLevel(logging.WARNING)
     folder = Path(tempfile.mkdtemp(prefix="tutti-soak-"))
-    outcome = asyncio.run(soak(plan, folder, lambda line: print(line, file=sys.stderr, flush=True)))
+    try:
+        outcome = asyncio.run(soak(plan, folder, lambda line: print(line, file=sys.stderr, flush=True)))
+    except BaseException:
+        print(f"The processes' logs are in {folder}.", file=sys.stderr)
+        raise
     report(outcome)
     if outcome.violations:
         sys.exit(f"The processes' logs are in {folder}.")

@@ -75,6 +75,9 @@ LAST_SECONDS = 1  # that its last statements may take
 LISTEN_SECONDS = 10  # within which the connection that listens has to answer
 TRIES = 100  # times that somebody else may be faster before a job goes back to the queue
 ATTEMPTS = 5  # times that a job may fail for a reason of its own before it ends its instance
+# The same where its statements took too long: with their minute and the delay, most of an hour, in which a database that was
+# slow for everybody has come to itself.
+SLOW_ATTEMPTS = 40
 
 # What may be better the next time; anything else that goes wrong while advancing would go wrong again.
 INFRASTRUCTURE = (*OUTAGE, asyncpg.PostgresError, SandboxUnavailableError)
@@ -276,6 +279,7 @@ class Worker:
 
         False where the reason lies in what was to be done; a single job that keeps failing so ends its instance.
         """
+        attempts = ATTEMPTS
         try:
             await work
         except INFRASTRUCTURE as error:
@@ -283,12 +287,15 @@ class Worker:
                 await self._put_back(jobs)
                 return True
             logger.exception("instance %s: a job failed", jobs[0].instance_id)
+        except SlowStatementError:
+            logger.warning("instance %s: a job's statement took too long", jobs[0].instance_id)
+            attempts = SLOW_ATTEMPTS
         except Exception:
             logger.exception("instance %s: a job failed", jobs[0].instance_id)
         else:
             return True
         if len(jobs) == 1:
-            await self._failed(jobs[0])
+            await self._failed(jobs[0], attempts)
         return False
 
     async def _put_back(self, jobs: Sequence[Job]) -> None:
@@ -296,9 +303,9 @@ class Worker:
         with contextlib.suppress(*THEIR_LEASES_RUN_OUT):
             await put_back(jobs, timedelta(seconds=min(2 ** min(attempts, 10), LONGEST_DELAY)))
 
-    async def _failed(self, job: Job) -> None:
-        """Try a job again that failed for a reason of its own, or end its instance when it has been tried enough."""
-        if job.attempts < ATTEMPTS:
+    async def _failed(self, job: Job, attempts: int) -> None:
+        """Try a job again that failed for a reason of its own, or end its instance when it has been tried so many times."""
+        if job.attempts < attempts:
             await self._put_back([job])
             return
         with contextlib.suppress(*THEIR_LEASES_RUN_OUT):

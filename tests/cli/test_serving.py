@@ -1,11 +1,14 @@
 """`tutti serve` and `tutti worker`: how they start, what they need, and how they end."""
 
 import contextlib
+import fcntl
 import os
 import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -49,6 +52,14 @@ def test_serve_starts_again_after_it_was_killed_and_stops_at_sigterm_leaving_not
         assert line.startswith("Tutti serves on") or msgspec.json.decode(line)["level"] != "error", line
 
 
+@contextlib.contextmanager
+def nobody_starts(server: EmbeddedServer) -> Iterator[None]:
+    """Keep the service from starting its server again while the block runs."""
+    with (server.place.data.parent / "start.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def test_readyz_says_what_is_missing_and_a_database_that_died_is_started_again(lone: Shell) -> None:
     lone.json("migrate")
     server = EmbeddedServer(lone.data)
@@ -56,19 +67,18 @@ def test_readyz_says_what_is_missing_and_a_database_that_died_is_started_again(l
     lone.start("serve", "--port", port)
     ready(port, lone)
     sql(server, "DELETE FROM migration WHERE app_name = 'service'")
-    status, body = get(port, "/readyz")
-    assert (status, body["status"]) == (503, "unavailable")
-    assert "tutti migrate" in body["reason"]
-    server.place.command("pg_ctl", "stop", "-D", str(server.place.data), "-m", "immediate", "-w")
-    status, body = get(port, "/readyz")
-    assert status == 503
-    assert "not reachable" in body["reason"]
-    assert get(port, "/healthz") == (200, {"status": "ok"})
+    blocked_until(lambda: get(port, "/readyz")[0] == HTTPStatus.SERVICE_UNAVAILABLE, LIMIT)
+    assert "tutti migrate" in get(port, "/readyz")[1]["reason"]
+    with nobody_starts(server):
+        server.place.command("pg_ctl", "stop", "-D", str(server.place.data), "-m", "immediate", "-w")
+        blocked_until(lambda: "not reachable" in get(port, "/readyz")[1]["reason"], LIMIT)
+        assert get(port, "/healthz") == (200, {"status": "ok"})
     blocked_until(
         lambda: "tutti migrate" in get(port, "/readyz")[1]["reason"], LIMIT
     )  # by then it runs again
-    os.kill(int((server.place.data / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
-    blocked_until(lambda: "not reachable" in get(port, "/readyz")[1]["reason"], LIMIT)
+    with nobody_starts(server):
+        os.kill(int((server.place.data / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+        blocked_until(lambda: "not reachable" in get(port, "/readyz")[1]["reason"], LIMIT)
     blocked_until(lambda: "tutti migrate" in get(port, "/readyz")[1]["reason"], LIMIT)
     assert lone.log().count("was started again") == 2
 

@@ -22,6 +22,7 @@ logger = logging.getLogger("tutti.retention")
 
 INSTANCES = 100  # that one transaction removes; each may have thousands of rows
 EVENTS = 2_000
+ACTIONS = 100
 LEASE = timedelta(minutes=1)  # after which others go on with the account of a process that died
 EVERY = timedelta(hours=1)  # that an account is looked at
 MARGIN = timedelta(
@@ -57,6 +58,12 @@ PENDING = """
 SELECT DISTINCT one.instance_id FROM webhook JOIN webhook_delivery AS one
     ON one.account_id = webhook.account_id AND one.webhook_id = webhook.id
 WHERE webhook.account_id = $1 AND one.instance_id = ANY ($2) AND one.status = 'pending' AND NOT one.aside
+"""
+# What was done by the thousand is kept as long as the instances that it was done to.
+FORGET_ACTIONS = """
+DELETE FROM bulk_action WHERE account_id = $1 AND id IN (
+    SELECT id FROM bulk_action WHERE account_id = $1 AND created_at < $2 AND ended_at < $2 ORDER BY created_at LIMIT $3
+)
 """
 DELETE = "DELETE FROM instance WHERE account_id = $1 AND id = ANY ($2)"
 FORGET = "SELECT forget_events($1)"
@@ -97,6 +104,7 @@ class Sweep:
             if kept is None or kept["days"] is None:
                 return False
             since = kept["since"] if kept["unread"] is None else min(kept["since"], kept["unread"] - MARGIN)
+            forgotten = await connection.execute(FORGET_ACTIONS, account_id, kept["since"], ACTIONS)
             place = self._places.pop(account_id, None) or Place(datetime.min.replace(tzinfo=since.tzinfo))
             found = await connection.fetch(
                 OLD, account_id, TERMINAL, since, place.started_at, place.id, INSTANCES
@@ -108,7 +116,7 @@ class Sweep:
                 told = {"instances": len(gone), "ended_before": since, "days": kept["days"]}
                 await record(about, "account.instances-removed", None, **told)
         if len(found) < INSTANCES:
-            return False
+            return bool(forgotten == f"DELETE {ACTIONS}")
         self._places[account_id] = Place(found[-1]["started_at"], found[-1]["id"])
         return True
 

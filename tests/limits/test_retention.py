@@ -37,6 +37,13 @@ RETURNING id
 OLDER = (
     "UPDATE instance SET started_at = started_at - interval '9 days', ended_at = ended_at - interval '9 days'"
 )
+BULK_ACTIONS = """
+INSERT INTO bulk_action (id, account_id, verb, created_by, created_at, ended_at)
+SELECT gen_random_uuid(), current_account(), verb, current_account(), now() - made * interval '1 day',
+       now() - ended * interval '1 day'
+FROM (VALUES ('old', 9, 8), ('ended lately', 9, 6), ('runs', 9, NULL), ('young', 6, 6)) AS one (verb, made, ended)
+"""
+KINDS = "SELECT verb FROM bulk_action"
 BELONGING = ("task_run", "work_item", "timer", "signal", "listener", "taken_event")
 CALLING: dict[str, Any] = {
     "document": {"dsl": "1.0.3", "namespace": "tests", "name": "calling", "version": "1.0.0"},
@@ -133,6 +140,16 @@ async def test_what_ended_longer_ago_than_the_account_keeps_it_goes_with_all_tha
         f"{acme.url}/audit?subject_kind=instance&subject_id={ids(old).pop()}", headers=bearer(acme.admin)
     )
     assert {one["type"] for one in audit.json()["data"]} >= {"instance.triggered", "instance.completed"}
+
+
+async def test_bulk_actions_go_when_the_instances_that_they_were_for_would(world: World) -> None:
+    acme, globex = world.acme, world.globex
+    for of in (acme, globex):
+        await asked(of, BULK_ACTIONS)
+    await kept_for(acme, instances=7)
+    await swept(acme)
+    assert {row["verb"] for row in await asked(acme, KINDS)} == {"runs", "ended lately", "young"}
+    assert len(await asked(globex, KINDS)) == 4
 
 
 async def test_without_the_setting_nothing_goes(client: httpx.AsyncClient, world: World) -> None:

@@ -28,6 +28,8 @@ AGE = (
     UPDATE instance_term SET started_at = old.started_at FROM old
     WHERE instance_term.account_id = old.account_id AND instance_id = old.id
       AND instance_term.started_at = old.started_at + interval '3 days'""",
+    f"""UPDATE bulk_action SET created_at = created_at - interval '3 days', ended_at = ended_at - interval '3 days'
+        WHERE ended_at {OVER}""",
     f"UPDATE event SET at = at - interval '60 days' WHERE at {OVER}",
     "UPDATE account_settings SET sweep_at = now()",
     f"UPDATE webhook_delivery SET created_at = created_at - interval '60 days' WHERE ended_at {OVER} AND created_at {OVER}",

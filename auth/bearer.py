@@ -19,7 +19,7 @@ from auth.roles import HOLDERS, Right, holds, needed_role, scopes_for
 from tenancy.accounts import lock
 from tenancy.errors import Forbidden, NotFound, Unauthenticated
 from tenancy.events import OPERATOR
-from tenancy.requests import current_request
+from tenancy.requests import current_request, hears_of_proof
 from tenancy.rows import current_connection, rows_entered, rows_of
 
 TOKEN_BYTES = 32  # 256 bits
@@ -125,6 +125,9 @@ class Credential(msgspec.Struct, frozen=True):
         if verdict == Forbidden.status:
             needed = scopes_for(right, self.scopes)
             raise Forbidden(f"The access token needs the scope {' and '.join(needed)}.", scopes=needed)
+        hear = hears_of_proof.get()
+        if hear is not None:
+            hear(self.account_id)
 
 
 class Operator(msgspec.Struct, frozen=True):

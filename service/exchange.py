@@ -20,7 +20,7 @@ from service.overload import current_place
 from service.telemetry import tracing
 from service.telemetry.logs import current_scope, note_request
 from service.telemetry.metrics import count_request
-from tenancy.requests import current_request
+from tenancy.requests import current_request, hears_of_proof
 
 HEADER = b"x-request-id"
 UNANSWERED = (
@@ -82,6 +82,8 @@ def with_exchange(application: ASGIApp) -> ASGIApp:
 
         token, scoped = current_request.set(request_id), current_scope.set(scope)
         place = current_place.set(state.get(PLACE))
+        if PLACE in state:
+            hears_of_proof.set(state[PLACE].prove)  # never reset: such a request has a context of its own
         try:
             if tracing.is_on():
                 with tracing.request(scope, told):

@@ -13,6 +13,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What clients of one process may do: seconds, bytes, bytes per second and counts. README.md shows them."""
 
     requests: int  # worked on at once
+    requests_of_one: int | None = (
+        None  # of one account, or of the strangers of one network; None: all of these
+    )
+    probes: int = 8  # the same of what operators ask for; eight times as many wait
     connections: int
     queue: int = 256  # requests that wait for their turn
     queue_seconds: float = 0.5  # that they wait, where the queue has stood for `burst_seconds`; in a shorter one as long as those
@@ -44,4 +48,5 @@ def limits_of_settings() -> Limits:
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files != resource.RLIM_INFINITY:
         connections = max(1, min(connections, files - OWN_FILES))
-    return Limits(requests=settings().requests_at_once, connections=connections)
+    requests = settings().requests_at_once
+    return Limits(requests=requests, requests_of_one=max(1, requests * 3 // 4), connections=connections)

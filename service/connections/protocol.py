@@ -12,6 +12,7 @@ import asyncio
 import http
 from collections.abc import Iterable
 from contextvars import Context
+from functools import cached_property
 from typing import Any, ClassVar, Literal
 from weakref import WeakKeyDictionary
 
@@ -26,7 +27,7 @@ from service.connections.pipelining import Pipelining
 from service.connections.shedding import REFUSAL, told, told_plainly
 from service.connections.state import PLACE, REFUSED, TRANSPORT
 from service.connections.uploads import Uploads
-from service.overload import Gate, Place
+from service.overload import Caller, Gate, Place
 from service.telemetry.logs import note_unread
 from service.telemetry.metrics import SHED, count_unread
 
@@ -34,7 +35,11 @@ from service.telemetry.metrics import SHED, count_unread
 UPGRADE_IN_CHUNKS = (
     "A request that offers an upgrade needs a Content-Length: send its body whole, or leave Upgrade out."
 )
-NEVER_REFUSED = ("/healthz", "/readyz", "/metrics")  # by these an operator sees how the process is
+PROBES = (
+    "/healthz",
+    "/readyz",
+    "/metrics",
+)  # by these an operator sees how the process is, also where it has no room
 
 
 SPARE_EVERY = 0.05  # seconds between two looks for connections that make room, where there was none
@@ -47,13 +52,30 @@ class Ward:
         self.state = state
         self.limits = limits
         self.gate = Gate(
-            "requests", limits.requests, limits.queue, limits.queue_seconds, limits.burst_seconds
+            "requests",
+            limits.requests,
+            limits.queue,
+            limits.queue_seconds,
+            limits.burst_seconds,
+            share=limits.requests_of_one,
+        )
+        self.probes = Gate(
+            "probes",
+            limits.probes,
+            limits.probes * 8,
+            limits.burst_seconds,
+            limits.burst_seconds,
+            share=max(1, limits.probes // 2),
         )
         self.uploads = Uploads(limits)
         self.turned_away = SHED.labels("connections")
         self.stopping = False
         self._none_spare_until = 0.0
         self._look_again()
+
+    def gate_of(self, path: str) -> Gate:
+        """Where a request to a path waits for its place."""
+        return self.probes if path in PROBES else self.gate
 
     def crowded(self) -> bool:
         """Whether there are more connections than there may be, without those that are just being closed."""
@@ -241,10 +263,9 @@ class Http1Protocol(Pipelining):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """Begin a request, or wait for its body; one for which there is no room is refused at once."""
         self._running = cycle
-        if cycle.scope["path"] in NEVER_REFUSED:
-            super()._start_asgi_task(cycle, app)
-        elif self._ward.gate.taken >= self._ward.gate.places and self._ward.gate.full:
-            self._ward.gate.count_refusal()
+        gate = self._ward.gate_of(cycle.scope["path"])
+        if gate.full and gate.refuses(self._caller(cycle)):
+            gate.count_refusal()
             self._shed(cycle)
         elif cycle.more_body:
             self._held = cycle, app
@@ -265,15 +286,16 @@ class Http1Protocol(Pipelining):
             self._enter(cycle, app)
 
     def _enter(self, cycle: RequestResponseCycle, app: Any) -> None:
-        place = self._ward.gate.place()
-        if place is not None:
-            self._run(cycle, app, place)
-            return
-        self._ward.gate.enter(
+        self._ward.gate_of(cycle.scope["path"]).enter(
             lambda place: self._run(cycle, app, place),
             lambda: self._shed(cycle),
             lambda: cycle.disconnected or cycle.response_complete,
+            self._caller(cycle),
         )
+
+    def _caller(self, cycle: RequestResponseCycle) -> Caller:
+        proof = next((value for name, value in cycle.scope["headers"] if name == b"authorization"), None)
+        return Caller(0 if proof is None else hash(proof), self.network)
 
     def _begin_upload(self) -> None:
         """Begin a request whose body goes on coming: these are few, and take no places from others."""
@@ -385,7 +407,7 @@ class Http1Protocol(Pipelining):
             and not transport.get_write_buffer_size()
         )
 
-    @property
+    @cached_property
     def network(self) -> str:
         """Where the client is, as far as it is one customer's; that of a proxy where one stands before."""
         return network_of(self.client[0]) if self.client else ""
@@ -478,7 +500,7 @@ class Http1Protocol(Pipelining):
 
 def has_begun(cycle: RequestResponseCycle) -> bool:
     """Whether a request has got to the application, which counts it then."""
-    return PLACE in cycle.scope["state"] or cycle.scope["path"] in NEVER_REFUSED
+    return PLACE in cycle.scope["state"]
 
 
 def tell_unread(method: str, status: int) -> None:

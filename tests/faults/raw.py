@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import uvicorn
 
 from service.connections.limits import Limits
-from service.connections.protocol import NEVER_REFUSED, Http1Protocol
+from service.connections.protocol import PROBES, Http1Protocol
 
 # So short that a test need not wait.
 QUICK = Limits(
@@ -122,7 +122,7 @@ class Application:
         try:
             while (message := await receive())["type"] == "http.request" and message["more_body"]:
                 pass
-            if scope["path"] not in NEVER_REFUSED:
+            if scope["path"] not in PROBES:
                 await self.go.wait()
             length = str(len(self.body)).encode()
             await send(

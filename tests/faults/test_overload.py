@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import statistics
 import time
+from collections import Counter
 from typing import Any
 from uuid import UUID
 
@@ -13,9 +14,10 @@ import pytest
 
 from service.engine.followers import Followers
 from service.exchange import with_exchange
-from service.overload import Gate, Place, current_place
+from service.overload import Caller, Gate, Place, current_place
 from tests.contract import Contract
 from tests.faults.raw import QUICK, Application, Peer, asked, connected, listening
+from tests.world import World
 
 ACCOUNT = UUID(int=7)
 LATER = msgspec.structs.replace(QUICK, queue_seconds=5.0, burst_seconds=5.0, idle_seconds=5.0)
@@ -127,6 +129,113 @@ async def test_in_a_rush_the_newest_comes_first_and_else_the_oldest() -> None:
     places[-1].let_go()
 
 
+ACME, GLOBEX = UUID(int=1), UUID(int=2)
+HERE = "192.0.2.1"
+ADA, BEN, STRANGER = Caller(1, HERE), Caller(2, HERE), Caller(3, HERE)
+
+
+class Line:
+    """What came of those who asked a gate for a place, in order."""
+
+    def __init__(self, gate: Gate) -> None:
+        self.gate = gate
+        self.begun: list[Caller] = []
+        self.refused: list[Caller] = []
+        self.places: list[Place] = []
+        gate.know(ADA.proof, ACME)
+        gate.know(BEN.proof, GLOBEX)
+
+    def enter(self, caller: Caller, times: int = 1) -> None:
+        """Ask for places, and take what comes."""
+        for _ in range(times):
+            self.gate.enter(self._begin, lambda: self.refused.append(caller), lambda: False, caller)
+
+    def _begin(self, place: Place) -> None:
+        self.places.append(place)
+        self.begun.append(place.caller)
+
+
+async def test_one_accounts_line_never_has_all_places() -> None:
+    line = Line(Gate("requests", 4, 8, 60, 60, share=3))
+    line.enter(ADA, 6)
+    assert line.begun == [ADA] * 3
+    line.enter(BEN)
+    assert line.begun == [ADA] * 3 + [BEN]
+    assert line.refused == []
+
+
+async def test_the_line_with_the_fewest_places_is_next() -> None:
+    line = Line(Gate("requests", 3, 40, 60, 60, share=2))
+    line.enter(STRANGER, 10)
+    line.enter(ADA, 10)
+    assert line.begun == [STRANGER, STRANGER, ADA]
+    line.enter(BEN)
+    line.places[0].let_go()
+    assert line.begun[3:] == [BEN]
+    line.places[2].let_go()
+    assert line.begun[4:] == [ADA]
+
+
+async def test_in_a_full_queue_the_longest_line_makes_room() -> None:
+    line = Line(Gate("requests", 1, 4, 60, 60))
+    line.enter(STRANGER, 1 + 4 + 1)
+    assert line.refused == [STRANGER]
+    assert line.gate.refuses(STRANGER)
+    assert not line.gate.refuses(ADA)
+    line.enter(ADA, 2)
+    assert line.refused == [STRANGER] * 3
+    line.enter(ADA)
+    assert line.refused[3:] == [ADA]  # two of four are its share
+    for _ in range(4):
+        line.places[-1].let_go()
+    assert Counter(line.begun[1:]) == {ADA: 2, STRANGER: 2}
+
+
+async def test_who_has_proven_to_be_an_accounts_stands_in_its_line() -> None:
+    line = Line(Gate("requests", 4, 8, 60, 60, share=3))
+    new = Caller(9, HERE)
+    line.enter(STRANGER, 2)
+    line.enter(new, 3)
+    assert line.begun == [STRANGER, STRANGER, new]  # so far a stranger as well
+    line.places[-1].prove(ACME)
+    line.enter(new)
+    assert line.begun == [STRANGER, STRANGER, new, new]
+
+
+async def test_no_more_than_the_latest_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.overload.REMEMBERED", 2)
+    gate = Gate("requests", 1, 0, 0, 0)
+    for proof in (1, 2, 1, 3):
+        gate.know(proof, ACME)
+    assert [gate.lane(Caller(proof, HERE)) for proof in (1, 2, 3)] == [ACME, HERE, ACME]
+
+
+async def test_a_flood_of_strangers_takes_nobodys_turn(world: World, application: Any) -> None:
+    let = asyncio.Event()
+
+    async def inside(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/hold":
+            await let.wait()
+        await application(scope, receive, send)
+
+    few = msgspec.structs.replace(LATER, requests=4, requests_of_one=3, queue=4)
+    workflows = asked(f"{world.acme.url}/workflows", f"Authorization: Bearer {world.acme.admin}")
+    async with listening(inside, few) as port, contextlib.AsyncExitStack() as stack:
+        async with connected(port) as peer:
+            await peer.send(workflows)
+            assert (await peer.answer())[0] == 200
+            flood = [await stack.enter_async_context(connected(port)) for _ in range(12)]
+            for one in flood:
+                await one.send(asked("/hold", "Authorization: Bearer of-nobody"))
+            await asyncio.sleep(0.1)
+            for _ in range(3):
+                await peer.send(workflows)
+                assert (await peer.answer(1))[0] == 200
+        let.set()
+        answers = [(await one.answer())[0] for one in flood]
+        assert sorted(set(answers)) == [404, 503]
+
+
 async def test_who_has_gone_while_waiting_is_not_begun(app: Application) -> None:
     async with listening(app, LATER) as port, contextlib.AsyncExitStack() as stack:
         *_, last = await filled(stack, port, QUICK.requests + 1)
@@ -138,13 +247,39 @@ async def test_who_has_gone_while_waiting_is_not_begun(app: Application) -> None
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
-async def test_what_operators_ask_for_is_never_refused(app: Application, path: str) -> None:
+async def test_what_operators_ask_for_has_places_of_its_own(app: Application, path: str) -> None:
     async with listening(app, LATER) as port, contextlib.AsyncExitStack() as stack:
         await filled(stack, port, QUICK.requests + QUICK.queue)
         async with connected(port) as peer:
             await peer.send(asked(path))
             assert (await peer.answer())[0] == 200
         app.go.set()
+
+
+async def test_a_flood_of_probes_takes_no_place_of_requests_nor_of_another_networks_probes() -> None:
+    let, begun = asyncio.Event(), Counter[str]()
+
+    async def inside(scope: Any, _: Any, send: Any) -> None:
+        begun[scope["client"][0] + scope["path"]] += 1
+        if scope["path"] == "/healthz":
+            await let.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    many = msgspec.structs.replace(LATER, probes=2, connections=60)
+    async with listening(inside, many) as port, contextlib.AsyncExitStack() as stack:
+        flood = [await stack.enter_async_context(connected(port)) for _ in range(30)]
+        operator = await stack.enter_async_context(connected(port, "127.0.0.2"))
+        for peer in (*flood, operator):
+            await peer.send(asked("/healthz"))
+        async with connected(port) as peer:
+            await peer.send(asked())
+            assert (await peer.answer())[0] == 200
+        assert begun == {"127.0.0.1/healthz": 1, "127.0.0.2/healthz": 1, "127.0.0.1/": 1}
+        let.set()
+        assert (await operator.answer())[0] == 200
+        answers = Counter([(await peer.answer())[0] for peer in flood])
+        assert set(answers) == {200, 503}
 
 
 @pytest.mark.parametrize(

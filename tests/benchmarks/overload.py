@@ -10,7 +10,7 @@ import msgspec
 
 from tests.benchmarks.engine import COUNTED, INPUTS, document
 from tests.benchmarks.following import memory
-from tests.benchmarks.load import Request, asked, percentile, round_of
+from tests.benchmarks.load import Client, Request, asked, percentile, round_of
 from tests.benchmarks.options import Options
 from tests.benchmarks.reporting import OUT, ratio, table
 from tests.cell import Cell, Postgres, free_port
@@ -19,6 +19,7 @@ TIMES = 10
 CONNECTIONS = 600  # of the overload: more than are worked on and wait together
 TICK = 0.002  # seconds between two bursts of it
 CALM = 16  # connections that ask for as much as can be done
+NEIGHBOUR_EVERY = 0.05  # seconds between another account's requests
 PROBE_SECONDS = 15  # that a recovery is waited for
 COUNTING = document("overload", COUNTED)
 BODY = b'{"instance_name": "overload", "trigger_inputs": %s}' % INPUTS
@@ -100,6 +101,19 @@ async def watched(pid: int, port: int, seen: list[float], statuses: Counter[int]
             await asyncio.sleep(0.1)
 
 
+async def neighbour(port: int, request: bytes, seen: Flood) -> None:
+    """Ask for another account, now and then and one after the other, for as long as nobody cancels it."""
+    client = Client(port)
+    try:
+        while True:
+            began = time.perf_counter()
+            status, _ = await client.ask(request)
+            seen.add(status, time.perf_counter() - began)
+            await asyncio.sleep(NEIGHBOUR_EVERY)
+    finally:
+        client.close()
+
+
 async def recovered(port: int, request: bytes, usual: float) -> float:
     """Return the seconds until ten requests in a row are served within three times the usual p99."""
     began = time.perf_counter()
@@ -139,7 +153,11 @@ async def measure_overload(postgres: Postgres, options: Options) -> None:
         calm = await round_of(port, lambda: request, CALM, options.seconds)
         before, seen, ready = memory(server.pid), list[float](), Counter[int]()
         watching = asyncio.create_task(watched(server.pid, port, seen, ready))
+        beside, other = Flood(), asked("GET", f"{cell.globex.url}/workflows", cell.globex.token)
+        await Client(port).ask(other)
+        asking = asyncio.create_task(neighbour(port, other, beside))
         flood = await flooded(port, lambda: request, TIMES * calm.rate, seconds)
+        asking.cancel()
         back = await recovered(port, request, calm.p99)
         watching.cancel()
         after = await round_of(port, lambda: request, CALM, options.seconds)
@@ -147,6 +165,7 @@ async def measure_overload(postgres: Postgres, options: Options) -> None:
     finally:
         cell.end()
     report(flood, (calm.rate, after.rate), seconds, back, (before, max(seen), left), ready)
+    report_neighbour(beside)
 
 
 def report(
@@ -181,6 +200,13 @@ def report(
     ratio("seconds until it is as before", back, "below 5")
     for name, found in zip(("before", "most", "afterwards"), used, strict=True):
         ratio(f"memory of the process {name}, MB", found)
+
+
+def report_neighbour(beside: Flood) -> None:
+    """Print what became of another account's requests meanwhile."""
+    ratio("another account's: share that was served", len(beside.served) / beside.statuses.total(), "1")
+    ratio("another account's: p50 ms", percentile(beside.served, 0.5))
+    ratio("another account's: p99 ms", percentile(beside.served, 0.99))
 
 
 def cells(took: list[float], seconds: float) -> tuple[str, str, str]:

@@ -5,6 +5,7 @@ import contextlib
 from typing import Any
 
 import msgspec
+import pytest
 
 from service.connections.protocol import Http1Protocol
 from tests.faults.raw import QUICK, Application, Peer, asked, connected, listening
@@ -67,28 +68,26 @@ async def test_of_too_many_the_network_with_the_most_has_one_broken_off() -> Non
         assert len(await many[0].closed()) < LARGE
 
 
-async def test_no_more_is_read_of_whoever_has_requests_waiting_or_does_not_read() -> None:
-    """Nor where each is refused at once, as there is no room."""
-    got = 0
+@pytest.mark.parametrize(
+    ("requests", "most"), [(1, 3_000_000), (0, 12_000_000)], ids=["they wait", "they are refused"]
+)
+async def test_of_requests_without_end_few_are_read(requests: int, most: int) -> None:
+    """Those that the server's and the client's own system hold are not the service's; a refusal tells as much as was asked."""
+    read = 0
 
     class Counting(Http1Protocol):
         def data_received(self, data: bytes) -> None:
-            nonlocal got
-            got += len(data)
+            nonlocal read
+            read += len(data)
             super().data_received(data)
 
-    app = Application()
-    app.go.clear()
-    request = asked("/v1/".ljust(PATIENT.target_bytes, "a"))
-    limits = msgspec.structs.replace(PATIENT, requests=1, pipelined=1000)
-    async with (
-        listening(app, limits, Counting) as port,
-        connected(port) as waiting,
-        connected(port) as refused,
-    ):
-        for peer, most in ((waiting, 2_000_000), (refused, 20_000_000)):
-            got = 0
-            peer.writer.write(request * (50_000_000 // len(request)))
-            await asyncio.sleep(0.5)
-            assert got < most
-        app.go.set()
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(0.01)
+        await Application()(scope, receive, send)
+
+    path = asked("/v1/".ljust(PATIENT.target_bytes, "a"))
+    limits = msgspec.structs.replace(PATIENT, requests=requests, queue=4 * requests, pipelined=10_000)
+    async with listening(slow, limits, Counting) as port, connected(port) as peer:
+        peer.writer.write(path * 3_000)
+        await asyncio.sleep(0.6)
+        assert 0 < read < most

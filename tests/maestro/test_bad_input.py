@@ -13,6 +13,7 @@ from msgspec import inspect
 
 from service.app import LARGEST_BODY
 from service.maestro.errors import alternatives
+from tests.faults.raw import asked, connected, listening
 from tests.maestro.conftest import Scene
 from tests.maestro.errors import assert_refused, targets
 from tests.maestro.routes import DOCUMENT, ROUTES, Route, handlers
@@ -659,6 +660,18 @@ async def test_odd_headers_do_not_harm(scene: Scene, address: tuple[str, int], h
         + b"\r\n\r\n",
     )
     assert answer.startswith(b"HTTP/1.1 200 ") or (header.startswith(b"Host") and b" 400 " in answer[:20])
+
+
+async def test_a_token_behind_the_body_proves_nothing(scene: Scene, application: Any) -> None:
+    acme = scene.world.acme
+    proof = f"Authorization: Bearer {acme.admin}"
+    async with listening(application) as port, connected(port) as peer:
+        for headers, trailer, status in ((), proof, 401), ((proof,), "X: y", 200):
+            await peer.send(asked(f"{acme.url}/workflows", "Transfer-Encoding: chunked", *headers))
+            await peer.send(b"2\r\n{}\r\n")
+            await asyncio.sleep(0.05)
+            await peer.send(f"0\r\n{trailer}\r\n\r\n".encode())
+            assert (await peer.answer())[0] == status
 
 
 @pytest.mark.parametrize("header", ["Authorization", "Content-Type"])

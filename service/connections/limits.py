@@ -27,6 +27,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         60.0  # that the rest of a body may take behind its first 64 KiB, however fast it comes
     )
     head_bytes: int = 65_536
+    target_bytes: int = 16_384  # of a request's path with its query
     headers: int = 100
     head_seconds: float = 10.0  # until the headers are complete
     # That a body may take, and one more for each `least_rate` bytes; behind 64 KiB anew, and one more for each `upload_rate`.
@@ -36,6 +37,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     unread_seconds: float = (
         30.0  # that an answer may lie unread, and one more for each `least_rate` bytes that are read
     )
+    unread: int = 64  # connections that have not read more than 64 KiB of what they were sent
     least_rate: int = 1024
     pipelined: int = 32  # requests of a connection that wait for the answers to those before them
     stop_seconds: float = 3.5  # for requests under way when the process is told to stop

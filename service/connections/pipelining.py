@@ -1,12 +1,28 @@
 """What uvicorn leaves open where a connection has more than one request, or ends in the middle of one.
 
-An answer too many would be taken for the next request's by whoever shares the connection; and who has hung up is told of to the
+It reads on while requests wait for the answers to those before them, which is memory for as long as the client likes. An answer too many would be taken for the next request's by whoever shares the connection; and who has hung up is told of to the
 newest request alone, so that those before it fail when they write their answers.
 """
 
+import asyncio
+from collections.abc import Sized
 from typing import Any
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+
+class Flow(FlowControl):
+    """Reads no more of a client whose requests wait, or whose answers lie unread: it has sent enough."""
+
+    def __init__(self, transport: asyncio.Transport, waiting: Sized) -> None:
+        super().__init__(transport)
+        self._waiting = waiting
+
+    def resume_reading(self) -> None:
+        """Read on, unless there is a reason not to."""
+        if not self._waiting and not self.write_paused:
+            super().resume_reading()
 
 
 class Pipelining(HttpToolsProtocol):
@@ -16,6 +32,11 @@ class Pipelining(HttpToolsProtocol):
         super().__init__(*arguments, **options)
         self._running: RequestResponseCycle | None = None
         self._last: RequestResponseCycle | None = None  # with whose answer the connection ends
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
+        """Begin."""
+        super().connection_made(transport)
+        self.flow = Flow(transport, self.pipeline)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
@@ -51,5 +72,7 @@ class Pipelining(HttpToolsProtocol):
 
     def _end_with(self, last: RequestResponseCycle | None) -> None:
         self._last = last
-        if last is not None:
+        if last is None or last.response_complete:
+            self.transport.close()
+        else:
             last.keep_alive = False

@@ -22,10 +22,12 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 from uvicorn.server import ServerState
 
 from auth.throttle import network_of
+from service.connections.crowds import Crowd
 from service.connections.limits import Limits, limits_of_settings
 from service.connections.pipelining import Pipelining
 from service.connections.shedding import REFUSAL, told, told_plainly
 from service.connections.state import PLACE, REFUSED, TRANSPORT
+from service.connections.unread import Unread
 from service.connections.uploads import Uploads
 from service.overload import Caller, Gate, Place
 from service.telemetry.logs import note_unread
@@ -40,9 +42,6 @@ PROBES = (
     "/readyz",
     "/metrics",
 )  # by these an operator sees how the process is, also where it has no room
-
-
-SPARE_EVERY = 0.05  # seconds between two looks for connections that make room, where there was none
 
 
 class Ward:
@@ -70,35 +69,13 @@ class Ward:
         self.uploads = Uploads(limits)
         self.turned_away = SHED.labels("connections")
         self.stopping = False
-        self._none_spare_until = 0.0
+        self.crowd = Crowd(limits.connections)
+        self.unread = Unread(limits)
         self._look_again()
 
     def gate_of(self, path: str) -> Gate:
         """Where a request to a path waits for its place."""
         return self.probes if path in PROBES else self.gate
-
-    def crowded(self) -> bool:
-        """Whether there are more connections than there may be, without those that are just being closed."""
-        connections = self.state.connections
-        if len(connections) <= self.limits.connections:
-            return False
-        open_ones = sum(not one.transport.is_closing() for one in connections)
-        return open_ones > self.limits.connections
-
-    def make_room(self, newcomer: "Http1Protocol") -> bool:
-        """Close another connection on which nothing is under way; whether there was one.
-
-        Where there is none, nobody looks again for a moment: a flood of newcomers is not to cost a look at all for each.
-        """
-        now = newcomer.loop.time()
-        if now < self._none_spare_until:
-            return False
-        for one in self.state.connections:
-            if isinstance(one, Http1Protocol) and one.spare_at(now) and one is not newcomer:
-                one.transport.abort()
-                return True
-        self._none_spare_until = now + SPARE_EVERY
-        return False
 
     def stop(self) -> None:
         """Cut off, in a while, what has not come to its end."""
@@ -125,8 +102,13 @@ class Ward:
 _wards: WeakKeyDictionary[ServerState, Ward] = WeakKeyDictionary()
 
 
-class HeadTooLargeError(Exception):
-    """A request has more or longer headers than it may have."""
+class HeadRefusedError(Exception):
+    """A request's head is none that is answered."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
 
 
 class Http1Protocol(Pipelining):
@@ -145,6 +127,8 @@ class Http1Protocol(Pipelining):
         self._body_left = 0
         self._fed_bytes = 0  # since the request began
         self._head_bytes = 0  # of what was understood of its headers
+        self._head_lines = 0
+        self._hosts = 0
         self._held: tuple[RequestResponseCycle, Any] | None = None  # whose body has not come yet
         self._reading: Literal["nothing", "head", "body"] = "nothing"
         self._since = 0.0
@@ -154,20 +138,25 @@ class Http1Protocol(Pipelining):
         self._unread = 0
         self._unread_seconds = 0.0
         self._read_bytes = 0
+        self._network = ""
 
     # What comes
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         """Begin; with too many connections, one on which nothing happens is closed, or this one."""
         super().connection_made(transport)
+        self._network = network_of(self.client[0]) if self.client else ""
         self._since = self.loop.time()
-        if self._ward.crowded() and not self._ward.make_room(self):
-            self._ward.turned_away.inc()
-            self.refuse(http.HTTPStatus.SERVICE_UNAVAILABLE, "There are too many connections; try again.")
+        crowd = self._ward.crowd
+        crowd.add(self)
+        if crowd.crowded and not crowd.make_room(self, self._since):
+            self._turn_away()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End; what has not begun never will."""
         self._held = None
+        self._ward.crowd.remove(self)
+        self._ward.unread.remove(self)
         for cycle in (self._running, *(cycle for cycle, _ in self.pipeline)):
             if cycle is not None and not (cycle.response_complete or cycle.disconnected or has_begun(cycle)):
                 tell_unread(cycle.scope["method"], 0)
@@ -195,34 +184,48 @@ class Http1Protocol(Pipelining):
                 else:
                     self._begin_held()
             else:
-                if self._reading == "head" and self._fed_bytes > self._most.head_bytes:
-                    self._refuse_head()
+                if self._reading != "nothing" and self._fed_bytes > self._most.head_bytes:
+                    self._refuse_head(
+                        self._too_large()
+                    )  # a head, or what stands around chunks and behind them
                 return
 
     def on_message_begin(self) -> None:
         """Look at the clock: the headers have to come."""
         self._reading, self._since = "head", self.loop.time()
-        self._fed_bytes = self._head_bytes = 0
+        self._fed_bytes = self._head_bytes = self._head_lines = self._hosts = 0
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
-        """Take a part of the path."""
+        """Take a part of the path, unless it is too long."""
         self._head_bytes += len(url)
         self.url += url
+        if len(self.url) > self._most.target_bytes:
+            raise HeadRefusedError(
+                http.HTTPStatus.REQUEST_URI_TOO_LONG,
+                f"The request's path and query are longer than {self._most.target_bytes} bytes together.",
+            )
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header, unless it is one too many."""
+        """Take a header, unless it is one too many; behind a body it is none, as nobody looked at it when the request began."""
         self._head_bytes += len(name) + len(value)
-        if len(self.headers) >= self._most.headers or self._head_bytes > self._most.head_bytes:
-            raise HeadTooLargeError
+        self._head_lines += 1
+        if self._head_lines > self._most.headers or self._head_bytes > self._most.head_bytes:
+            raise self._too_large()
+        if self._reading == "body":
+            return
         name = name.lower()
+        if name == b"host":
+            self._hosts += 1
         if name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Begin to take the body."""
-        self._reading = "body"
+        if self._hosts > 1 or (not self._hosts and self.parser.get_http_version() >= "1.1"):
+            raise HeadRefusedError(http.HTTPStatus.BAD_REQUEST, "A request needs one Host header.")
+        self._reading, self._fed_bytes = "body", 0
         self._body_bytes, self._body_seconds = 0, 0.0
         self.scope["state"][TRANSPORT] = self.transport
         if len(self.pipeline) >= self._most.pipelined or self.transport.is_closing():
@@ -232,6 +235,7 @@ class Http1Protocol(Pipelining):
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body; a request that needs more room than there is here begins."""
+        self._fed_bytes = 0
         before, self._body_bytes = self._body_bytes, self._body_bytes + len(body)
         if before <= HIGH_WATER_LIMIT < self._body_bytes:
             self._body_seconds = 0.0
@@ -262,6 +266,9 @@ class Http1Protocol(Pipelining):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """Begin a request, or wait for its body; one for which there is no room is refused at once."""
+        if self.flow.write_paused:  # until its client has read the answers to those before it
+            self.pipeline.append((cycle, app))
+            return
         self._running = cycle
         gate = self._ward.gate_of(cycle.scope["path"])
         if gate.full and gate.refuses(self._caller(cycle)):
@@ -323,11 +330,18 @@ class Http1Protocol(Pipelining):
         """Go on to the next request; `look` closes a connection on which none comes."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
+            self._ward.crowd.remove(self)
             return
         self._since = self.loop.time()
-        self.flow.resume_reading()
-        if self.pipeline:
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Begin the next request, or read on, if the client has read so far."""
+        if self.flow.write_paused or self.transport.is_closing():
+            return
+        if self.pipeline and (self._running is None or self._running.response_complete):
             self._start_asgi_task(*self.pipeline.pop())
+        self.flow.resume_reading()
 
     # What is refused
 
@@ -359,21 +373,29 @@ class Http1Protocol(Pipelining):
             tell_unread(cycle.scope["method"], status)
 
     def _refuse_parsed(self, error: httptools.HttpParserError) -> None:
-        if isinstance(error.__context__, HeadTooLargeError):
-            self._refuse_head()
+        if isinstance(error.__context__, HeadRefusedError):
+            self._refuse_head(error.__context__)
         else:
             self.refuse_newest(http.HTTPStatus.BAD_REQUEST, "Invalid HTTP request received.")
 
-    def _refuse_head(self) -> None:
+    def _refuse_head(self, flaw: HeadRefusedError) -> None:
+        self.refuse_newest(flaw.status, flaw.message)
+
+    def _too_large(self) -> HeadRefusedError:
         most = self._most
-        self.refuse_newest(
+        return HeadRefusedError(
             http.HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
             f"The request's headers are larger than {most.head_bytes} bytes, or more than {most.headers}.",
         )
 
+    def _turn_away(self) -> None:
+        self._ward.turned_away.inc()
+        self.refuse(http.HTTPStatus.SERVICE_UNAVAILABLE, "There are too many connections; try again.")
+
     def refuse(self, status: int, message: str) -> None:
         """Say why the connection is closed, if no answer is under way, and close it."""
         cycle = self.cycle
+        self._ward.crowd.remove(self)
         if self.pipeline or (cycle is not None and cycle.response_started and not cycle.response_complete):
             self.transport.abort()
             return
@@ -410,7 +432,30 @@ class Http1Protocol(Pipelining):
     @cached_property
     def network(self) -> str:
         """Where the client is, as far as it is one customer's; that of a proxy where one stands before."""
-        return network_of(self.client[0]) if self.client else ""
+        return self._network
+
+    @property
+    def loss(self) -> int | None:
+        """What is lost where the connection is closed, as a rank; None where a request of it is answered in part."""
+        if self.transport.is_closing():
+            return None
+        if self._held is not None or (self.idle and self._reading != "nothing"):
+            return 0
+        running = self._running
+        if running is None or running.response_complete:
+            return 2 if self.transport.get_write_buffer_size() else 1
+        return None if running.response_started else 3
+
+    def make_way(self) -> None:
+        """Close: another one's turn has come; who is about to be answered is told so."""
+        if self.transport.get_write_buffer_size() or (self.idle and self._reading == "nothing"):
+            self.transport.abort()
+        else:
+            self._turn_away()
+
+    def break_off(self) -> None:
+        """Cut off a client that does not read: there are too many of them."""
+        self.transport.abort()
 
     @property
     def uploading(self) -> bool:
@@ -435,17 +480,29 @@ class Http1Protocol(Pipelining):
         cycle.disconnected = True
         cycle.message_event.set()
 
+    def pause_writing(self) -> None:
+        """Wait for the client to read; a request that waits with it gives its place to others, and no further one begins."""
+        super().pause_writing()
+        if not self.transport.is_closing():
+            self.flow.pause_reading()
+        place = None if self._running is None else self._running.scope["state"].get(PLACE)
+        if place is not None:
+            place.let_go()
+        self._ward.unread.add(self)
+
     def resume_writing(self) -> None:
         """Go on: the client has read."""
         self._unread_seconds = 0.0
+        self._ward.unread.remove(self)
         super().resume_writing()
+        self._go_on()
 
     def look(self, now: float) -> None:
         """Cut off a client that takes its time."""
         if self._reads_too_slowly():
             self.transport.abort()
         elif self.transport.is_closing():
-            return
+            self._ward.crowd.remove(self)
         elif self._reading == "body":
             self._look_at_body()
         elif self.idle:
@@ -476,7 +533,13 @@ class Http1Protocol(Pipelining):
         self._read_bytes += max(0, self._unread - unread)
         self._unread = unread
         self._unread_seconds += self._most.look_every
-        return self._unread_seconds > self._most.unread_seconds + self._read_bytes / self._most.least_rate
+        return self.unread_seconds_left < 0
+
+    @property
+    def unread_seconds_left(self) -> float:
+        """How long nothing more may be read of an answer until the client is cut off."""
+        most = self._most
+        return most.unread_seconds + self._read_bytes / most.least_rate - self._unread_seconds
 
     # When the process ends
 

@@ -3,7 +3,9 @@
 Malformed ids, unknown parameters and foreign media types are refused before a handler reads its arguments.
 """
 
+import re
 from collections import Counter
+from datetime import datetime
 from functools import cache
 from types import NoneType
 from typing import Annotated, Any, get_args
@@ -31,6 +33,7 @@ PAGE_SIZE = 50
 LARGEST_PAGE = 1000
 JSON = "application/json"
 YAML = "application/yaml"
+DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")  # with which each moment begins (RFC 3339, 5.6)
 # The options of routes: each names the right that its operation asks for. A malformed request is refused for lacking it
 # too, and the document tells the roles that have it.
 READING = {"right": Right.READ}
@@ -152,11 +155,17 @@ def only_known_parameters(connection: ASGIConnection[Any, Any, Any, Any], handle
     allowed = ", ".join(known) or "none"
     given = Counter(key for key, _ in connection.query_params.multi_items())
     nothing = nulls(connection, handler) if b"null" in connection.scope["query_string"].lower() else {}
-    problems = nothing | {
-        key: "stands once in a request" if key in known else f"is not a parameter here; allowed: {allowed}"
-        for key, times in sorted(given.items())
-        if key not in known or (times > 1 and key not in repeatable)
-    }
+    problems = (
+        nothing
+        | numbers(connection, handler)
+        | {
+            key: "stands once in a request"
+            if key in known
+            else f"is not a parameter here; allowed: {allowed}"
+            for key, times in sorted(given.items())
+            if key not in known or (times > 1 and key not in repeatable)
+        }
+    )
     if problems:
         raise ValidationException(
             "Unknown query parameter.",
@@ -169,18 +178,28 @@ def nulls(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHand
     return {
         key: "is no value here: leave the parameter out"
         for key, value in connection.query_params.multi_items()
-        if value.lower() == "null" and key not in texts_of(handler)
+        if value.lower() == "null" and key not in parameters_of(handler, str, list[str])
+    }
+
+
+def numbers(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> dict[str, str]:
+    """Find moments that are no dates: the framework takes a number for seconds since 1970."""
+    moments = parameters_of(handler, datetime)
+    return {
+        key: "is a moment here (RFC 3339), such as 2026-01-31T12:00:00Z"
+        for key, value in (connection.query_params.multi_items() if moments else ())
+        if key in moments and not DATE.match(value)
     }
 
 
 @cache
-def texts_of(handler: BaseRouteHandler) -> frozenset[str]:
-    """Name the parameters that may be any text."""
+def parameters_of(handler: BaseRouteHandler, *kinds: Any) -> frozenset[str]:
+    """Name the parameters that may be of any of some kinds."""
     fields = handler.parsed_fn_signature.parameters.values()
     return frozenset(
         getattr(field.kwarg_definition, "query", None) or field.name
         for field in fields
-        if {str, list[str]} & {field.annotation, *get_args(field.annotation)}
+        if set(kinds) & {field.annotation, *get_args(field.annotation)}
     )
 
 

@@ -33,10 +33,12 @@ QUICK = Limits(
 
 
 @contextlib.asynccontextmanager
-async def listening(application: Any, limits: Limits = QUICK) -> AsyncIterator[int]:
+async def listening(
+    application: Any, limits: Limits = QUICK, protocol: type[Http1Protocol] = Http1Protocol
+) -> AsyncIterator[int]:
     """Serve an application in this process; yield its port."""
 
-    class Quick(Http1Protocol):
+    class Quick(protocol):  # type: ignore[misc,valid-type] # a test's own
         limits: ClassVar[Limits | None] = None
 
     Quick.limits = limits

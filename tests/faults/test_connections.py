@@ -114,10 +114,23 @@ async def test_as_many_headers_as_are_allowed_are_taken(app: Application) -> Non
         assert (await peer.answer())[0] == 200
 
 
-async def test_a_path_without_end_is_refused(app: Application) -> None:
+@pytest.mark.parametrize("length", [QUICK.target_bytes + 1, QUICK.head_bytes + 1])
+@pytest.mark.parametrize("beginning", ["/", "/?"])
+async def test_a_path_or_query_that_is_too_long_is_refused(
+    app: Application, beginning: str, length: int
+) -> None:
     async with listening(app) as port, connected(port) as peer:
-        await peer.send(asked("/" + "x" * (QUICK.head_bytes + 1)))
-        assert (await peer.answer())[0] == 431
+        await peer.send(asked(beginning.ljust(length, "x")))
+        status, headers, body = await peer.answer()
+        assert (status, headers["connection"], headers["cache-control"]) == (414, "close", "no-store")
+        assert str(QUICK.target_bytes).encode() in body
+        assert app.begun == 0
+
+
+async def test_the_longest_path_that_is_allowed_is_taken(app: Application) -> None:
+    async with listening(app) as port, connected(port) as peer:
+        await peer.send(asked("/".ljust(QUICK.target_bytes, "x")))
+        assert (await peer.answer())[0] == 200
 
 
 async def test_connections_on_which_nothing_comes_are_closed(app: Application) -> None:

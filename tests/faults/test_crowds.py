@@ -5,13 +5,14 @@ import contextlib
 import resource
 import socket
 from collections import Counter
+from typing import Any
 
 import msgspec
 import pytest
 
 from service.connections.limits import OWN_FILES, limits_of_settings
 from service.settings import settings
-from tests.faults.raw import QUICK, Application, asked, connected, listening
+from tests.faults.raw import QUICK, Application, Peer, asked, connected, listening
 
 SPACIOUS = msgspec.structs.replace(
     QUICK, requests=100, queue=200, head_seconds=5.0, idle_seconds=5.0, unread_seconds=30.0
@@ -79,6 +80,68 @@ async def test_of_a_burst_at_one_instant_each_is_answered() -> None:
             b"HTTP/1.1 200": limits.connections - len(busy),
             b"HTTP/1.1 503": len(burst) - limits.connections + len(busy),
         }
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [asked()[:20], asked(method="POST", body=b"x" * 500)[:-400], asked(), b""],
+    ids=["half a head", "half a body", "a request that is not answered", "nothing yet"],
+)
+async def test_a_network_that_takes_all_connections_makes_room_for_others(beginning: bytes) -> None:
+    app = Application()
+    app.go.clear()
+    limits = msgspec.structs.replace(SPACIOUS, spare_seconds=5.0, body_seconds=5.0)
+    async with listening(app, limits) as port, contextlib.AsyncExitStack() as stack:
+
+        async def again() -> None:
+            """Connect, until the test ends, whenever the connection is closed."""
+            while True:
+                async with connected(port, "127.0.0.3") as peer:
+                    await peer.send(beginning)
+                    await peer.closed()
+                await asyncio.sleep(0.01)
+
+        crowd = [asyncio.create_task(again()) for _ in range(limits.connections + 10)]
+        stack.callback(lambda: [one.cancel() for one in crowd])
+        await asyncio.sleep(0.2)
+        for of in ("127.0.0.2", "127.0.0.4") * 3:
+            async with connected(port, of) as honest:
+                await honest.send(asked("/healthz"))
+                assert (await honest.answer(1))[0] == 200
+
+
+async def test_half_sent_requests_go_before_those_under_way_and_what_is_answered_in_part_never() -> None:
+    go = asyncio.Event()
+
+    async def served(scope: Any, receive: Any, send: Any) -> None:
+        """Begin to answer at once at `/part`; go on when it is let."""
+        start = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]}
+        if scope["path"] == "/part":
+            await send(start)
+        await go.wait()
+        if scope["path"] != "/part":
+            await send(start)
+        await send({"type": "http.response.body", "body": b"done"})
+
+    async def connect(of: str, data: bytes) -> Peer:
+        peer = await stack.enter_async_context(connected(port, of))
+        await peer.send(data)
+        await asyncio.sleep(0.05)
+        return peer
+
+    limits = msgspec.structs.replace(SPACIOUS, connections=4, spare_seconds=5.0)
+    async with listening(served, limits) as port, contextlib.AsyncExitStack() as stack:
+        part, first, second, half = [
+            await connect("127.0.0.2", data) for data in (asked("/part"), asked(), asked(), asked()[:20])
+        ]
+        for of, told in (("127.0.0.3", half), ("127.0.0.4", first)):
+            await connect(of, b"")
+            assert (await told.answer())[0] == 503
+        async with connected(port, "127.0.0.5") as late:
+            assert (await late.answer())[0] == 503  # they have one more than it would have
+        go.set()
+        for peer in (part, second):
+            assert (await peer.answer())[0] == 200
 
 
 def test_there_are_no_more_connections_than_files_may_be_open(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from msgspec import inspect
 
 from service.app import LARGEST_BODY
 from service.maestro.errors import alternatives
+from tests.faults.raw import asked, connected, listening
 from tests.maestro.conftest import Scene
 from tests.maestro.errors import assert_refused, targets
 from tests.maestro.routes import DOCUMENT, ROUTES, Route, handlers
@@ -351,6 +352,9 @@ async def test_wrong_query_parameter_is_refused_by_name(
         ("work-items", "status=done", "must be one of: cancelled, completed, failed, open, overdue"),
         ("work-items", "assigned_to=you", "must be one of: all, claimed_by_me, me, my_roles"),
         ("work-items", "workflow_id=x", "must be a UUID"),
+        ("work-items", "due_before=1e3", "is a moment here (RFC 3339), such as 2026-01-31T12:00:00Z"),
+        ("workflow-instances/search", "started_to=0.5", "is a moment here (RFC 3339), such as"),
+        ("audit", "from=1700000000", "is a moment here (RFC 3339), such as"),
         ("work-items", "page_size=0", "must be an integer of at least 1"),
         ("work-items", "page_size=1001", "must be an integer of at most 1000"),
         ("work-items", "page_size=ten", "must be an integer"),
@@ -659,6 +663,18 @@ async def test_odd_headers_do_not_harm(scene: Scene, address: tuple[str, int], h
         + b"\r\n\r\n",
     )
     assert answer.startswith(b"HTTP/1.1 200 ") or (header.startswith(b"Host") and b" 400 " in answer[:20])
+
+
+async def test_a_token_behind_the_body_proves_nothing(scene: Scene, application: Any) -> None:
+    acme = scene.world.acme
+    proof = f"Authorization: Bearer {acme.admin}"
+    async with listening(application) as port, connected(port) as peer:
+        for headers, trailer, status in ((), proof, 401), ((proof,), "X: y", 200):
+            await peer.send(asked(f"{acme.url}/workflows", "Transfer-Encoding: chunked", *headers))
+            await peer.send(b"2\r\n{}\r\n")
+            await asyncio.sleep(0.05)
+            await peer.send(f"0\r\n{trailer}\r\n\r\n".encode())
+            assert (await peer.answer())[0] == status
 
 
 @pytest.mark.parametrize("header", ["Authorization", "Content-Type"])

@@ -21,7 +21,7 @@ from msgspec import UNSET
 
 from auth.roles import Right
 from service.exchange import exchange_of, header
-from service.language.misfits import MISSING, UNKNOWN
+from service.language.misfits import MISSING, MOMENT, UNKNOWN
 from service.limits.admission import admit
 from service.limits.known import somebody_is_limited
 from service.maestro.models import ResponseMetadata
@@ -186,7 +186,7 @@ def numbers(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHa
     """Find moments that are no dates: the framework takes a number for seconds since 1970."""
     moments = parameters_of(handler, datetime)
     return {
-        key: "is a moment here (RFC 3339), such as 2026-01-31T12:00:00Z"
+        key: MOMENT
         for key, value in (connection.query_params.multi_items() if moments else ())
         if key in moments and not DATE.match(value)
     }

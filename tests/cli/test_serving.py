@@ -173,11 +173,11 @@ def stop_while_figures_are_kept(process: subprocess.Popen[bytes], port: str, fol
     with (
         locked(folder, 1),
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=LIMIT) as client,
-        ThreadPoolExecutor(12) as callers,
+        ThreadPoolExecutor(4) as callers,
     ):
-        for answer in callers.map(client.get, ["/metrics"] * 12):
+        for answer in callers.map(client.get, ["/metrics"] * 4):
             assert (answer.status_code, answer.text[: len(told)]) == (HTTPStatus.SERVICE_UNAVAILABLE, told)
-        under_way = [callers.submit(client.get, "/metrics") for _ in range(12)]
+        under_way = [callers.submit(client.get, "/metrics") for _ in range(4)]
         time.sleep(0.3)
         stop(process)
         assert process.returncode == 0

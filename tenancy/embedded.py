@@ -31,6 +31,7 @@ from uuid import uuid4
 import msgspec
 
 from tenancy.errors import SetupRefused
+from tenancy.locks import lock_until
 
 ROOT_FOLDER = Path("/var/lib/tutti")
 SYSTEM_USER = "tutti"
@@ -39,6 +40,8 @@ START_SECONDS = 60
 # For the server to stop when its last user leaves. It has been told then and goes on stopping by itself; one whose processes
 # are stopped does so when they go on. `tutti serve` has promised to be gone in ten.
 LEAVE_SECONDS = 1.2
+LOG = "postgres.log"
+LOG_BYTES = 10 * 2**20  # from which on a start puts the log aside, in the place of the one before
 # What PostgreSQL's log says while a killed server's processes are still there.
 LEFT_BEHIND = ("pre-existing shared memory block", "already exists")
 # A Unix socket's path holds at most 107 bytes; PostgreSQL appends `/.s.PGSQL.5432`.
@@ -211,7 +214,8 @@ class EmbeddedServer:
         else:
             settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
         options = " ".join(f"-c {name}='{value}'" for name, value in settings.items())
-        wait = ("-w", "-t", str(START_SECONDS), "-l", "postgres.log", "-o", options)
+        self._put_log_aside()
+        wait = ("-w", "-t", str(START_SECONDS), "-l", LOG, "-o", options)
         until = time.monotonic() + START_SECONDS
         while True:
             try:
@@ -245,8 +249,13 @@ class EmbeddedServer:
             else:
                 return
 
+    def _put_log_aside(self) -> None:
+        log = self.place.data.parent / LOG
+        if log.exists() and log.stat().st_size > LOG_BYTES:
+            log.rename(log.with_name(f"{LOG}.1"))
+
     def _log_end(self) -> str:
-        log = self.place.data.parent / "postgres.log"
+        log = self.place.data.parent / LOG
         return " ".join(log.read_text(errors="replace")[-1000:].split()) if log.exists() else "(no log)"
 
     def _forget_other_process(self) -> None:
@@ -260,23 +269,6 @@ class EmbeddedServer:
                 pid = int(lock.read_text().split()[0])
                 if Path("/proc", str(pid)).exists() and not lives(pid):
                     lock.unlink()
-
-
-def lock_until(file: IO[str], until: float) -> None:
-    """Lock a file for oneself.
-
-    Raises:
-        BlockingIOError: somebody else has it until then.
-    """
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.01)
-        else:
-            return
 
 
 def lives(pid: int) -> bool:

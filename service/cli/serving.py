@@ -1,12 +1,15 @@
 """The verbs that run the service: migrate, serve, worker."""
 
 import asyncio
+import contextlib
+import logging
 import multiprocessing
 import os
 import resource
 import signal
 import socket
 import threading
+import time
 from urllib.parse import urlsplit
 
 import rich_click as click
@@ -37,6 +40,11 @@ START_SECONDS = (
     30  # for a server process to answer the one that made it: a busy machine takes more than 5 to import it
 )
 GRACE_SECONDS = 4  # for requests under way when the service is told to stop; work in the background has as long, at the same time
+KILL_SECONDS = (
+    9.0  # after which a server process that was told to stop is killed; of the ten that are promised
+)
+
+logger = logging.getLogger("tutti.serving")
 
 
 @click.command(cls=Verb)
@@ -112,13 +120,41 @@ def run(config: uvicorn.Config) -> None:
 
 
 class Processes(Multiprocess):
-    """uvicorn's processes, whose port is let go when they are told to stop: else clients would wait for nobody."""
+    """uvicorn's processes, whose port is let go when they are told to stop: else clients would wait for nobody.
+
+    One that does not end, as it is itself stopped or hangs, is killed.
+    """
+
+    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket]) -> None:
+        super().__init__(config, sockets)
+        self._told_at: float | None = None
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._tell)
+
+    def _tell(self, number: int, _: object) -> None:
+        """Hear that all are to stop, at once though a process is being asked for a sign of life that does not answer."""
+        self.signal_queue.append(number)
+        if self._told_at is None:
+            self._told_at = time.monotonic()
+            for one in self.processes:
+                with contextlib.suppress(OSError):  # it is being replaced
+                    one.child_conn.send(b"pong")  # in its place
 
     def terminate_all(self) -> None:
         """Tell every process to stop."""
         for one in self.sockets:
             one.close()
         super().terminate_all()
+
+    def join_all(self) -> None:
+        """Wait for the end of every process; kill those that take too long."""
+        until = (self._told_at or time.monotonic()) + KILL_SECONDS
+        for one in self.processes:
+            one.process.join(max(0.0, until - time.monotonic()))
+            if one.process.is_alive():
+                logger.warning("process %d did not end and was killed", one.pid)
+                one.kill()
+                one.process.join()
 
 
 def allow_connections(count: int) -> None:

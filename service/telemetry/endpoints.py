@@ -7,42 +7,45 @@ caller on it. A proxy on the same machine sends what strangers ask from a loopba
 import asyncio
 import hashlib
 import hmac
+import logging
 import time
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
-from litestar import Request, Response, get
-from prometheus_client.exposition import choose_encoder
+from litestar import HttpMethod, Request, Response, get, route
 
 from auth.bearer import token_text
 from service import stopping
 from service.exchange import header
 from service.settings import settings
-from service.telemetry.sharing import gathered
-from service.telemetry.stored import Asked, Figures, Stored
+from service.telemetry.scraping import Scrapes, form_for
+from service.telemetry.sharing import FolderHeldError
 from tenancy.errors import Unauthenticated
 from tenancy.rows import read
 from tenancy.schema import is_current
 
-PROXIED = (b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip", b"via")
+logger = logging.getLogger("tutti.telemetry")
+PROXIED = (b"forwarded", b"x-real-ip", b"via")
+PROXIED_TOO = b"x-forwarded-"  # and whatever comes behind it
+PROBING = (HttpMethod.GET, HttpMethod.HEAD)  # by which balancers probe; the server leaves HEAD's body out
 THIS_MACHINE = ("localhost", "127.0.0.1", "[::1]")
 READY_SECONDS = 5  # within which the database has to answer
-
 READY_FRESH_SECONDS = 1.0  # that an answer is kept: anybody may ask, as often as they like
-
-_asked = Asked()
+PLAIN = "text/plain; charset=utf-8"
+AGAIN_SECONDS = 5  # after which to ask for the figures again
+_scrapes = Scrapes()
 _looking = asyncio.Lock()
 _looked: tuple[float, str | None] = (float("-inf"), None)
 
 
-@get("/healthz", include_in_schema=False, opt={"public": True})
+@route("/healthz", http_method=PROBING, include_in_schema=False, opt={"public": True})
 async def healthz() -> dict[str, str]:
     """Say that the process answers."""
     return {"status": "ok"}
 
 
-@get("/readyz", include_in_schema=False, opt={"public": True})
+@route("/readyz", http_method=PROBING, include_in_schema=False, opt={"public": True})
 async def readyz() -> Response[dict[str, str]]:
     """Say whether requests can be served: the database is reachable, its migrations current, and somebody works."""
     reason = await hindrance()
@@ -73,7 +76,7 @@ async def looked() -> str | None:
         return "The database is not reachable."
     if not current:
         return "Migrations are missing: run tutti migrate."
-    return (await _asked.figures()).stuck(settings().ready_queue_seconds)
+    return (await _scrapes.stored()).stuck(settings().ready_queue_seconds)
 
 
 @get("/metrics", include_in_schema=False, opt={"public": True})
@@ -81,23 +84,22 @@ async def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
     """Give the figures of all processes of the service, in the form that Prometheus asks for."""
     if not (is_of_this_machine(request) or has_the_token(request)):
         return refused()
-    figures = await _asked.figures()
-    encode, media_type = choose_encoder(request.headers.get("accept", ""))
-    body = await asyncio.to_thread(written, figures, encode)
-    return Response(body, media_type=media_type, headers={"Cache-Control": "no-store"})
-
-
-def written(figures: Figures, encode: Any) -> bytes:
-    """Write all figures; in a thread, as it may wait for another process that reads them."""
-    with gathered(Stored(figures)) as registry:
-        text: bytes = encode(registry)
-        return text
+    encode, media_type = form_for(request.headers.get("accept", ""))
+    try:
+        body = await _scrapes.written(encode)
+    except FolderHeldError as error:
+        logger.warning("the figures cannot be told: %s", error)
+        headers = {"Content-Type": PLAIN, "Retry-After": str(AGAIN_SECONDS)}
+        return Response(f"{error}.\n".encode(), status_code=503, headers=headers)
+    return Response(body, headers={"Content-Type": media_type, "Cache-Control": "no-store"})
 
 
 def is_of_this_machine(request: Request[Any, Any, Any]) -> bool:
     """Whether a caller sits on this machine, asks it by its own name, and no proxy stands between, nor is meant to."""
     client = request.scope.get("client")
-    if client is None or any(name in PROXIED for name, _ in request.scope["headers"]):
+    if client is None or any(
+        name in PROXIED or name.startswith(PROXIED_TOO) for name, _ in request.scope["headers"]
+    ):
         return False
     named = (header(request.scope, b"host"), urlsplit(settings().public_url).netloc)
     try:

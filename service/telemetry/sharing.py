@@ -11,26 +11,36 @@ import os
 import secrets
 import struct
 import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
-from prometheus_client import CollectorRegistry, values
+from prometheus_client import CollectorRegistry, Metric, values
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import REGISTRY, Collector
 
 from service.settings import Settings
 from tenancy.errors import SetupRefused
+from tenancy.locks import lock_until
 
 logger = logging.getLogger("tutti.telemetry")
 COUNTED = ("counter", "histogram")
 ENDED = "ended"  # stands in a file's name where that of a process does
+READ_SECONDS = (
+    1.0  # that a scrape waits for other processes to let go of the folder; they need some milliseconds
+)
+START_SECONDS = 5.0  # that a start waits for them
 
 _folder: Path | None = None
 _lives: list[int] = []  # file descriptors whose locks say that this process lives
+
+
+class FolderHeldError(Exception):
+    """Another process does not let go of the folder; its text says which, and what to do."""
 
 
 def folder_of(settings: Settings) -> Path:
@@ -53,21 +63,10 @@ def prepare(folder: Path) -> None:
     """Make the folder where it is missing, and see that it is this user's own: before any process that will use it is made.
 
     Raises:
-        SetupRefused: the folder is not this user's own, or cannot be made or written.
+        SetupRefused: the folder is not this user's own, cannot be made or written, or another process keeps it.
     """
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = folder.lstat()
-        if not folder.is_dir() or folder.is_symlink() or found.st_uid != os.getuid() or found.st_mode & 0o022:
-            raise SetupRefused(
-                f"The folder of the figures, {folder}, has to belong to this user alone; name another with TUTTI_METRICS_DIR."
-            )
-        with locked(folder):
-            fold(folder)
-    except OSError as error:
-        raise SetupRefused(
-            f"The folder of the figures, {folder}, cannot be used: {error.strerror}; name another with TUTTI_METRICS_DIR."
-        ) from None
+    with usable(folder):
+        fold(folder)
 
 
 def share(folder: Path) -> None:
@@ -77,9 +76,9 @@ def share(folder: Path) -> None:
         SetupRefused: see `prepare`.
     """
     global _folder  # noqa: PLW0603 - the library keeps its way of counting for the process as well
-    prepare(folder)
     name = f"{os.getpid()}-{secrets.token_hex(4)}"
-    with locked(folder):
+    with usable(folder):
+        fold(folder)
         descriptor = os.open(folder / f"{name}.lives", os.O_CREAT | os.O_RDWR, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
     _lives.append(descriptor)
@@ -96,12 +95,46 @@ def keep() -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from the folder's files while the block runs; each only reads, or adds up ended ones."""
+def usable(folder: Path) -> Iterator[None]:
+    """Make the folder and keep others from it while the block runs; raises as `prepare` does, for the block as well."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.lstat()
+        if not folder.is_dir() or folder.is_symlink() or found.st_uid != os.getuid() or found.st_mode & 0o022:
+            raise SetupRefused(
+                f"The folder of the figures, {folder}, has to belong to this user alone; name another with TUTTI_METRICS_DIR."
+            )
+        with locked(folder, START_SECONDS):
+            yield
+    except FolderHeldError as error:
+        raise SetupRefused(f"{error}; or name another folder with TUTTI_METRICS_DIR.") from None
+    except OSError as error:
+        raise SetupRefused(
+            f"The folder of the figures, {folder}, cannot be used: {error.strerror}; name another with TUTTI_METRICS_DIR."
+        ) from None
+
+
+@contextmanager
+def locked(folder: Path, seconds: float) -> Iterator[None]:
+    """Keep other processes from the folder's files while the block runs; each only reads, or adds up ended ones.
+
+    Raises:
+        FolderHeldError: somebody does so for longer than that.
+    """
     descriptor = os.open(folder / "lock", os.O_CREAT | os.O_RDWR, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            lock_until(descriptor, time.monotonic() + seconds)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 20, 0)
+            raise FolderHeldError(
+                f"{f'Process {int(holder)}' if holder.isdigit() else 'A process'} keeps the folder of the figures, "
+                f"{folder}, to itself: see whether it is stopped, and let it go on or end it"
+            ) from None
+        os.truncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         yield
+        os.truncate(descriptor, 0)
     finally:
         os.close(descriptor)
 
@@ -172,20 +205,23 @@ def counted(path: Path) -> list[tuple[str, float]]:
         return []
 
 
-@contextmanager
-def gathered(*further: Collector) -> Iterator[CollectorRegistry]:
-    """Yield a registry of the figures of all processes that share theirs, or of this one alone, and of `further`."""
+def collected(*further: Collector) -> list[Metric]:
+    """Collect the figures of all processes that share theirs, or of this one alone, and of `further`.
+
+    Raises:
+        FolderHeldError: another process does not let go of the folder. With this one's figures alone counters would
+            seem to have gone backwards.
+    """
     registry = CollectorRegistry()
     for one in further:
         registry.register(one)
     if _folder is None:
         registry.register(Own())
-        yield registry
-        return
-    with locked(_folder):
+        return list(registry.collect())
+    with locked(_folder, READ_SECONDS):
         fold(_folder)
         MultiProcessCollector(registry, str(_folder))  # type: ignore[no-untyped-call]  # the library's own
-        yield registry
+        return list(registry.collect())
 
 
 class Own(Collector):

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
-from uuid import UUID
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 import msgspec
 
@@ -47,6 +47,16 @@ class Asked(msgspec.Struct, frozen=True):
     body: Any = None
     headers: Mapping[str, str] = {}
     again: bool = True
+
+    @property
+    def request_id(self) -> UUID:
+        """Under which it is sent, however often, whoever writes it anew; the audit has to tell of it."""
+        return request_id(self.verb, self.subject)
+
+
+def request_id(verb: str, subject: str) -> UUID:
+    """Make the id of a request from what names it in the log."""
+    return uuid5(NAMESPACE_URL, f"{verb} {subject}")
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -146,7 +156,8 @@ class Caller:
 def written(asked: Asked, headers: Mapping[str, str]) -> bytes:
     """Write a request's bytes."""
     body = b"" if asked.body is None else msgspec.json.encode(asked.body)
-    fields = {"Host": "chaos", **headers, **asked.headers, "Content-Length": str(len(body))}
+    own = {"X-Request-Id": str(asked.request_id), "Content-Length": str(len(body))}
+    fields = {"Host": "chaos", **headers, **asked.headers, **own}
     if body:
         fields["Content-Type"] = "application/json"
     lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())

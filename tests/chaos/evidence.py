@@ -10,14 +10,15 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from tests.chaos.asking import ClientLog
+from tests.chaos.asking import Acknowledged, ClientLog, request_id
 from tests.chaos.callee import Call
 from tests.chaos.mix import Kind
 from tests.chaos.receiver import Heard
 
 TABLES = """
 CREATE TEMPORARY TABLE acknowledged (
-    verb text, account_id uuid, actor uuid, subject text, instance_id uuid, kind text, outcome text, made uuid);
+    verb text, account_id uuid, actor uuid, subject text, instance_id uuid,
+    request_id uuid, kind text, outcome text, made uuid, inputs jsonb);
 CREATE TEMPORARY TABLE sent (verb text, subject text, times int);
 CREATE TEMPORARY TABLE called (key text, body text, status int);
 CREATE TEMPORARY TABLE heard (
@@ -45,13 +46,7 @@ class Evidence(msgspec.Struct, frozen=True):
         await rows.execute(TABLES)
         by_name = {kind.name: kind for kind in self.kinds}
         tables: Mapping[str, list[tuple[Any, ...]]] = {
-            "acknowledged": [
-                (
-                    *(one.verb, one.account_id, one.actor, one.subject, one.instance_id),
-                    *(one.detail.get(name) for name in ("kind", "outcome", "made")),
-                )
-                for one in self.log.acknowledged
-            ],
+            "acknowledged": [row_of(one) for one in self.log.acknowledged],
             "sent": [
                 (*what, times)
                 for what, times in Counter((one.verb, one.subject) for one in self.log.attempts).items()
@@ -67,6 +62,15 @@ class Evidence(msgspec.Struct, frozen=True):
         foretold = [expected(row, by_name[row["name"]]) for row in instances]
         await rows.copy_records_to_table("expected", records=foretold)
         await rows.execute("ANALYZE")
+
+
+def row_of(one: Acknowledged) -> tuple[Any, ...]:
+    """Write what was acknowledged as a row."""
+    about = (one.verb, one.account_id, one.actor, one.subject, one.instance_id)
+    detail = (one.detail.get(name) for name in ("kind", "outcome", "made"))
+    inputs = one.detail.get("inputs")
+    text = None if inputs is None else msgspec.json.encode(inputs).decode()
+    return *about, request_id(one.verb, one.subject), *detail, text
 
 
 def expected(row: asyncpg.Record, kind: Kind) -> tuple[Any, ...]:

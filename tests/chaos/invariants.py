@@ -70,14 +70,13 @@ INVARIANTS = (
         WHERE verb IN {STARTS} AND NOT {DELETED} AND NOT EXISTS (
             SELECT FROM instance JOIN kind USING (account_id, workflow_id)
             WHERE instance.account_id = acknowledged.account_id AND instance.id = acknowledged.instance_id
-              AND kind.name = acknowledged.kind
-              AND kind.name || ' ' || (trigger_inputs ->> 'number') = acknowledged.subject)
+              AND kind.name = acknowledged.kind AND trigger_inputs = acknowledged.inputs)
         UNION ALL
         SELECT NULL, 'the start of ' || subject || ' is lost' FROM acknowledged
         WHERE verb = 'publish' AND NOT EXISTS (
             SELECT FROM instance JOIN kind USING (account_id, workflow_id)
             WHERE instance.account_id = acknowledged.account_id AND kind.name = acknowledged.kind
-              AND kind.name || ' ' || (trigger_inputs ->> 'number') = acknowledged.subject)""",
+              AND trigger_inputs = acknowledged.inputs)""",
     ),
     Invariant(
         "one-per-key",
@@ -92,7 +91,11 @@ INVARIANTS = (
         SELECT instance.id, kind.name || ' was not asked for' FROM instance JOIN kind USING (account_id, workflow_id)
         WHERE parent_id IS NULL AND restarted_from IS NULL AND NOT EXISTS (
             SELECT FROM sent WHERE verb IN ('trigger', 'run', 'publish')
-              AND subject = kind.name || ' ' || (trigger_inputs ->> 'number'))""",
+              AND subject = kind.name || ' ' || (trigger_inputs ->> 'number'))
+        UNION ALL
+        SELECT id, 'is a restart that was not asked for' FROM instance
+        WHERE restarted_from IS NOT NULL AND NOT EXISTS (
+            SELECT FROM sent WHERE verb = 'restart' AND subject = restarted_from::text)""",
     ),
     Invariant(
         "cancels-kept",
@@ -139,15 +142,19 @@ INVARIANTS = (
     ),
     Invariant(
         "restarts-kept",
-        "Every acknowledged restart has its new instance, which names the old one and has its inputs.",
+        "Every acknowledged restart has one new instance, which names the old one, is named by it, and has its inputs.",
         "the client's log against both instances",
         acknowledged(
             "('restart')",
             """SELECT FROM instance JOIN instance AS old ON old.id = instance.restarted_from
                WHERE instance.id = acknowledged.made AND old.id = acknowledged.instance_id
-                 AND old.restarted_as IS NOT NULL AND old.trigger_inputs = instance.trigger_inputs""",
+                 AND old.restarted_as = acknowledged.made AND old.trigger_inputs = instance.trigger_inputs""",
             "is lost",
-        ),
+        )
+        + """
+        UNION ALL
+        SELECT restarted_from, 'was restarted ' || count(*) || ' times' FROM instance
+        WHERE restarted_from IS NOT NULL GROUP BY restarted_from HAVING count(*) > 1""",
     ),
     Invariant(
         "deletions-kept",
@@ -381,15 +388,17 @@ INVARIANTS = (
         "Every acknowledged verb stands in the audit, with who did it and the request that asked for it.",
         "the client's log against events",
         """
-        SELECT acknowledged.instance_id, verb || ' of ' || subject || ' has no ' || type || ' by who did it'
-        FROM acknowledged JOIN (VALUES ('trigger', 'instance.triggered'), ('run', 'instance.triggered'),
+        SELECT acknowledged.instance_id, verb || ' of ' || subject || ' has no ' || coalesce(type, 'event') || ' by who did it'
+        FROM acknowledged LEFT JOIN (VALUES ('trigger', 'instance.triggered'), ('run', 'instance.triggered'),
             ('signal', 'instance.signalled'), ('cancel', 'instance.cancelled'), ('suspend', 'instance.suspended'),
             ('resume', 'instance.resumed'), ('restart', 'instance.restarted'), ('delete', 'instance.deleted'),
-            ('complete', 'work_item.answered')) AS telling (verb, type) USING (verb)
+            ('complete', 'work_item.answered'), ('publish', 'event.published'), ('sweep', 'bulk_action.started')
+        ) AS telling (verb, type) USING (verb)
         WHERE NOT EXISTS (
             SELECT FROM event WHERE event.account_id = acknowledged.account_id
-              AND event.instance_id = acknowledged.instance_id AND event.type = telling.type
-              AND event.actor = acknowledged.actor AND event.request_id IS NOT NULL)""",
+              AND event.instance_id IS NOT DISTINCT FROM acknowledged.instance_id AND event.type = telling.type
+              AND event.actor = acknowledged.actor AND event.request_id = acknowledged.request_id
+              AND (verb <> 'sweep' OR event.data ->> 'bulk_action_id' = made::text))""",
     ),
 )
 

@@ -119,7 +119,8 @@ class Outside:
         asked = starting(tenant, kind, self._seed, number)
         answer = await caller.ask(asked)
         if answer.taken:
-            self._acknowledge(tenant, asked, started(kind, answer), kind=kind.name)
+            inputs = inputs_of(kind, self._seed, number)
+            self._acknowledge(tenant, asked, started(kind, answer), kind=kind.name, inputs=inputs)
         elif kind.start != "run":  # whose SDK never sends anything again
             self.log.wrong.append(f"{asked.subject} was not taken: {answer.status} {answer.body[:300]!r}")
 
@@ -208,10 +209,15 @@ class Outside:
         )
 
 
+def inputs_of(kind: Kind, seed: int | str, number: int) -> dict[str, Any]:
+    """Make up what an instance is started with."""
+    return kind.inputs(chance(seed, "inputs", number)) | {"number": str(number)}
+
+
 def starting(tenant: Tenant, kind: Kind, seed: int | str, number: int) -> Asked:
     """Write the request that starts an instance of a kind; the seed and the number say with what."""
     workflow_id, subject, key = tenant.workflows[kind.name], f"{kind.name} {number}", f"{seed}-{number}"
-    inputs = kind.inputs(chance(seed, "inputs", number)) | {"number": str(number)}
+    inputs = inputs_of(kind, seed, number)
     match kind.start:
         case "run":
             path = f"{FLOWS}/workflows/{workflow_id}/instances"

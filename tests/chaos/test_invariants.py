@@ -26,6 +26,17 @@ SABOTAGE = [
         f'UPDATE instance SET trigger_inputs = trigger_inputs || \'{{"number": "-1"}}\' WHERE id = {SETS}',
     ),
     (
+        "starts-kept",
+        f"UPDATE instance SET trigger_inputs = trigger_inputs || '{{\"n\": -1}}' WHERE id = {SETS}",
+    ),
+    ("starts-kept", f"UPDATE instance SET trigger_inputs = trigger_inputs - 'n' WHERE id = {SETS}"),
+    (
+        "starts-kept",
+        f"UPDATE instance SET trigger_inputs = trigger_inputs || '{{\"more\": 1}}' WHERE id = {BUS}",
+    ),
+    ("one-per-key", "DELETE FROM sent WHERE verb = 'restart'"),
+    ("one-per-key", f"UPDATE instance SET restarted_from = {SETS} WHERE id = {BUS}"),
+    (
         "one-per-key",
         (
             f"UPDATE instance SET trigger_inputs = (SELECT trigger_inputs FROM instance WHERE id = {SETS})"
@@ -41,6 +52,14 @@ SABOTAGE = [
     ("holds-kept", "DELETE FROM event WHERE type = 'instance.resumed'"),
     ("restarts-kept", "UPDATE instance SET restarted_from = NULL"),
     ("restarts-kept", "UPDATE instance SET restarted_as = NULL"),
+    ("restarts-kept", f"UPDATE instance SET restarted_as = {SETS} WHERE restarted_as IS NOT NULL"),
+    (
+        "restarts-kept",
+        (
+            "UPDATE instance SET restarted_from = (SELECT instance_id FROM acknowledged WHERE verb = 'restart' LIMIT 1)"
+            f" WHERE id = {SETS}"
+        ),
+    ),
     ("deletions-kept", "DELETE FROM event WHERE type = 'instance.deleted'"),
     (
         "deletions-kept",
@@ -126,7 +145,12 @@ SABOTAGE = [
     ("accounts-apart", f"UPDATE shown SET account_id = {OTHER.format('shown')}"),
     ("audit-complete", "UPDATE event SET actor = NULL WHERE type = 'instance.cancelled'"),
     ("audit-complete", "UPDATE event SET request_id = NULL WHERE type = 'instance.triggered'"),
+    ("audit-complete", "UPDATE event SET request_id = gen_random_uuid() WHERE type = 'instance.signalled'"),
     ("audit-complete", "DELETE FROM event WHERE type = 'work_item.answered'"),
+    ("audit-complete", "DELETE FROM event WHERE type = 'event.published'"),
+    ("audit-complete", "DELETE FROM event WHERE type = 'bulk_action.started'"),
+    ("audit-complete", "UPDATE event SET data = '{}' WHERE type = 'bulk_action.started'"),
+    ("audit-complete", "UPDATE acknowledged SET verb = 'odd' WHERE verb = 'trigger'"),
 ]
 
 

@@ -8,7 +8,9 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -16,6 +18,7 @@ import httpx
 import msgspec
 import pytest
 
+from service.telemetry.sharing import locked
 from tenancy.embedded import EmbeddedServer
 from tests.cell import free_port
 from tests.cli.shell import LIMIT, WAITING, Shell, processes_of, write
@@ -46,10 +49,41 @@ def test_serve_starts_again_after_it_was_killed_and_stops_at_sigterm_leaving_not
     again = lone.start("serve", "--port", port, "--workers", workers)
     ready(port, lone)
     assert get(port, "/healthz") == (200, {"status": "ok"})
-    stop(again)
+    with httpx.Client(
+        base_url=f"http://127.0.0.1:{port}"
+    ) as probe:  # on one connection, which a body would break
+        for path in ("/healthz", "/readyz") * 2:
+            answer = probe.head(path)
+            assert (answer.status_code, answer.content, int(answer.headers["content-length"]) > 0) == (
+                200,
+                b"",
+                True,
+            )
+    stop_while_figures_are_kept(again, port, Path(lone.environment["TUTTI_METRICS_DIR"]))
     assert list(processes_of(lone)) == []
     for line in lone.log().splitlines():
         assert line.startswith("Tutti serves on") or msgspec.json.decode(line)["level"] != "error", line
+
+
+def test_a_server_process_that_is_stopped_is_killed_in_time(shell: Shell) -> None:
+    port = str(free_port())
+    service = shell.start("serve", "--port", port, "--workers", "2")
+    ready(port, shell)
+    stopped = next(one for one in children_of(service.pid) if b"spawn_main" in one[1])[0]
+    os.kill(stopped, signal.SIGSTOP)
+    time.sleep(0.7)  # by then the service waits for a sign of life of it
+    began = time.monotonic()
+    stop(service)
+    assert STOP_LIMIT / 2 < time.monotonic() - began < STOP_LIMIT
+    assert service.returncode == 0
+    assert not Path("/proc", str(stopped)).exists()
+    assert f"process {stopped} did not end and was killed" in shell.log()
+
+
+def children_of(process: int) -> Iterator[tuple[int, bytes]]:
+    """List the processes that a process has made, with their commands."""
+    for made in Path("/proc", str(process), "task", str(process), "children").read_text().split():
+        yield int(made), Path("/proc", made, "cmdline").read_bytes()
 
 
 @contextlib.contextmanager
@@ -131,6 +165,24 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     process.send_signal(signal.SIGTERM)
     process.wait(STOP_LIMIT)
     assert process.returncode in (0, -signal.SIGTERM, 128 + signal.SIGTERM)
+
+
+def stop_while_figures_are_kept(process: subprocess.Popen[bytes], port: str, folder: Path) -> None:
+    """Have another process keep the figures to itself: who asks for them is told so, and the stop does not wait for it."""
+    told = f"Process {os.getpid()} keeps the folder of the figures"
+    with (
+        locked(folder, 1),
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=LIMIT) as client,
+        ThreadPoolExecutor(4) as callers,
+    ):
+        for answer in callers.map(client.get, ["/metrics"] * 4):
+            assert (answer.status_code, answer.text[: len(told)]) == (HTTPStatus.SERVICE_UNAVAILABLE, told)
+        under_way = [callers.submit(client.get, "/metrics") for _ in range(4)]
+        time.sleep(0.3)
+        stop(process)
+        assert process.returncode == 0
+        for one in under_way:
+            assert isinstance(one.exception(), httpx.TransportError | None)
 
 
 def sql(server: EmbeddedServer, statement: str) -> None:

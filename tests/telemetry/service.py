@@ -15,6 +15,7 @@ import httpx
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.telemetry import sharing
 from tests.cell import Cell, Postgres
 from tests.telemetry.receiver import Receiver, receiving
 
@@ -121,6 +122,13 @@ class Service(msgspec.Struct):
     def lines(self) -> list[dict[str, Any]]:
         """Its log lines."""
         return [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Be a process that reads the figures' folder, and does not come to an end while the block runs."""
+    with sharing.locked(folder, 0.0):
+        yield
 
 
 def until(happened: Callable[[], object], told: Callable[[], object] = str) -> None:

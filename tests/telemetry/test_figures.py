@@ -1,6 +1,9 @@
 """Who reads the figures, what they are called, what they count, and what it costs to count what the database holds."""
 
+import asyncio
+import os
 import signal
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,7 @@ import asyncpg
 import httpx
 import msgspec
 import pytest
+from prometheus_client import Metric
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -16,13 +20,19 @@ from auth.checks import TOKEN_CHECKS
 from service import stopping
 from service.migrations.service_2026_11_27_telemetry import ALONG_INDEXES, FIGURES
 from service.settings import settings
-from service.telemetry import endpoints, metrics, stored
+from service.telemetry import endpoints, metrics, scraping, sharing, stored
 from service.telemetry.metrics import UNROUTED
 from tenancy.postgres import connected
+from tests.telemetry.service import held
 from tests.tenancy.databases import superuser
 from tests.world import World, bearer, trigger, until, until_waiting
 
 TOKEN = "a-token-of-the-operator"
+PLAIN = "text/plain; version=0.0.4; charset=utf-8"
+PROMETHEUS = (
+    "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,"
+    "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+)
 
 
 @pytest.fixture
@@ -35,7 +45,7 @@ async def everything(world: World) -> AsyncIterator[asyncpg.Connection]:
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask the database anew in each test."""
-    monkeypatch.setattr(endpoints, "_asked", stored.Asked())
+    monkeypatch.setattr(endpoints, "_scrapes", scraping.Scrapes())
 
 
 @pytest.fixture
@@ -65,6 +75,8 @@ async def figures(operator: httpx.AsyncClient) -> dict[str, float]:
         ("127.8.9.1", {"Host": "127.0.0.1:8000"}, 200),
         ("192.0.2.1", {}, 404),
         ("127.0.0.1", {"X-Forwarded-For": "127.0.0.1"}, 404),
+        ("127.0.0.1", {"X-Forwarded-Foo": "a"}, 404),
+        ("127.0.0.1", {"X-Forwarded-": ""}, 404),
         ("127.0.0.1", {"Forwarded": "for=127.0.0.1"}, 404),
         ("127.0.0.1", {"X-Real-IP": "127.0.0.1"}, 404),
         ("127.0.0.1", {"Via": "1.1 proxy"}, 404),
@@ -129,6 +141,93 @@ async def test_figures_are_for_who_shows_the_token_too(
         assert answer.status_code == status
         assert ("www-authenticate" in answer.headers) == (status == 401)
         assert TOKEN not in repr(told)
+
+
+@pytest.mark.parametrize(
+    "accepted",
+    [
+        *("application/openmetrics-text;version=1.a", "application/openmetrics-text; version=2.x"),
+        *("text/plain;version=\xb2.0", f"text/plain;version={'9' * 5000}", 'text/plain;version="1.0.0"'),
+        *(
+            "text/plain;version=1.0.0\xff",
+            "text/plain;version =.",
+            "application/openmetrics-text;version=-1.0",
+        ),
+        *(
+            "text/plain;version=1.a, application/openmetrics-text;version=1.0.0",
+            ";;=,,;version",
+            "*/*",
+            "\xff",
+            "",
+        ),
+    ],
+)
+async def test_figures_are_plain_text_for_who_accepts_something_odd(
+    operator: httpx.AsyncClient, accepted: str
+) -> None:
+    answer = await operator.get("/metrics", headers={b"Accept": accepted.encode("latin-1")})
+    assert (answer.status_code, answer.headers["content-type"]) == (200, PLAIN)
+    assert list(text_string_to_metric_families(answer.text))
+
+
+@pytest.mark.parametrize(
+    ("accepted", "told"),
+    [
+        (PROMETHEUS, "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=allow-utf-8"),
+        ("application/openmetrics-text", "application/openmetrics-text; version=1.0.0; charset=utf-8"),
+        ("text/plain;version=0.0.4;q=0.5", PLAIN),
+    ],
+)
+async def test_figures_have_the_form_that_prometheus_asks_for(
+    operator: httpx.AsyncClient, accepted: str, told: str
+) -> None:
+    answer = await operator.get("/metrics", headers={"Accept": accepted})
+    assert (answer.status_code, answer.headers["content-type"]) == (200, told)
+    assert answer.text.endswith("# EOF\n") == ("openmetrics" in told)
+
+
+async def test_who_asks_for_figures_while_another_process_keeps_them_is_told_so_and_holds_nobody_up(
+    operator: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sharing, "_folder", tmp_path)
+    monkeypatch.setattr(sharing, "READ_SECONDS", 0.3)
+    with held(tmp_path):
+        asking = [asyncio.create_task(operator.get("/metrics")) for _ in range(50)]
+        await asyncio.sleep(0.1)
+        began = time.monotonic()
+        await asyncio.gather(*(asyncio.to_thread(time.monotonic) for _ in range(20)))
+        assert time.monotonic() - began < 0.15  # threads that others need are free
+        answers = await asyncio.gather(*asking)
+        assert time.monotonic() - began < 0.9  # they wait together, not one after the other
+    for answer in answers:
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+        assert answer.text.startswith(f"Process {os.getpid()} keeps the folder of the figures")
+    assert (await operator.get("/metrics")).status_code == 200
+
+
+async def test_figures_that_one_caller_does_not_wait_for_are_told_to_the_others(
+    operator: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+
+    def slowly(*_: object) -> list[Metric]:
+        read.append(1)
+        time.sleep(0.2)
+        return []
+
+    monkeypatch.setattr(scraping, "collected", slowly)
+    first, other = (asyncio.create_task(operator.get("/metrics")) for _ in range(2))
+    await asyncio.sleep(0.1)
+    first.cancel()
+    assert (await other).status_code == 200
+    assert len(read) == 1
+
+
+async def test_probes_may_be_asked_by_head(operator: httpx.AsyncClient) -> None:
+    for path in ("/healthz", "/readyz"):
+        assert (await operator.head(path)).status_code == 200
+        for answer in (await operator.options(path), await operator.post(path)):
+            assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
 
 
 async def test_figures_count_requests_by_route_and_no_label_names_anybody(

@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
+import fcntl
 import itertools
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from service.cli.serving import serve
 from service.telemetry import sampling, sharing
 from tenancy.errors import SetupRefused
+from tests.telemetry.service import held
 
 DAYS = 86_400.0
 KINDS = ("counter", "histogram")
@@ -130,6 +132,27 @@ def test_serve_says_in_one_line_that_its_folder_cannot_be_used_before_it_makes_p
     assert answer.exit_code != 0
     told_so = f"{answer.output}{answer.exception}"
     assert "cannot be used: Not a directory; name another with TUTTI_METRICS_DIR." in told_so
+
+
+@pytest.mark.parametrize("begin", [sharing.prepare, sharing.share])
+def test_a_start_says_which_process_keeps_the_folder_and_does_not_wait_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begin: Callable[[Path], None]
+) -> None:
+    monkeypatch.setattr(sharing, "START_SECONDS", 0.05)
+    told = f"Process {os.getpid()} keeps .* stopped, and let it go on or end it; or name another folder with TUTTI_METRICS_DIR"
+    with held(tmp_path), pytest.raises(SetupRefused, match=told):
+        begin(tmp_path)
+    with stranger_holds(tmp_path), pytest.raises(SetupRefused, match="A process keeps the folder"):
+        begin(tmp_path)
+    sharing.prepare(tmp_path)
+
+
+@contextlib.contextmanager
+def stranger_holds(folder: Path) -> Iterator[None]:
+    """Have some other program lock the folder, which says nothing of itself."""
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o720])

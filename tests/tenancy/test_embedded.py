@@ -20,6 +20,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from tenancy.embedded import LOG_BYTES
 from tests.conftest import FOLDER
 
 ROOT = Path(__file__).parent.parent.parent
@@ -232,6 +233,25 @@ def test_a_silent_server_keeps_nobody_and_stops_when_it_goes_on(use: Callable[..
     assert second.server != server
     assert second.serves
     second.leave()
+
+
+def test_a_log_that_has_grown_is_put_aside_at_a_start_and_a_small_one_goes_on(
+    use: Callable[..., User],
+) -> None:
+    first = use().ready()
+    log, aside = (first.data.parent / name for name in ("postgres.log", "postgres.log.1"))
+    first.leave()
+    aside.write_bytes(b"the one before")
+    with log.open("ab") as grown:
+        grown.truncate(LOG_BYTES)
+        grown.write(b"its end")
+    use().ready().leave()
+    assert aside.read_bytes()[LOG_BYTES:] == b"its end"
+    small = log.stat().st_size
+    assert 0 < small < LOG_BYTES
+    use().ready().leave()
+    assert small < log.stat().st_size
+    assert aside.stat().st_size > LOG_BYTES
 
 
 def test_start_after_everything_was_killed_works(use: Callable[..., User]) -> None:

@@ -197,7 +197,7 @@ def parameters_of(handler: BaseRouteHandler, *kinds: Any) -> frozenset[str]:
     """Name the parameters that may be of any of some kinds."""
     fields = handler.parsed_fn_signature.parameters.values()
     return frozenset(
-        getattr(field.kwarg_definition, "query", None) or field.name
+        getattr(field.kwarg_definition, "name", None) or field.name
         for field in fields
         if set(kinds) & {field.annotation, *get_args(field.annotation)}
     )

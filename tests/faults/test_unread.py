@@ -9,6 +9,7 @@ import pytest
 
 from service.connections.protocol import Http1Protocol
 from tests.faults.raw import QUICK, Application, Peer, asked, connected, listening
+from tests.waiting import eventually
 
 LARGE = 20_000_000  # bytes: more than the buffers of two sockets take
 PATIENT = msgspec.structs.replace(
@@ -28,15 +29,16 @@ class Served(Application):
 
 async def test_who_does_not_read_takes_no_place_from_others() -> None:
     app = Served()
-    async with listening(app, PATIENT) as port, contextlib.AsyncExitStack() as stack:
+    limits = msgspec.structs.replace(PATIENT, queue=8, queue_seconds=10.0, burst_seconds=10.0)
+    async with listening(app, limits) as port, contextlib.AsyncExitStack() as stack:
         peers = [await stack.enter_async_context(connected(port)) for _ in range(2 * PATIENT.requests)]
         for peer in peers:
             await peer.send(asked("/large") * 5)
-            await asyncio.sleep(0.05)
-        assert app.begun == len(peers)  # what waits behind an answer that lies unread has not begun
+        await eventually(lambda: app.begun == len(peers), 5)
         async with connected(port) as honest:
             await honest.send(asked())
-            assert (await honest.answer(1))[0] == 200
+            assert (await honest.answer())[0] == 200
+        assert app.begun == len(peers) + 1  # what waits behind an answer that lies unread has not begun
 
 
 async def test_when_it_has_read_it_is_answered_on_in_turn() -> None:

@@ -1,10 +1,11 @@
 """As little of `make fuzz` as shows that all of it works: each document's examples and a part of the garbage."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from tests.fuzz.described import Found, Violation, nothing_of_others, strangers
+from tests.fuzz.described import Found, Violation, is_too_long, nothing_of_others, strangers
 from tests.fuzz.run import RAW, Plan, complaints, fuzz
 
 SEED = 20
@@ -51,6 +52,16 @@ def test_text_of_another_account_is_found_unless_it_was_asked_for(
         assert told
     else:
         assert not told
+
+
+@pytest.mark.parametrize(
+    ("status", "length", "excused"), [(414, 16_400, True), (414, 16_000, False), (200, 16_400, False)]
+)
+def test_the_connections_refusal_of_an_endless_path_is_in_no_document(
+    status: int, length: int, *, excused: bool
+) -> None:
+    request, response = SimpleNamespace(uri=f"http://{'a' * length}"), SimpleNamespace(status_code=status)
+    assert is_too_long(SimpleNamespace(request=request, response=response)) == excused
 
 
 def test_log_is_searched_for_what_nobody_should_be_able_to_cause(tmp_path: Path) -> None:

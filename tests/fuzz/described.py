@@ -168,11 +168,16 @@ def seen(event: events.EngineEvent, found: Found) -> Iterator[Violation]:
     elif isinstance(event, events.ScenarioFinished):
         for interaction in event.recorder.interactions.values():
             found.answers[interaction.response.status_code if interaction.response else 0] += 1
-        for case_id, checks in event.recorder.checks.items():
-            if is_too_long(event.recorder.interactions.get(case_id)):
-                continue
-            for check in checks:
-                if check.status == Status.FAILURE and check.failure_info is not None:
-                    failure = check.failure_info.failure
-                    message = f"{failure.title}: {failure.message}"
-                    yield Violation(event.recorder.label, check.name, message, check.failure_info.code_sample)
+        yield from failures_in(event.recorder)
+
+
+def failures_in(recorder: Any) -> Iterator[Violation]:
+    """Tell which checks of a scenario's answers have failed."""
+    for case_id, checks in recorder.checks.items():
+        if is_too_long(recorder.interactions.get(case_id)):
+            continue
+        for check in checks:
+            if check.status == Status.FAILURE and check.failure_info is not None:
+                failure = check.failure_info.failure
+                message = f"{failure.title}: {failure.message}"
+                yield Violation(recorder.label, check.name, message, check.failure_info.code_sample)

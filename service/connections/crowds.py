@@ -6,9 +6,11 @@ address) that has the most, if that is two more than the newcomer's has.
 """
 
 from collections import defaultdict
+from itertools import islice
 from typing import Protocol
 
 SPARE_EVERY = 0.05  # seconds between two looks for connections on which nothing happens, where there was none
+LOOKED_AT = 32  # connections of a network at once: a look at 5,000 for each newcomer would take all of the process's time
 
 
 class Connection(Protocol):
@@ -81,9 +83,13 @@ class Crowd:
         return None
 
     def _of_the_largest(self, newcomer: Connection) -> Connection | None:
-        """Find the one with the least loss of the network that has the most."""
+        """Find one of the network that has the most: of those that were not looked at for longest, the one with the least loss."""
         largest = max(self._networks.values(), key=len)
         if len(largest) < len(self._networks[newcomer.network]) + 2:
             return None
-        ranked = [(loss, one) for one in largest if (loss := one.loss) is not None]
+        ranked = []
+        for one in tuple(islice(largest, LOOKED_AT)):
+            largest[one] = largest.pop(one)  # to the end, so that the next look is at others
+            if (loss := one.loss) is not None:
+                ranked.append((loss, one))
         return min(ranked, key=lambda pair: pair[0])[1] if ranked else None

@@ -12,7 +12,6 @@ import asyncio
 import http
 from collections.abc import Iterable
 from contextvars import Context
-from functools import cached_property
 from typing import Any, ClassVar, Literal
 from weakref import WeakKeyDictionary
 
@@ -22,82 +21,21 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 from uvicorn.server import ServerState
 
 from auth.throttle import network_of
-from service.connections.crowds import Crowd
 from service.connections.limits import Limits, limits_of_settings
 from service.connections.pipelining import Pipelining
 from service.connections.shedding import REFUSAL, told, told_plainly
 from service.connections.state import PLACE, REFUSED, TRANSPORT
-from service.connections.unread import Unread
-from service.connections.uploads import Uploads
-from service.overload import Caller, Gate, Place
+from service.connections.ward import STOPPING, Ward
+from service.overload import Caller, Place
 from service.telemetry.logs import note_unread
-from service.telemetry.metrics import SHED, count_unread
+from service.telemetry.metrics import count_unread
 
 # The parser has stopped at such a head, and whoever would read chunks after it would be one of our own.
 UPGRADE_IN_CHUNKS = (
     "A request that offers an upgrade needs a Content-Length: send its body whole, or leave Upgrade out."
 )
-PROBES = (
-    "/healthz",
-    "/readyz",
-    "/metrics",
-)  # by these an operator sees how the process is, also where it has no room
-
-
-class Ward:
-    """What the connections of one server share: limits, places, and the look after all of them."""
-
-    def __init__(self, state: ServerState, limits: Limits) -> None:
-        self.state = state
-        self.limits = limits
-        self.gate = Gate(
-            "requests",
-            limits.requests,
-            limits.queue,
-            limits.queue_seconds,
-            limits.burst_seconds,
-            share=limits.requests_of_one,
-        )
-        self.probes = Gate(
-            "probes",
-            limits.probes,
-            limits.probes * 8,
-            limits.burst_seconds,
-            limits.burst_seconds,
-            share=max(1, limits.probes // 2),
-        )
-        self.uploads = Uploads(limits)
-        self.turned_away = SHED.labels("connections")
-        self.stopping = False
-        self.crowd = Crowd(limits.connections)
-        self.unread = Unread(limits)
-        self._look_again()
-
-    def gate_of(self, path: str) -> Gate:
-        """Where a request to a path waits for its place."""
-        return self.probes if path in PROBES else self.gate
-
-    def stop(self) -> None:
-        """Cut off, in a while, what has not come to its end."""
-        if not self.stopping:
-            self.stopping = True
-            asyncio.get_running_loop().call_later(self.limits.stop_seconds, self._cut)
-
-    def _cut(self) -> None:
-        for one in list(self.state.connections):
-            if isinstance(one, Http1Protocol):
-                one.refuse(http.HTTPStatus.SERVICE_UNAVAILABLE, "The service is stopping; try again.")
-
-    def _look(self) -> None:
-        now = asyncio.get_running_loop().time()
-        for one in list(self.state.connections):
-            if isinstance(one, Http1Protocol):
-                one.look(now)
-        self._look_again()
-
-    def _look_again(self) -> None:
-        asyncio.get_running_loop().call_later(self.limits.look_every, self._look)
-
+OLD = "1.0"  # which needs no Host
+VERSIONS = (OLD, "1.1")
 
 _wards: WeakKeyDictionary[ServerState, Ward] = WeakKeyDictionary()
 
@@ -138,14 +76,15 @@ class Http1Protocol(Pipelining):
         self._unread = 0
         self._unread_seconds = 0.0
         self._read_bytes = 0
-        self._network = ""
+        # Where the client is, as far as it is one customer's; that of a proxy where one stands before.
+        self.network = ""
 
     # What comes
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         """Begin; with too many connections, one on which nothing happens is closed, or this one."""
         super().connection_made(transport)
-        self._network = network_of(self.client[0]) if self.client else ""
+        self.network = network_of(self.client[0]) if self.client else ""
         self._since = self.loop.time()
         crowd = self._ward.crowd
         crowd.add(self)
@@ -184,11 +123,16 @@ class Http1Protocol(Pipelining):
                 else:
                     self._begin_held()
             else:
-                if self._reading != "nothing" and self._fed_bytes > self._most.head_bytes:
-                    self._refuse_head(
-                        self._too_large()
-                    )  # a head, or what stands around chunks and behind them
+                self._look_at_size(data)
                 return
+
+    def _look_at_size(self, data: bytes) -> None:
+        """Refuse a head, or what stands around chunks and behind them, that grows too large before it ends."""
+        if self._reading == "head" and not self._fed_bytes:
+            # It began in this piece, of which the parser keeps a line without end to itself.
+            self._fed_bytes = len(data) - data.rfind(b"\n") - 1
+        if self._reading != "nothing" and self._fed_bytes > self._most.head_bytes:
+            self._refuse_head(self._too_large())
 
     def on_message_begin(self) -> None:
         """Look at the clock: the headers have to come."""
@@ -217,21 +161,39 @@ class Http1Protocol(Pipelining):
         name = name.lower()
         if name == b"host":
             self._hosts += 1
+        if name == b"transfer-encoding" and value.strip().lower() != b"chunked":
+            raise HeadRefusedError(
+                http.HTTPStatus.BAD_REQUEST,
+                "A body comes in chunks or by its length, and in no other encoding.",
+            )
         if name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Begin to take the body."""
-        if self._hosts > 1 or (not self._hosts and self.parser.get_http_version() >= "1.1"):
-            raise HeadRefusedError(http.HTTPStatus.BAD_REQUEST, "A request needs one Host header.")
+        self._refuse_odd_head()
         self._reading, self._fed_bytes = "body", 0
         self._body_bytes, self._body_seconds = 0, 0.0
         self.scope["state"][TRANSPORT] = self.transport
-        if len(self.pipeline) >= self._most.pipelined or self.transport.is_closing():
+        if self.transport.is_closing():
             self.transport.abort()
             return
         super().on_headers_complete()
+
+    def _refuse_odd_head(self) -> None:
+        version = self.parser.get_http_version()
+        if version not in VERSIONS:
+            raise HeadRefusedError(
+                http.HTTPStatus.BAD_REQUEST, "A request is one of HTTP/1.1, or of HTTP/1.0."
+            )
+        if self._hosts > 1 or (not self._hosts and version != OLD):
+            raise HeadRefusedError(http.HTTPStatus.BAD_REQUEST, "A request needs one Host header.")
+        if len(self.pipeline) >= self._most.pipelined:
+            raise HeadRefusedError(
+                http.HTTPStatus.SERVICE_UNAVAILABLE,
+                f"More than {self._most.pipelined} requests wait for the answers to those before them.",
+            )
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body; a request that needs more room than there is here begins."""
@@ -429,11 +391,6 @@ class Http1Protocol(Pipelining):
             and not transport.get_write_buffer_size()
         )
 
-    @cached_property
-    def network(self) -> str:
-        """Where the client is, as far as it is one customer's; that of a proxy where one stands before."""
-        return self._network
-
     @property
     def loss(self) -> int | None:
         """What is lost where the connection is closed, as a rank; None where a request of it is answered in part."""
@@ -551,7 +508,7 @@ class Http1Protocol(Pipelining):
         """
         self._ward.stop()
         if self._held is not None:
-            self.refuse(http.HTTPStatus.SERVICE_UNAVAILABLE, "The service is stopping; try again.")
+            self.refuse(http.HTTPStatus.SERVICE_UNAVAILABLE, STOPPING)
             return
         super().shutdown()
         if self.cycle is not None and not self.cycle.response_complete:

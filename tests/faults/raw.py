@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import uvicorn
 
 from service.connections.limits import Limits
-from service.connections.protocol import PROBES, Http1Protocol
+from service.connections.protocol import Http1Protocol
+from service.connections.ward import PROBES
 
 # So short that a test need not wait.
 QUICK = Limits(

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from service.connections.crowds import LOOKED_AT, Crowd
 from service.connections.limits import OWN_FILES, limits_of_settings
 from service.settings import settings
 from tests.faults.raw import QUICK, Application, Peer, asked, connected, listening
@@ -142,6 +143,39 @@ async def test_half_sent_requests_go_before_those_under_way_and_what_is_answered
         go.set()
         for peer in (part, second):
             assert (await peer.answer())[0] == 200
+
+
+class Held:
+    """A connection that can only be closed for another network, and counts how often it is looked at."""
+
+    looks = 0
+
+    def __init__(self, network: str) -> None:
+        self.network = network
+
+    @property
+    def loss(self) -> int:
+        """Say what is lost."""
+        Held.looks += 1
+        return 1
+
+    def spare_at(self, _: float) -> bool:
+        """Say no."""
+        return False
+
+    def make_way(self) -> None:
+        """Close."""
+
+
+def test_a_newcomer_costs_a_look_at_few_of_many() -> None:
+    crowd, newcomers = Crowd(1000), [Held(str(number)) for number in range(100)]
+    for one in [Held("crowd") for _ in range(1000)]:
+        crowd.add(one)
+    Held.looks = 0
+    for newcomer in newcomers:
+        crowd.add(newcomer)
+        assert crowd.make_room(newcomer, 0.0)
+    assert Held.looks <= LOOKED_AT * len(newcomers)
 
 
 def test_there_are_no_more_connections_than_files_may_be_open(monkeypatch: pytest.MonkeyPatch) -> None:

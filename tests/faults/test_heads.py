@@ -69,3 +69,22 @@ async def test_a_request_is_for_one_host(request_: bytes, status: int) -> None:
     async with listening(Application()) as port, connected(port) as peer:
         await peer.send(request_)
         assert (await peer.answer())[0] == status
+
+
+@pytest.mark.parametrize("version", [b"", b" HTTP/0.9", b" HTTP/2.0"])
+async def test_a_request_of_another_version_is_refused(version: bytes) -> None:
+    app = Application()
+    async with listening(app) as port, connected(port) as peer:
+        await peer.send(b"GET /" + version + b"\r\nHost: a\r\n\r\n")
+        assert (await peer.answer())[0] == 400
+        assert app.begun == 0
+
+
+@pytest.mark.parametrize("encoding", [b"gzip, chunked", b"gzip\r\nTransfer-Encoding: chunked"])
+async def test_a_body_in_another_encoding_than_chunks_is_refused(encoding: bytes) -> None:
+    app = Application()
+    async with listening(app) as port, connected(port) as peer:
+        head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: " + encoding
+        await peer.send(head + b"\r\n\r\n5\r\nhello\r\n0\r\n\r\n")
+        assert (await peer.answer())[0] == 400
+        assert app.begun == 0

@@ -29,7 +29,7 @@ SELECT $3, version.account_id, version.workflow_id, version.id, version.version,
        workflow.created_by, $12, $13, $14, $15, $16, $17, $18
 FROM workflow_version AS version JOIN workflow ON workflow.id = version.workflow_id
 WHERE version.account_id = $1 AND version.id = $2
-ON CONFLICT (id) DO NOTHING
+ON CONFLICT DO NOTHING
 RETURNING workflow_id
 """
 

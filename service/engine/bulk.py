@@ -18,7 +18,7 @@ from service.engine.restarting import Actor, Options, restart
 from service.engine.states import sources
 from service.limits import space
 from tenancy.errors import Refusal
-from tenancy.faults import OUTAGE
+from tenancy.faults import OUTAGE, SlowStatementError
 from tenancy.rows import current_connection, read, rows_of
 
 logger = logging.getLogger("tutti.bulk")
@@ -84,6 +84,9 @@ async def perform(account_id: UUID, action_id: UUID) -> None:
             await batch(account_id, action_id, size)
         except OUTAGE:
             raise  # the next time it may go well
+        except SlowStatementError:
+            if size == 1:
+                raise  # the database is slow, which is no reason to pass over an instance
         except Exception:
             logger.exception("bulk action %s: a batch of %d failed", action_id, size)
         else:

@@ -33,7 +33,7 @@ from service.operations.pages import Row, Window
 from service.process import followers_of, sandbox_of
 from service.wire import timestamp
 from tenancy.errors import BadRequest, NotFound
-from tenancy.faults import DatabaseAwayError
+from tenancy.faults import UNSERVED
 
 LONGEST_WAIT = 600.0  # seconds
 WAIT_SLICE = 30.0  # after which the caller's credential is looked at again
@@ -102,12 +102,12 @@ class WorkflowController(Controller):
 
 
 async def as_it_ended(access: Credential, followers: Followers, began: Row) -> Row:
-    """Wait until an instance has ended and read it; as it began where the database goes away, for it has been started."""
+    """Wait until an instance has ended and read it; as it began where the database is away or slow, for it has been started."""
     try:
         ids = began["workflow_id"], began["id"]
         await following.wait_out(access, followers, ids, LONGEST_WAIT, WAIT_SLICE)
         return await outlines.get(access, began["id"])
-    except DatabaseAwayError:
+    except UNSERVED:
         return began
 
 

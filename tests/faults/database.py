@@ -7,6 +7,7 @@ import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from service.settings import settings
 from tenancy.postgres import connected
 from tests.conftest import SERVER
 from tests.copying import mender
@@ -32,6 +33,14 @@ async def full() -> AsyncIterator[None]:
             yield
         finally:
             await connection.execute("ALTER ROLE tutti_app CONNECTION LIMIT -1")
+
+
+@contextlib.asynccontextmanager
+async def locked(table: str) -> AsyncIterator[None]:
+    """Have every statement about a table wait for as long as the block runs, or for as long as it may."""
+    async with connected(settings().database.owner) as connection, connection.transaction():
+        await connection.execute(f"LOCK TABLE {table}")
+        yield
 
 
 @contextlib.asynccontextmanager

@@ -21,7 +21,7 @@ from tenancy.requests import current_request
 from tenancy.rows import read, rows_of
 from tests.cell import free_port
 from tests.faults.conftest import Started
-from tests.faults.database import silent
+from tests.faults.database import locked, silent
 from tests.faults.test_database_away import hold
 from tests.processes import wait_until_ready
 from tests.waiting import eventually
@@ -97,8 +97,7 @@ async def test_what_takes_too_long_on_a_server_that_lives_is_slow_and_not_away(
 async def test_a_request_whose_statement_is_slow_is_a_503(
     caller: httpx.AsyncClient, world: World, short: None
 ) -> None:
-    async with connected(settings().database.owner) as connection, connection.transaction():
-        await connection.execute("LOCK TABLE workflow")
+    async with locked("workflow"):
         hold(await caller.get(f"{world.acme.url}/workflows", headers=bearer(world.acme.admin)))
 
 

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any, cast
 from uuid import uuid4
 
@@ -14,8 +16,10 @@ from service.formance import controllers
 from service.formance.requests import READ, WRITE, while_connected
 from service.limits import space
 from service.operations import instances
+from tenancy.postgres import engine
+from tenancy.rows import open_pool
 from tests.callers import token_of
-from tests.faults.database import full
+from tests.faults.database import full, locked
 from tests.formance.conftest import HERE, Calling
 from tests.formance.errors import assert_refused
 from tests.world import World, bearer, trigger, until
@@ -72,9 +76,14 @@ async def test_wait_is_over_after_its_longest_time_and_the_instance_is_told_as_i
     assert (told["terminated"], told["status"][0]["stage"]) == (False, 0)
 
 
-async def test_a_run_is_told_although_the_database_goes_away_as_soon_as_it_is_stored(
-    acme: Calling, monkeypatch: pytest.MonkeyPatch
+AWAY_OR_SLOW = [full, lambda: locked("instance")]
+
+
+@pytest.mark.parametrize("lost", AWAY_OR_SLOW, ids=["away", "slow"])
+async def test_a_run_is_told_although_the_database_is_away_or_slow_as_soon_as_it_is_stored(
+    acme: Calling, monkeypatch: pytest.MonkeyPatch, lost: Callable[[], AbstractAsyncContextManager[None]]
 ) -> None:
+    monkeypatch.setattr(engine(), "allowance", 0.5)
     workflow_id = await acme.made({"noop": {}}, {"wait_event": {"event": "go"}}, name="demo")
     ended_id = await acme.made({"noop": {}})
     await acme.run(workflow_id)  # from now on the first advance is stored with the start
@@ -85,11 +94,13 @@ async def test_a_run_is_told_although_the_database_goes_away_as_soon_as_it_is_st
 
             async def last(*arguments: Any) -> Any:
                 started = await instances.trigger(*arguments)
-                await loss.enter_async_context(full())
+                await loss.enter_async_context(lost())
                 return started
 
             monkeypatch.setattr("service.operations.outlines.trigger", last)
-            return await acme.run(of_workflow, query)
+            told = await acme.run(of_workflow, query)
+        await open_pool().expire_connections()  # of which some are cut and nobody has noticed yet
+        return told
 
     for query in ("", "?wait=true"):
         told, ended = await run_and_lose(query, workflow_id), await run_and_lose(query, ended_id)

@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from service.engine import bulk
-from tenancy.faults import OUTAGE
-from tenancy.rows import rows_of
+from tenancy.faults import OUTAGE, SlowStatementError
+from tenancy.rows import current_connection, rows_of
 from tests.engine.outages import EACH_OUTAGE
 from tests.maestro.actions import STEPS, act, execute, read, send, told
 from tests.maestro.errors import assert_refused
@@ -232,6 +232,28 @@ async def test_no_instance_is_passed_over_as_connections_break_off(
     await bulk.perform(world.acme.id, UUID(action.rpartition("/")[2]))
     done = await ended(client, world.acme, action)
     assert (done["done_count"], done["failed_count"]) == (1, 0)
+
+
+async def test_no_instance_is_passed_over_as_the_database_is_slow(
+    client: httpx.AsyncClient, world: World, paused: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch that takes too long is tried as one instance; that one is left for the next time."""
+    await trigger(client, world.acme, "waiting", {})
+    action = await begun(client, world.acme, CANCEL)
+    with monkeypatch.context() as slow:
+        slow.setattr(bulk, "cancelled", slept)
+        with pytest.raises(SlowStatementError):
+            await bulk.perform(world.acme.id, UUID(action.rpartition("/")[2]))
+    await bulk.perform(world.acme.id, UUID(action.rpartition("/")[2]))
+    done = await ended(client, world.acme, action)
+    assert (done["done_count"], done["failed_count"]) == (1, 0)
+
+
+async def slept(*_: object) -> int:
+    """Give PostgreSQL a statement that takes longer than it may."""
+    connection = current_connection()
+    await connection.execute("SET LOCAL statement_timeout = 50")
+    return int(await connection.fetchval("SELECT count(*) FROM pg_sleep(10)"))
 
 
 async def test_an_account_with_many_does_not_hold_up_another_one(

@@ -17,6 +17,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from service.connections.state import PLACE, REFUSED, TRANSPORT
 from service.limits.admission import STATE, Admission
 from service.overload import current_place
+from service.stopping import begun
 from service.telemetry import tracing
 from service.telemetry.logs import current_scope, note_request
 from service.telemetry.metrics import count_request
@@ -56,6 +57,7 @@ def with_exchange(application: ASGIApp) -> ASGIApp:
 
     What the request has written in the database tells of the id as well.
     """
+    answering = ending_quietly(application)
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
@@ -87,9 +89,9 @@ def with_exchange(application: ASGIApp) -> ASGIApp:
         try:
             if tracing.is_on():
                 with tracing.request(scope, told):
-                    await application(scope, receive, send_with_id)
+                    await answering(scope, receive, send_with_id)
             else:
-                await application(scope, receive, send_with_id)
+                await answering(scope, receive, send_with_id)
         finally:
             seconds = time.perf_counter() - exchange.began
             outcome = told()
@@ -98,6 +100,19 @@ def with_exchange(application: ASGIApp) -> ASGIApp:
             current_place.reset(place)
             current_scope.reset(scoped)
             current_request.reset(token)
+
+    return wrapped
+
+
+def ending_quietly(application: ASGIApp) -> ASGIApp:
+    """Complain of no request that is cancelled as the process ends: its connection has told the caller."""
+
+    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await application(scope, receive, send)
+        except asyncio.CancelledError:
+            if not begun():
+                raise
 
     return wrapped
 

@@ -41,7 +41,7 @@ START_SECONDS = (
 )
 GRACE_SECONDS = 4  # for requests under way when the service is told to stop; work in the background has as long, at the same time
 KILL_SECONDS = (
-    9.0  # after which a server process that was told to stop is killed; of the ten that are promised
+    8.5  # after which a server process that was told to stop is killed; of the ten that are promised
 )
 
 logger = logging.getLogger("tutti.serving")

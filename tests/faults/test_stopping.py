@@ -126,6 +126,7 @@ async def test_serve_stops_though_everything_hangs_at_once(
         assert (await poll).status_code == 200
         assert (await hanging).status_code == 503
         assert await ending < STOP_SECONDS
+    assert "Exception in ASGI application" not in (tmp_path / "log").read_text()
 
 
 def calling(url: str) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def folder_of(settings: Settings) -> Path:
     """The folder of the processes that use the same database as the same user of this machine."""
     if settings.metrics_dir is not None:
         return Path(settings.metrics_dir)
-    place = urlsplit(settings.database_url or settings.data_dir)
+    place = urlsplit(settings.database_url or str(Path(settings.data_dir).absolute()))
     asked = [(name, value) for name, value in parse_qsl(place.query) if name != "password"]
     named = (
         place.username,

@@ -18,6 +18,7 @@ from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from service.cli.serving import serve
+from service.settings import Settings
 from service.telemetry import sampling, sharing
 from tenancy.errors import SetupRefused
 from tests.telemetry.service import held
@@ -153,6 +154,19 @@ def stranger_holds(folder: Path) -> Iterator[None]:
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def test_each_database_has_a_folder_of_its_own_wherever_its_processes_were_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for place in ("one", "other"):
+        (tmp_path / place).mkdir()
+        monkeypatch.chdir(tmp_path / place)
+        here = sharing.folder_of(Settings(data_dir="data"))
+        assert here == sharing.folder_of(Settings(data_dir=str(tmp_path / place / "data")))
+        found.append(here)
+    assert len(set(found)) == 2
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o720])

@@ -19,8 +19,9 @@ import asyncpg
 import httpx
 import msgspec
 
+from service.settings import settings
 from tenancy.embedded import EmbeddedServer
-from tenancy.postgres import connected, provide_embedded
+from tenancy.postgres import connected, engine, provide_embedded
 
 TUTTI = Path(sys.executable).with_name("tutti")
 START_SECONDS = 60
@@ -214,6 +215,13 @@ def environment(postgres: Postgres, database: str) -> dict[str, str]:
         "TUTTI_OWNER_DATABASE_URL": postgres.url("tutti_owner", database),
         "TUTTI_METRICS_DIR": str(postgres.folder / f"{database}.figures"),
     }
+
+
+def use(postgres: Postgres, database: str) -> None:
+    """Have this process itself use a database, whichever it has used before."""
+    os.environ.update(environment(postgres, database))
+    settings.cache_clear()
+    engine().config = settings().database.application
 
 
 def lives(pid: str) -> bool:

@@ -1,7 +1,7 @@
 """`make bench`: what the service does per second and how long it takes, beside what it can be compared with, as ratios.
 
-Rounds of a subject and of what it is compared with alternate, so that whatever else the machine does hits both; figures
-are medians of the rounds, and a ratio is the median of what the two came to in each round. Nothing here is a test: a busy
+A subject and what it is compared with take turns, so that whatever else the machine does hits both; figures are medians
+of the turns, and a ratio is the median of what the two came to in each turn. Nothing here is a test: a busy
 machine is not a defect, answers other than 2xx are.
 """
 

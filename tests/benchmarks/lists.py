@@ -4,7 +4,6 @@ One account has `--rows` instances and everything else that its lists can show m
 """
 
 import contextlib
-import os
 import statistics
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -16,12 +15,11 @@ import httpx
 import msgspec
 
 from service.app import create_app, create_litestar
-from service.settings import settings
 from tests.benchmarks.engine import COUNTED, document
 from tests.benchmarks.load import Client, asked
 from tests.benchmarks.options import Options
 from tests.benchmarks.reporting import OUT, ratio, table
-from tests.cell import ADMINISTRATOR, Cell, Postgres, environment
+from tests.cell import ADMINISTRATOR, Cell, Postgres, use
 from tests.many.filling import TABLES, WEBHOOK, Crowd, fill, known
 from tests.many.lists import Case, cases
 from tests.many.plans import explained, noted
@@ -184,8 +182,7 @@ def entries(answer: Mapping[str, Any]) -> list[Any]:
 @contextlib.asynccontextmanager
 async def within(postgres: Postgres, cell: Cell) -> AsyncIterator[httpx.AsyncClient]:
     """Run the service in this process, so that what it asks of the database can be noted."""
-    os.environ.update(environment(postgres, cell.database))
-    settings.cache_clear()
+    use(postgres, cell.database)
     inside = create_litestar(worker=False)
     application: Any = create_app(inside)
     transport = httpx.ASGITransport(app=application)

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 import httpx
 
 from tests.benchmarks.engine import COUNTED, INPUTS, document
-from tests.benchmarks.load import Measurement, Request, asked, median, round_of
+from tests.benchmarks.load import Measurement, asked, median, round_of
 from tests.benchmarks.options import Options
 from tests.benchmarks.reporting import OUT, ratio, refuse_wrong, table
-from tests.benchmarks.subjects import cycled
+from tests.benchmarks.subjects import cycled, in_turns
 from tests.cell import TUTTI, Cell, Postgres, free_port
 from tests.waiting import blocked_until
 
@@ -37,29 +37,17 @@ async def measure_processes(postgres: Postgres, options: Options) -> None:
             found = await connection.fetch("SELECT id FROM instance WHERE name = 'bench' LIMIT $1", KNOWN)
         reads = [asked("GET", f"{path}/instances/{row['id']}", cell.acme.token) for row in found]
         subjects = {"get": cycled(reads), "trigger": cycled([trigger])}
-        rounds = await compared(options, ports, subjects)
+        asking = {(name, count): (ports[count], subjects[name]) for name in subjects for count in ports}
+        turns = await in_turns(options, asking)
     finally:
         cell.end()
-    report(options, rounds)
+    report(options, turns)
     await measure_starts(postgres)
 
 
-async def compared(
-    options: Options, ports: dict[int, int], subjects: dict[str, Request]
-) -> dict[tuple[str, int], list[Measurement]]:
-    """Measure each subject with each number of processes, in alternating rounds."""
-    rounds: dict[tuple[str, int], list[Measurement]] = {
-        (name, count): [] for name in subjects for count in ports
-    }
-    for _ in range(options.rounds):
-        for (name, count), found in rounds.items():
-            found.append(await round_of(ports[count], subjects[name], options.connections, options.seconds))
-    return rounds
-
-
-def report(options: Options, rounds: dict[tuple[str, int], list[Measurement]]) -> None:
+def report(options: Options, turns: dict[tuple[str, int], list[Measurement]]) -> None:
     """Print the figures, and what the second process adds."""
-    results = {subject: median(found) for subject, found in rounds.items()}
+    results = {subject: median(found) for subject, found in turns.items()}
     table(
         f"requests per second by processes that serve, {options.connections} connections",
         ("per second", "p50 ms", "p99 ms", "not 2xx"),
@@ -74,8 +62,8 @@ def report(options: Options, rounds: dict[tuple[str, int], list[Measurement]]) -
         },
     )
     few, many = PROCESSES
-    for name in dict.fromkeys(name for name, _ in rounds):
-        found = [two.rate / one.rate for two, one in zip(rounds[name, many], rounds[name, few], strict=True)]
+    for name in dict.fromkeys(name for name, _ in turns):
+        found = [two.rate / one.rate for two, one in zip(turns[name, many], turns[name, few], strict=True)]
         ratio(f"{name}: two processes / one", statistics.median(found), "1.6", found)
     refuse_wrong({f"{name}, {count}": one.wrong for (name, count), one in results.items()})
 

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import statistics
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
@@ -13,8 +14,8 @@ OUT = Console(width=120)
 def surroundings(rounds: int, seconds: float) -> None:
     """Say where and how it was measured."""
     OUT.print(
-        f"{platform.machine()}, {os.cpu_count()} cores shared with PostgreSQL and the load, "
-        f"Python {platform.python_version()}, medians of {rounds} rounds of {seconds} s, interleaved"
+        f"{platform.machine()}, {os.cpu_count()} cores shared with PostgreSQL and the load; "
+        f"Python {platform.python_version()}, medians of {rounds} rounds of {seconds} s, or as long in short turns"
     )
 
 
@@ -29,9 +30,12 @@ def table(title: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]])
     OUT.print(printed)
 
 
-def ratio(name: str, found: float, aim: str = "", rounds: Sequence[float] = ()) -> None:
-    """Print one comparison, with what it was in each round and what is aimed at."""
-    spread = f"   rounds: {min(rounds):.2f} to {max(rounds):.2f}" if rounds else ""
+def ratio(name: str, found: float, aim: str = "", turns: Sequence[float] = ()) -> None:
+    """Print one comparison, with what it was in the middle half of the turns and what is aimed at."""
+    spread = ""
+    if len(turns) > 1:
+        low, _, high = statistics.quantiles(turns, n=4)
+        spread = f"   half of the turns: {low:.2f} to {high:.2f}"
     OUT.print(f"{name:<56} {found:8.2f}{spread}" + (f"   aim: {aim}" if aim else ""))
 
 

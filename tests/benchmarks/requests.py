@@ -27,7 +27,7 @@ from tests.benchmarks.options import Options
 from tests.benchmarks.reporting import ratio, refuse_wrong, table
 from tests.benchmarks.server import DSN
 from tests.benchmarks.subjects import Bench, cycled
-from tests.cell import Postgres, environment, free_port
+from tests.cell import Postgres, free_port, use
 from tests.world import Tenant, bearer, tenant
 
 DATABASE = "tutti"
@@ -236,7 +236,7 @@ def report(bench: Bench) -> None:
         },
     )
     for name, found in ratios(bench).items():
-        ratio(name, statistics.median(found), rounds=found)
+        ratio(name, statistics.median(found), turns=found)
     refuse_wrong({name: one.wrong for name, one in results.items()})
     if "get, bare, checked" in results:
         checked, unchecked = (1 / results[f"get, bare, {kind}"].rate for kind in ("checked", "unchecked"))
@@ -244,8 +244,8 @@ def report(bench: Bench) -> None:
 
 
 def ratios(bench: Bench) -> dict[str, list[float]]:
-    """Compare what was measured with its bare counterpart, and a list of many with one of few, round by round."""
-    rounds = bench.rounds
+    """Compare what was measured with its bare counterpart, and a list of many with one of few, turn by turn."""
+    turns = bench.turns
     many = f"list 50 of {bench.options.rows:,}"
     pairs = {
         "get / bare": ("get", "get, bare"),
@@ -257,17 +257,17 @@ def ratios(bench: Bench) -> dict[str, list[float]]:
         "refresh / bare inserts": ("refresh", "refresh, bare inserts"),
         **PAIRS,
     }
-    found = {name: bench.rates_beside(one, other) for name, (one, other) in pairs.items() if one in rounds}
-    if many in rounds:
+    found = {name: bench.rates_beside(one, other) for name, (one, other) in pairs.items() if one in turns}
+    if many in turns:
         found[f"time of list at {bench.options.rows:,} / at {FEW:,}"] = [
-            one.p50 / few.p50 for one, few in zip(rounds[many], rounds[f"list 50 of {FEW:,}"], strict=True)
+            one.p50 / few.p50 for one, few in zip(turns[many], turns[f"list 50 of {FEW:,}"], strict=True)
         ]
     return found
 
 
 async def measure_requests(postgres: Postgres, options: Options) -> None:
     """Measure what is asked of the service, beside bare handlers on the same database."""
-    os.environ |= environment(postgres, DATABASE)  # this process fills the database itself
+    use(postgres, DATABASE)  # this process fills the database itself
     superuser = postgres.url("postgres", DATABASE)
     small, large, known = await prepare(options.rows, superuser)
     with served(superuser) as port:

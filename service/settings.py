@@ -110,7 +110,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         msgspec.Meta(
             ge=4,
             le=4096,
-            description="requests that one process works on at once; 256 more wait for half a second",
+            description="requests that one process works on at once; 256 more wait for up to 5 s",
         ),
     ] = 32
     connections_at_once: Annotated[

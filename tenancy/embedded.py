@@ -237,7 +237,7 @@ class EmbeddedServer:
         until = time.monotonic() + START_SECONDS
         while True:
             try:
-                self.place.command("pg_isready", "-q", "-h", str(self.place.sockets))
+                self.place.command("pg_isready", "-q", "-h", str(self.place.sockets), "-U", "postgres")
             except SetupRefused:
                 if time.monotonic() > until:
                     raise SetupRefused(

@@ -12,10 +12,12 @@ import pytest
 from tenancy.embedded import EmbeddedServer
 from tests.cli.shell import Shell, end_all
 
-# Importing the command takes longer than running it, so it is done once: each verb is then a fork of that process.
+# Importing a verb takes longer than running it, so all are imported once: each run is then a fork of that process.
 WARM = """
-import json, os, sys
+import importlib, json, os, sys
 from service import cli
+for place in cli.PLACES.values():
+    importlib.import_module(f"service.cli.{place}")
 for line in sys.stdin:
     verb = json.loads(line)
     child = os.fork()

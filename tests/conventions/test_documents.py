@@ -5,6 +5,7 @@ import re
 import msgspec
 import pytest
 
+from service.connections.limits import Limits
 from service.settings import Settings, variable
 from tests.conventions.sources import ROOT, Source, in_product, modules, tracked
 
@@ -60,6 +61,33 @@ def test_a_settings_table_that_differs_is_found() -> None:
     assert documented(row) == {"TUTTI_POOL_SIZE": ("15", "database connections of one process")}
     assert documented(row) != {"TUTTI_POOL_SIZE": declared()["TUTTI_POOL_SIZE"]}
     assert documented("| `DATABASE_URL` |  | which one |") == {"DATABASE_URL": (None, "which one")}
+
+
+LIMITS = Limits(requests=1, connections=1)
+# What a row of README.md's begins with, and what it says of each limit.
+LIMITED = {
+    "a request's path with its query": f"{LIMITS.target_bytes // 1024} KiB",
+    "a request's headers": f"{LIMITS.head_bytes // 1024} KiB with the path and what comes behind a body in chunks, {LIMITS.headers} of them",
+    "until the headers are complete": f"{LIMITS.head_seconds:.0f} s",
+    "a body, up to 64 KiB of it": f"{LIMITS.body_seconds:.0f} s, and one more for each KiB",
+    "what comes of it behind those": f"{LIMITS.body_seconds:.0f} s, and one more for each {LIMITS.upload_rate // 1024} KiB of it, "
+    f"{LIMITS.upload_seconds:.0f} s in all",
+    "bodies of more than 64 KiB that are under way": f"{LIMITS.uploads};",
+    "between two requests of a connection": f"{LIMITS.idle_seconds:.0f} s",
+    "an answer that lies unread": f"{LIMITS.unread_seconds:.0f} s, and one more for each KiB",
+    "connections of which more than 64 KiB of answers lie unread": f"{LIMITS.unread};",
+    "requests of a connection that wait for the answers to those before them": f"{LIMITS.pipelined};",
+    "more requests than a process can work on": f"{LIMITS.queue} more wait (in turn; the newest first while more than half of that "
+    f"is taken): up to {LIMITS.burst_seconds:.0f} s in a burst, {LIMITS.queue_seconds} s where",
+    "more `/healthz`, `/readyz` and `/metrics` than can be answered": f"{LIMITS.probes} at once and {8 * LIMITS.probes} that wait",
+    "`SIGTERM`": f"requests under way have {LIMITS.stop_seconds} s",
+}
+
+
+@pytest.mark.parametrize("limit", LIMITED)
+def test_readmes_limits_are_what_the_code_says(limit: str) -> None:
+    (row,) = re.findall(rf"^\| {re.escape(limit)} \|.*$", readme(), re.MULTILINE)
+    assert LIMITED[limit] in row
 
 
 def missing_paths(text: str) -> list[str]:

@@ -13,7 +13,7 @@ ONE_EVENT = {
     "required": ["event", "id", "data"],
     "properties": {name: {"type": "string"} for name in ("event", "id", "data")},
 }
-# By the vendor's contract (contracts/formance.md, "wait, running"): `1` and `true` are yes, and whatever else is sent is no.
+# As the vendor's server reads them: `1` and `true` are yes, and whatever else is sent is no.
 SWITCHES = {"running": {"type": "string"}}
 # A run with `wait=true` answers after ten minutes where its workflow waits for an event that nobody sends.
 LEFT_OUT = {("formance", "wait")}

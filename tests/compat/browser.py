@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
 
 from tests.compat.login import parameters_of
 from tests.compat.node import FOLDER, installed
@@ -29,6 +29,7 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 SECONDS = 15
+expect.set_options(timeout=SECONDS * 1000)
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 

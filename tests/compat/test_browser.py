@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import msgspec
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from tests.compat.apps import PASSWORD, App, register, with_password
 from tests.compat.browser import ClientSite, Window, assert_accessible, assert_fits, launched
@@ -108,10 +108,10 @@ def test_a_wrong_password_is_told_and_the_address_is_kept(window: Window, stage:
     window.page.goto(stage.url(stage.server))
     window.log_in(stage.ada, "a wrong password")
     alert = window.page.get_by_role("alert")
-    assert alert.inner_text() == "E-mail address or password is wrong. Check both and try again."
-    assert window.page.input_value("#login-email") == stage.ada
-    assert window.page.input_value("#login-password") == ""
-    assert window.focused == "login-password"
+    expect(alert).to_have_text("E-mail address or password is wrong. Check both and try again.")
+    expect(window.page.locator("#login-email")).to_have_value(stage.ada)
+    expect(window.page.locator("#login-password")).to_have_value("")
+    expect(window.page.locator("#login-password")).to_be_focused()
     assert window.complaints == [REFUSED]
     window.complaints.clear()
     window.page.keyboard.type(PASSWORD)
@@ -126,10 +126,10 @@ def test_the_whole_way_from_login_to_logout(browser: Browser, stage: Stage, scri
         window.log_in(stage.grace, PASSWORD)
         window.page.check(f"#account-{stage.second_account}")
         window.page.click("#account-submit")
-        assert "Hooli" in window.page.inner_text("main")
-        assert "Grace Hopper" in window.page.inner_text("main")
+        expect(window.page.locator("main")).to_contain_text("Hooli")
+        expect(window.page.locator("main")).to_contain_text("Grace Hopper")
         for scope in SCOPES.split():
-            assert window.page.locator(f"#scope-{scope}").is_visible()
+            expect(window.page.locator(f"#scope-{scope}")).to_be_visible()
         window.page.click("#consent-allow")
         answer = stage.site.told(window)
         assert set(answer) == {"code", "state", "iss"}
@@ -138,7 +138,7 @@ def test_the_whole_way_from_login_to_logout(browser: Browser, stage: Stage, scri
         window.page.goto(stage.url(stage.server, prompt="none", state="again"))
         assert stage.site.told(window)["state"] == "again"
         window.page.goto(stage.logout)
-        assert "Grace Hopper" in window.page.inner_text("main")
+        expect(window.page.locator("main")).to_contain_text("Grace Hopper")
         window.page.click("#logout-submit")
         window.page.click("#logged-out-back")
         window.page.wait_for_url(stage.site.callback)
@@ -150,7 +150,7 @@ def test_the_whole_way_from_login_to_logout(browser: Browser, stage: Stage, scri
 def test_somebody_denies(window: Window, stage: Stage) -> None:
     window.page.goto(stage.url(stage.native))
     window.log_in(stage.ada, PASSWORD)
-    assert window.page.locator("#consent-notice").is_visible()
+    expect(window.page.locator("#consent-notice")).to_be_visible()
     window.page.click("#consent-deny")
     answer = stage.site.told(window)
     assert (answer["error"], answer["state"], answer["iss"]) == ("access_denied", "a state", stage.live.url)
@@ -162,7 +162,7 @@ def test_somebody_else_logs_in_instead(window: Window, stage: Stage) -> None:
     window.page.click("#consent-switch")
     window.log_in(stage.grace, PASSWORD)
     window.page.click("#account-submit")
-    assert "Grace Hopper" in window.page.inner_text("main")
+    expect(window.page.locator("main")).to_contain_text("Grace Hopper")
     window.page.click("#consent-allow")
     assert "code" in stage.site.told(window)
 
@@ -183,7 +183,7 @@ def test_another_browser_cannot_go_on(window: Window, browser: Browser, stage: S
     window.page.goto(stage.url(stage.server))
     with Window.opened(browser) as other:
         other.page.goto(window.page.url)
-        assert "another browser" in other.page.inner_text("#error-reason")
+        expect(other.page.locator("#error-reason")).to_contain_text("another browser")
 
 
 @pytest.mark.parametrize("path", ["/oauth/auth", "/oauth/logout", "/oauth/login?request=1"])

@@ -7,7 +7,7 @@ from uuid import uuid4
 import httpx
 import msgspec
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from tests.compat.apps import PASSWORD, with_password
 from tests.compat.browser import Window, assert_accessible, assert_fits, launched
@@ -70,8 +70,8 @@ def test_somebody_new_joins_by_keyboard_alone(
     email = f"{uuid4().hex}@new.example"
     with Window.opened(browser, java_script_enabled=scripts) as window:
         window.page.goto(stage.invite(email))
-        assert "Ada Lovelace" in window.page.inner_text("main")
-        assert window.page.input_value("#new-name") == "Grace"
+        expect(window.page.locator("main")).to_contain_text("Ada Lovelace")
+        expect(window.page.locator("#new-name")).to_have_value("Grace")
         if scripts:
             window.tab_to("new-name")
         else:
@@ -83,7 +83,7 @@ def test_somebody_new_joins_by_keyboard_alone(
             window.page.keyboard.type(PASSWORD)
         window.page.keyboard.press("Enter")
         window.page.wait_for_selector("#invitation-answered")
-        assert "You have joined Inviting" in window.page.inner_text("h1")
+        expect(window.page.locator("h1")).to_contain_text("You have joined Inviting")
         assert stage.members()[email] == "Grace Hopper"
         assert window.complaints == []
         assert window.elsewhere == []
@@ -94,9 +94,9 @@ def test_a_user_joins_with_the_password_that_they_have(browser: Browser, stage: 
         window.page.goto(stage.invite(stage.user))
         window.page.fill("#user-password", "a wrong password")
         window.page.click("#user-submit")
-        assert "not the password" in window.page.get_by_role("alert").inner_text()
+        expect(window.page.get_by_role("alert")).to_contain_text("not the password")
         assert stage.user not in stage.members()
-        assert window.focused == "user-password"
+        expect(window.page.locator("#user-password")).to_be_focused()
         window.page.keyboard.type(PASSWORD)
         window.page.keyboard.press("Enter")
         window.page.wait_for_selector("#invitation-answered")

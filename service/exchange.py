@@ -8,11 +8,12 @@ import http
 import time
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import msgspec
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from uuid_utils.compat import uuid4  # which asks the system for randomness once, and not for each
 
 from service.connections.state import PLACE, REFUSED, TRANSPORT
 from service.limits.admission import STATE, Admission

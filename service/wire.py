@@ -5,9 +5,11 @@ from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
+import msgspec
 from msgspec import Meta
 
 IDENTIFIER = re.compile(r"(\{)?[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(?(1)\})")
+USUAL_IDENTIFIER = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # as every answer writes it
 
 Timestamp = Annotated[
     str, Meta(description="RFC 3339, UTC, milliseconds", extra_json_schema={"format": "date-time"})
@@ -22,7 +24,9 @@ def identifier(text: str) -> UUID | None:
 
 def timestamp(at: datetime) -> str:
     """Write a time the one way that every SDK parses: UTC, milliseconds, `Z`."""
-    return at.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+    # A page of 50 has up to 200 of them, and `isoformat` takes more than twice as long.
+    encoded = msgspec.json.encode(at.astimezone(UTC))
+    return f"{encoded[1:20].decode()}.{at.microsecond // 1000:03d}Z"
 
 
 def maybe_timestamp(at: datetime | None) -> str | None:

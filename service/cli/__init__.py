@@ -7,6 +7,7 @@ import asyncpg
 import rich_click as click
 from rich.text import Text
 
+from service.cli.garbage import collect_less
 from service.cli.terminal import tell
 from service.language.sandbox import SandboxUnavailableError
 from tenancy.errors import Refusal, SetupRefused
@@ -71,6 +72,7 @@ def tutti() -> None:
 
 def main() -> None:
     """Run the command line; whatever goes wrong is one line on standard error and exit status 1."""
+    collect_less()
     try:
         status = tutti.main(standalone_mode=False)
     except SystemExit as ended:

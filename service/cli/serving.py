@@ -10,6 +10,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import rich_click as click
@@ -21,6 +22,7 @@ from uvicorn.supervisors import Multiprocess
 from service import stopping
 from service.app import create_app, create_app_without_worker, working
 from service.cli.database import ready_database, server
+from service.cli.garbage import collect_less, keep_for_good
 from service.cli.terminal import json_option, show, tell
 from service.cli.verbs import Verb
 from service.connections.limits import OWN_FILES
@@ -185,22 +187,24 @@ def warn_of_setup() -> None:
 
 def application() -> ASGIApp:
     """Make the application in a server process."""
-    prepare_process()
-    return create_app()
+    return prepared(create_app)
 
 
 def application_without_worker() -> ASGIApp:
     """Make the application that only serves requests in a server process."""
-    prepare_process()
-    return create_app_without_worker()
+    return prepared(create_app_without_worker)
 
 
-def prepare_process() -> None:
-    """Do what a server process needs to have done once, before its application is made."""
+def prepared(create: Callable[[], ASGIApp]) -> ASGIApp:
+    """Do what a server process needs to have done once, and make its application."""
+    collect_less()
     configure_logging(settings().log_level)
     share(folder_of(settings()))
     stopping.listen()
     end_with_parent()
+    application = create()
+    keep_for_good()
+    return application
 
 
 def end_with_parent() -> None:
@@ -268,5 +272,6 @@ def worker() -> None:
                 tell("Tutti runs instances.")
                 await stop.wait()
 
+    keep_for_good()
     with server(watched=True):
         asyncio.run(work())

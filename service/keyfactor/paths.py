@@ -41,4 +41,4 @@ def with_folded_paths(application: Litestar) -> ASGIApp:
 
 def is_below(path: str) -> bool:
     """Whether a path lies below the dialect's prefix, in whatever case."""
-    return is_keyfactor(PREFIX + path[len(PREFIX) :]) and path[: len(PREFIX)].lower() == PREFIX.lower()
+    return path[: len(PREFIX)].lower() == PREFIX.lower() and is_keyfactor(PREFIX + path[len(PREFIX) :])

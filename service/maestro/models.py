@@ -5,7 +5,7 @@ Nothing is null but where the vendor's strictest SDK takes it (`ended_at`, `expi
 (`output`, `error`, `required` of an input, `page_token_next`) are safe.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -435,8 +435,10 @@ def failure_reason(fault: bytes) -> str:
     return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]} ..."
 
 
-def innermost(pointers: Iterable[str]) -> list[str]:
+def innermost(pointers: Sequence[str]) -> Sequence[str]:
     """Leave out of JSON Pointers those that lead to another one, and those that are there already."""
+    if len(pointers) < 2:
+        return pointers
     found: list[str] = []
     for pointer in sorted(set(pointers), reverse=True):
         if not any(inner.startswith(f"{pointer}/") for inner in found):

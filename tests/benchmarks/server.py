@@ -21,6 +21,7 @@ from auth.bearer import hash_of, new_secret, token_hash
 from auth.scopes import MAESTRO
 from auth.tokens import MACHINE_SECONDS, REFRESH_DAYS, SAVE_PAIR, SAVE_SINGLE
 from service.app import create_app, create_litestar
+from service.cli.garbage import collect_less, keep_for_good
 from service.operations.instances import COLUMNS, GET
 from tenancy.postgres import leave_clean
 
@@ -173,6 +174,7 @@ BARE = Litestar(
 
 def application() -> Any:
     """Make the one application of the process."""
+    collect_less()
     inside = create_litestar(worker=False)
     whole = create_app(inside)
 
@@ -185,4 +187,5 @@ def application() -> Any:
         else:
             await whole(scope, receive, send)
 
+    keep_for_good()
     return both

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ import httpx
 import msgspec
 import pytest
 
+from service.cli.garbage import MADE
 from service.telemetry.sharing import locked
 from tenancy.embedded import EmbeddedServer
 from tests.cell import free_port
@@ -140,6 +142,22 @@ def test_worker_runs_what_a_service_without_one_takes_in(shell: Shell, account: 
     stop(worker)
     stop(service)
     assert token not in shell.log()
+
+
+def test_a_process_that_serves_looks_for_garbage_seldom_and_never_at_its_own_code(tmp_path: Path) -> None:
+    told = """
+import gc
+from service.cli import serving
+serving.application_without_worker()
+print(gc.get_threshold()[0], gc.get_freeze_count())
+"""
+    environment = {"TUTTI_DATA_DIR": str(tmp_path / "data"), "TUTTI_METRICS_DIR": str(tmp_path / "figures")}
+    printed = subprocess.run(
+        [sys.executable, "-c", told], env=environment, capture_output=True, text=True, check=True
+    )
+    made, kept = map(int, printed.stdout.split())
+    assert made == MADE
+    assert kept > 100_000
 
 
 def get(port: str, path: str) -> tuple[int, Any]:

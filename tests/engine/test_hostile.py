@@ -12,6 +12,7 @@ import pytest
 from service.engine import worker
 from service.errors import DefinitionRefused
 from service.language.errors import STANDARD
+from service.language.sandbox import process
 from tenancy.rows import rows_of
 from tests.world import Tenant, World, bearer, trigger
 
@@ -257,6 +258,7 @@ async def test_data_that_grows_ends_at_the_limit_of_its_size(
 ) -> None:
     # After its second an advance stores what it has: on a busy machine branches that have yet to become one output.
     monkeypatch.setattr(worker, "ADVANCE_SECONDS", LIMIT)
+    monkeypatch.setattr(process, "TIME_LIMIT_SECONDS", LIMIT)
     first = {"first": {"set": {"x": "0123456789"}}}
     hostile: dict[str, tuple[Tasks, str, str]] = {
         "text": (

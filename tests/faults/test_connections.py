@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 
+import msgspec
 import pytest
 
 from tests.faults.raw import QUICK, Application, Peer, asked, connected, listening
@@ -97,7 +98,8 @@ async def test_too_many_or_too_long_headers_are_refused(
     app: Application, headers: list[str], pieces: int
 ) -> None:
     request = asked("/", *headers)
-    async with listening(app) as port, connected(port) as peer:
+    patient = msgspec.structs.replace(QUICK, head_seconds=5.0)
+    async with listening(app, patient) as port, connected(port) as peer:
         for begin in range(0, len(request), len(request) // pieces + 1):
             await peer.send(request[begin : begin + len(request) // pieces + 1])
             await asyncio.sleep(0.01)

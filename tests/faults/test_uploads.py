@@ -79,7 +79,7 @@ async def test_who_has_as_many_as_the_others_waits_for_them(app: Application) ->
 
 
 async def test_who_is_far_behind_makes_way_also_for_its_own_network(app: Application) -> None:
-    limits = msgspec.structs.replace(PATIENT, body_seconds=1.0)
+    limits = msgspec.structs.replace(PATIENT, body_seconds=3.0)
     async with listening(app, limits) as port, begun(port, limits.uploads):
         await asyncio.sleep(0.85 * limits.body_seconds)  # what has come gives it a little more than that
         assert await status_of(port) == 200

@@ -268,7 +268,7 @@ PIECES = [
 NAMES = re.compile(r'"(?:[^"\\]|\\u[0-9a-f]{4})*"|[$\w]+')
 OWN = re.compile(
     r'"(?:[A-Za-z0-9 _-]|\\u[0-9a-f]{4})*"|\$(?:event|at|(?:item|index|acc|let)\d+)|expr_\w+'
-    r"|if|then|else|end|as|and|or|null|true|false|event|[0-9.]+(?:e[0-9]+)?|e"
+    r"|if|then|else|end|as|and|or|null|true|false|event|[0-9.]+(?:e[0-9]*)?|e"  # 1e+100 is cut at its sign
 )
 
 

@@ -13,7 +13,7 @@ from service.language.questions import Question, Validation, ask
 from service.language.sandbox import Sandbox, process, turns
 
 HOSTILE, OTHER = uuid4(), uuid4()
-SHORT_SECONDS, LONG_SECONDS = 0.4, 5.0
+SHORT_SECONDS, LONG_SECONDS = 0.8, 5.0
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 LIMITS = {"time limit", "memory limit"}
 

@@ -15,7 +15,7 @@ from service.operations.limits import Wanted
 from tests.processes import serving
 from tests.world import World, bearer
 
-RATE, BURST = 20, 40  # which a busy machine answers several times over
+RATE, BURST = 10, 20  # which a busy machine answers several times over
 SECONDS = 3.0
 FLOODING = 8  # requests that one client has under way at each process
 

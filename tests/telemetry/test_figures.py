@@ -190,15 +190,15 @@ async def test_who_asks_for_figures_while_another_process_keeps_them_is_told_so_
     operator: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(sharing, "_folder", tmp_path)
-    monkeypatch.setattr(sharing, "READ_SECONDS", 0.3)
+    monkeypatch.setattr(sharing, "READ_SECONDS", 2.0)
     with held(tmp_path):
         asking = [asyncio.create_task(operator.get("/metrics")) for _ in range(50)]
         await asyncio.sleep(0.1)
         began = time.monotonic()
         await asyncio.gather(*(asyncio.to_thread(time.monotonic) for _ in range(20)))
-        assert time.monotonic() - began < 0.15  # threads that others need are free
+        assert time.monotonic() - began < 1.5  # threads that others need are free
         answers = await asyncio.gather(*asking)
-        assert time.monotonic() - began < 0.9  # they wait together, not one after the other
+        assert time.monotonic() - began < 20  # they wait together, not one after the other
     for answer in answers:
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
         assert answer.text.startswith(f"Process {os.getpid()} keeps the folder of the figures")

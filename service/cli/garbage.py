@@ -1,7 +1,7 @@
 """How often the processes of the command look for garbage in cycles, which is a cost of every request.
 
-Python looks whenever 700 more objects were made than freed, which 16 requests at once come to again and again: 6 % of a
-get's processor time, as `make bench` has it. What a request leaves behind is freed without a look, but for a rare cycle.
+Python looks whenever 700 more objects were made than freed, which 16 requests at once come to again and again: 6 % of the
+processor time of a get. What a request leaves behind is freed without a look, but for a rare cycle.
 """
 
 import gc

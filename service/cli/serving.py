@@ -76,7 +76,7 @@ def serve(host: str, port: int, workers: int, *, no_worker: bool) -> None:
         asyncio.run(refuse_unready())
         refuse_taken_port(host, port)
         tell(f"Tutti serves on http://{host}:{port}")
-        warn_of_setup()
+        warn_of_setup(port)
         allow_connections(settings().connections_at_once)
         config = uvicorn.Config(
             f"{__name__}:application_without_worker" if no_worker else f"{__name__}:application",
@@ -169,10 +169,17 @@ def allow_connections(count: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def warn_of_setup() -> None:
-    """Say so if what clients send can be read on the way, or if nobody can tell from where they send it."""
+def warn_of_setup(port: int) -> None:
+    """Say so if what clients send can be read on the way, if nobody can tell from where, or if links lead elsewhere."""
     url = urlsplit(settings().public_url)
-    if url.scheme != "https" and url.hostname not in ("127.0.0.1", "::1", "localhost"):
+    local = url.hostname in ("127.0.0.1", "::1", "localhost")
+    if local and port not in (0, url.port or {"http": 80, "https": 443}.get(url.scheme)):
+        warning = (
+            f" links in answers lead to {settings().public_url}; if clients come to port {port} themselves, name that in"
+            " TUTTI_PUBLIC_URL."
+        )
+        tell(Text.assemble(("warning", "yellow"), warning))
+    if url.scheme != "https" and not local:
         warning = (
             " TUTTI_PUBLIC_URL is plain http: passwords and tokens can be read on the way; put TLS in front."
         )

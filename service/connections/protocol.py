@@ -25,7 +25,7 @@ from service.connections.limits import Limits, limits_of_settings
 from service.connections.pipelining import Pipelining
 from service.connections.shedding import REFUSAL, told, told_plainly
 from service.connections.state import PLACE, REFUSED, TRANSPORT
-from service.connections.ward import STOPPING, Ward
+from service.connections.ward import Ward
 from service.overload import Caller, Place
 from service.telemetry.logs import note_unread
 from service.telemetry.metrics import count_unread
@@ -167,7 +167,7 @@ class Http1Protocol(Pipelining):
                 "A body comes in chunks or by its length, and in no other encoding.",
             )
         if name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = True
+            self.expect_100_continue = self.parser.get_http_version() != OLD  # RFC 9110, 10.1.1
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
@@ -508,7 +508,9 @@ class Http1Protocol(Pipelining):
         """
         self._ward.stop()
         if self._held is not None:
-            self.refuse(http.HTTPStatus.SERVICE_UNAVAILABLE, STOPPING)
+            cycle, _ = self._held
+            self._held, cycle.keep_alive = None, False
+            self._shed(cycle)
             return
         super().shutdown()
         if self.cycle is not None and not self.cycle.response_complete:

@@ -31,7 +31,7 @@ Verb = Literal["cancel", "restart"]
 
 ACTION = """
 SELECT id, account_id, verb, options, created_by, created_by_name FROM bulk_action
-WHERE account_id = $1 AND id = $2 AND status = 'running' FOR NO KEY UPDATE
+WHERE account_id = $1 AND id = $2 AND status = 'running' FOR NO KEY UPDATE SKIP LOCKED
 """
 TARGETS = """
 SELECT instance_id FROM bulk_target WHERE account_id = $1 AND bulk_action_id = $2 ORDER BY instance_id LIMIT $3
@@ -85,8 +85,10 @@ async def perform(account_id: UUID, action_id: UUID) -> None:
         except OUTAGE:
             raise  # the next time it may go well
         except SlowStatementError:
-            if size == 1:
-                raise  # the database is slow, which is no reason to pass over an instance
+            if size == 1:  # the database is slow, which is no reason to pass over an instance
+                async with rows_of(account_id):
+                    await current_connection().execute(PUT_OFF, account_id, action_id, LEASE)
+                raise
         except Exception:
             logger.exception("bulk action %s: a batch of %d failed", action_id, size)
         else:
@@ -121,7 +123,7 @@ async def batch(account_id: UUID, action_id: UUID, size: int) -> None:
 
 
 async def locked(account_id: UUID, action_id: UUID) -> asyncpg.Record | None:
-    """Lock a bulk action in the open transaction; None if it does not run any more."""
+    """Lock a bulk action in the open transaction; None if it does not run any more, or another worker is at it still."""
     return await current_connection().fetchrow(ACTION, account_id, action_id)
 
 

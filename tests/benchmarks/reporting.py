@@ -34,7 +34,7 @@ def ratio(name: str, found: float, aim: str = "", turns: Sequence[float] = ()) -
     """Print one comparison, with what it was in the middle half of the turns and what is aimed at."""
     spread = ""
     if len(turns) > 1:
-        low, _, high = statistics.quantiles(turns, n=4)
+        low, _, high = statistics.quantiles(turns, n=4, method="inclusive")
         spread = f"   half of the turns: {low:.2f} to {high:.2f}"
     OUT.print(f"{name:<56} {found:8.2f}{spread}" + (f"   aim: {aim}" if aim else ""))
 

@@ -64,7 +64,11 @@ def test_serve_starts_again_after_it_was_killed_and_stops_at_sigterm_leaving_not
     stop_while_figures_are_kept(again, port, Path(lone.environment["TUTTI_METRICS_DIR"]))
     assert list(processes_of(lone)) == []
     for line in lone.log().splitlines():
-        assert line.startswith("Tutti serves on") or msgspec.json.decode(line)["level"] != "error", line
+        assert not line.startswith("{") or msgspec.json.decode(line)["level"] != "error", line
+    assert (
+        f"warning links in answers lead to http://127.0.0.1:8000; if clients come to port {port}"
+        in lone.log()
+    )
 
 
 def test_a_server_process_that_is_stopped_is_killed_in_time(shell: Shell) -> None:

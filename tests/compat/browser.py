@@ -3,6 +3,7 @@
 import contextlib
 import shutil
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -75,6 +76,13 @@ class Window:
         """Note a request that is for anything but a page."""
         if request.resource_type != "document":
             self.elsewhere.append(request.url)
+
+    def wait_for_complaint(self, word: str) -> None:
+        """Wait until the browser complains of something; fail if it does not."""
+        until = time.monotonic() + SECONDS
+        while not any(word in complaint.lower() for complaint in self.complaints):
+            assert time.monotonic() < until, self.complaints
+            self.page.wait_for_timeout(50)
 
     @property
     def focused(self) -> str:

@@ -14,6 +14,7 @@ from formance_sdk_python.utils import BackoffStrategy, RetryConfig
 from tests.compat.formance import ERRORS, Bank, Flows, driven, use_token
 from tests.compat.live import Live
 from tests.compat.operations import NAMES, OPERATIONS, STATUSES, UNKNOWN, WAITING, WRITING, Things, request_of
+from tests.waiting import blocked_until
 
 pytestmark = [pytest.mark.compat, pytest.mark.timeout(300)]
 
@@ -123,9 +124,7 @@ def test_too_many_requests_are_the_typed_error_and_waited_out_where_the_sdk_retr
     flows.call("get_server_info")
     live.tutti("account", "limits", limited, "--requests-per-second", "1")
     try:
-        time.sleep(2)  # until the service goes by it
-        told = [answered(flows) for _ in range(4)]
-        assert (429, "INTERNAL") in told
+        blocked_until(lambda: answered(flows) == (429, "INTERNAL"), 20)
         assert int(flows.answers[-1].headers.get("retry-after", "1")) >= 1
         patient = RetryConfig(
             "backoff", BackoffStrategy(100, 1000, 1.5, 20_000), retry_connection_errors=False
@@ -134,7 +133,7 @@ def test_too_many_requests_are_the_typed_error_and_waited_out_where_the_sdk_retr
             assert flows.call("get_server_info", retries=patient, timeout_ms=30_000).version
     finally:
         live.tutti("account", "limits", limited, "--none", "requests-per-second")
-        time.sleep(2)
+        blocked_until(lambda: not any(answered(flows)[0] == 429 for _ in range(4)), 20)
 
 
 def answered(flows: Flows) -> tuple[int, str]:

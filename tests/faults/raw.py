@@ -58,6 +58,17 @@ async def listening(
         await serving
 
 
+class Watched(Http1Protocol):
+    """Tells which connections were made."""
+
+    made: ClassVar[list[Http1Protocol]] = []
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
+        """Note it."""
+        self.made.append(self)
+        super().connection_made(transport)
+
+
 class Peer:
     """One connection."""
 

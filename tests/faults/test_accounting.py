@@ -12,12 +12,13 @@ import pytest
 from service.connections.limits import Limits
 from service.exchange import with_exchange
 from service.telemetry.metrics import ABORTED, REQUESTS, SHED, UNREAD, UNROUTED
-from tests.faults.raw import QUICK, Application, Peer, asked, connected, listening
+from tests.faults.raw import QUICK, Application, Peer, Watched, asked, connected, listening
+from tests.waiting import eventually
 
 POST = asked(method="POST", body=b"x" * 1000)
 UPLOAD = asked(method="POST", body=b"x" * 500_000)
 CALM = msgspec.structs.replace(
-    QUICK, queue_seconds=5.0, burst_seconds=5.0, idle_seconds=5.0, body_seconds=5.0
+    QUICK, queue_seconds=5.0, burst_seconds=5.0, idle_seconds=5.0, head_seconds=5.0, body_seconds=5.0
 )
 Told = dict[tuple[str, str, str], float]
 
@@ -54,7 +55,7 @@ async def counted(
     """Serve; when the block has ended, these have been counted, their lines have been written, and nothing else has."""
     caplog.set_level(logging.DEBUG, "tutti.access")
     before, served = told(), Served()
-    async with listening(with_exchange(served), limits) as port:
+    async with listening(with_exchange(served), limits, Watched) as port:
         yield port, served
         served.inside.go.set()
         await asyncio.sleep(0.1)
@@ -151,11 +152,12 @@ async def test_what_is_shed_counts_as_503_and_what_left_its_queue_as_aborted(
 
 async def test_an_upload_that_makes_way_counts_as_503(caplog: pytest.LogCaptureFixture) -> None:
     expected = {(UNROUTED, "POST", "503"): 1, (UNROUTED, "POST", "200"): 1}
-    limits = msgspec.structs.replace(CALM, body_seconds=0.6)
+    limits = msgspec.structs.replace(CALM, body_seconds=2.0)
+    Watched.made.clear()
     async with counted(expected, caplog, limits) as (port, served), connected(port) as slow:
         served.inside.go.set()
         await slow.send(UPLOAD[:100_000])
-        await asyncio.sleep(0.6)
+        await eventually(lambda: Watched.made[0].body_seconds_left < limits.body_seconds / 2)
         async with connected(port) as peer:
             await peer.send(UPLOAD)
             assert (await peer.answer())[0] == 200

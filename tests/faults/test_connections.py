@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from tests.faults.raw import QUICK, Application, Peer, asked, connected, listening
+from tests.waiting import eventually
 
 
 @pytest.fixture
@@ -205,7 +206,7 @@ async def test_of_requests_without_end_on_one_connection_some_are_answered_and_t
     app.go.clear()
     async with listening(app) as port, connected(port) as peer:
         await peer.send(asked() * 1000)
-        await asyncio.sleep(0.1)
+        await eventually(lambda: app.begun)
         assert app.begun == 1
         app.go.set()
         for _ in range(1 + QUICK.pipelined):
@@ -219,6 +220,14 @@ async def test_some_requests_at_once_on_one_connection_are_answered_in_turn(app:
         await peer.send(asked() * 4)
         for _ in range(4):
             assert (await peer.answer())[0] == 200
+
+
+async def test_who_speaks_an_old_version_is_not_told_to_go_on(app: Application) -> None:
+    """RFC 9110, 10.1.1: it would take that for the answer."""
+    async with listening(app) as port, connected(port) as peer:
+        request = asked("/", "Expect: 100-continue", method="POST", body=b"abc")
+        await peer.send(request.replace(b"HTTP/1.1", b"HTTP/1.0"))
+        assert (await peer.answer())[0] == 200
 
 
 async def test_who_waits_to_be_told_to_go_on_is_told(app: Application) -> None:

@@ -150,14 +150,15 @@ class Held:
 
     looks = 0
 
-    def __init__(self, network: str) -> None:
+    def __init__(self, network: str, loss: int | None = 1) -> None:
         self.network = network
+        self._loss = loss
 
     @property
-    def loss(self) -> int:
+    def loss(self) -> int | None:
         """Say what is lost."""
         Held.looks += 1
-        return 1
+        return self._loss
 
     def spare_at(self, _: float) -> bool:
         """Say no."""
@@ -176,6 +177,15 @@ def test_a_newcomer_costs_a_look_at_few_of_many() -> None:
         crowd.add(newcomer)
         assert crowd.make_room(newcomer, 0.0)
     assert Held.looks <= LOOKED_AT * len(newcomers)
+
+
+def test_connections_that_cannot_be_closed_shield_the_others_of_their_network_once() -> None:
+    crowd, newcomer = Crowd(100), Held("newcomer")
+    for number in range(LOOKED_AT + 8):
+        crowd.add(Held("crowd", None if number < LOOKED_AT else 1))
+    crowd.add(newcomer)
+    assert not crowd.make_room(newcomer, 0.0)
+    assert crowd.make_room(newcomer, 0.0)
 
 
 def test_there_are_no_more_connections_than_files_may_be_open(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,9 @@ from tests.faults.raw import QUICK, Application, Peer, asked, connected, listeni
 from tests.world import World
 
 ACCOUNT = UUID(int=7)
-LATER = msgspec.structs.replace(QUICK, queue_seconds=5.0, burst_seconds=5.0, idle_seconds=5.0)
+LATER = msgspec.structs.replace(
+    QUICK, queue_seconds=5.0, burst_seconds=5.0, idle_seconds=5.0, head_seconds=5.0
+)
 
 
 @pytest.fixture

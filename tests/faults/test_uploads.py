@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.faults.raw import QUICK, Application, Peer, asked, connected, listening
+from tests.faults.raw import QUICK, Application, Peer, Watched, asked, connected, listening
+from tests.waiting import eventually
 
 LENGTH = 1_000_000
 LONG = asked(method="POST", body=b"x" * LENGTH)
@@ -79,9 +80,11 @@ async def test_who_has_as_many_as_the_others_waits_for_them(app: Application) ->
 
 
 async def test_who_is_far_behind_makes_way_also_for_its_own_network(app: Application) -> None:
-    limits = msgspec.structs.replace(PATIENT, body_seconds=3.0)
-    async with listening(app, limits) as port, begun(port, limits.uploads):
-        await asyncio.sleep(0.85 * limits.body_seconds)  # what has come gives it a little more than that
+    limits = msgspec.structs.replace(PATIENT, body_seconds=2.0)
+    Watched.made.clear()
+    async with listening(app, limits, Watched) as port, begun(port, limits.uploads):
+        slow = tuple(Watched.made)
+        await eventually(lambda: min(one.body_seconds_left for one in slow) < limits.body_seconds / 2)
         assert await status_of(port) == 200
 
 

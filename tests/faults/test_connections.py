@@ -207,6 +207,7 @@ async def test_of_requests_without_end_on_one_connection_some_are_answered_and_t
     async with listening(app) as port, connected(port) as peer:
         await peer.send(asked() * 1000)
         await eventually(lambda: app.begun)
+        await asyncio.sleep(0.1)
         assert app.begun == 1
         app.go.set()
         for _ in range(1 + QUICK.pipelined):

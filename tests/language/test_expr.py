@@ -265,10 +265,10 @@ PIECES = [
     *OPERATORS, *UNARY, *WORDS, *FUNCTIONS, "event", ".", "?.", "(", ")", "[", "]", "{", "}", ",", ":", ";", "?", "=",
     "#", "#acc", "$env", "1", "0.5", "'a'", '"\\u0022"', "`)`", "x", "$__loc__", "$ENV", "\\", "import", "|", "//", "/*",
 ]  # fmt: skip
-NAMES = re.compile(r'"(?:[^"\\]|\\u[0-9a-f]{4})*"|[$\w]+')
+NAMES = re.compile(r'"(?:[^"\\]|\\u[0-9a-f]{4})*"|[0-9][0-9.]*(?:e[+-]?[0-9]+)?|[$\w]+')
 OWN = re.compile(
     r'"(?:[A-Za-z0-9 _-]|\\u[0-9a-f]{4})*"|\$(?:event|at|(?:item|index|acc|let)\d+)|expr_\w+'
-    r"|if|then|else|end|as|and|or|null|true|false|event|[0-9.]+(?:e[0-9]*)?|e"  # 1e+100 is cut at its sign
+    r"|if|then|else|end|as|and|or|null|true|false|event|[0-9.]+(?:e[+-]?[0-9]+)?|e"
 )
 
 

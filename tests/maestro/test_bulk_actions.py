@@ -10,11 +10,13 @@ import pytest
 
 from service.engine import bulk
 from tenancy.faults import OUTAGE, SlowStatementError
+from tenancy.postgres import connected
 from tenancy.rows import current_connection, rows_of
 from tests.engine.outages import EACH_OUTAGE
 from tests.maestro.actions import STEPS, act, execute, read, send, told
 from tests.maestro.errors import assert_refused
 from tests.maestro.rows import analyze, insert_instances
+from tests.tenancy.databases import superuser
 from tests.world import Tenant, World, bearer, trigger, until
 
 CANCEL, RESTART = "workflow-instances/actions/cancel", "workflow-instances/actions/restart"
@@ -244,10 +246,25 @@ async def test_no_instance_is_passed_over_as_the_database_is_slow(
         slow.setattr(bulk, "cancelled", slept)
         with pytest.raises(SlowStatementError):
             await bulk.perform(world.acme.id, UUID(action.rpartition("/")[2]))
-    assert not await bulk.take_batch()  # which is left to others meanwhile
+    assert not await take_batch()  # it is put off
     await bulk.perform(world.acme.id, UUID(action.rpartition("/")[2]))
     done = await ended(client, world.acme, action)
     assert (done["done_count"], done["failed_count"]) == (1, 0)
+
+
+async def test_who_takes_up_what_another_worker_is_still_at_waits_for_nothing(
+    client: httpx.AsyncClient, world: World, paused: None
+) -> None:
+    await trigger(client, world.acme, "waiting", {})
+    action = await begun(client, world.acme, CANCEL)
+    action_id = UUID(action.rpartition("/")[2])
+    async with connected(superuser()) as other, other.transaction():
+        await other.execute("SELECT FROM bulk_action WHERE id = $1 FOR UPDATE", action_id)
+        async with asyncio.timeout(10):
+            await bulk.perform(world.acme.id, action_id)
+    assert (await read(client, world.acme, action))["done_count"] == 0
+    await bulk.perform(world.acme.id, action_id)
+    assert (await ended(client, world.acme, action))["done_count"] == 1
 
 
 async def slept(*_: object) -> int:

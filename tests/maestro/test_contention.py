@@ -10,7 +10,6 @@ import httpx
 import msgspec
 import pytest
 
-from tenancy.postgres import engine
 from tests.contract import Contract
 from tests.maestro.actions import read
 from tests.maestro.consistency import Kept, contradictions, kept
@@ -70,13 +69,6 @@ class Crowd(msgspec.Struct):
     people: Sequence[UUID]
     tokens: Sequence[str]
     users: Sequence[str]
-
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Requests wait for a connection, and for each other, for as long as a busy machine needs."""
-    monkeypatch.setattr(engine(), "patience", 60.0)
-    monkeypatch.setattr(engine(), "allowance", 60.0)
 
 
 @pytest.fixture(scope="module")

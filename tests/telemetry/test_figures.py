@@ -196,9 +196,9 @@ async def test_who_asks_for_figures_while_another_process_keeps_them_is_told_so_
         await asyncio.sleep(0.1)
         began = time.monotonic()
         await asyncio.gather(*(asyncio.to_thread(time.monotonic) for _ in range(20)))
-        assert time.monotonic() - began < 1.5  # threads that others need are free
+        assert time.monotonic() - began < 1.0  # threads that others need are free
         answers = await asyncio.gather(*asking)
-        assert time.monotonic() - began < 20  # they wait together, not one after the other
+        assert time.monotonic() - began < 6  # they wait together, not one after the other
     for answer in answers:
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
         assert answer.text.startswith(f"Process {os.getpid()} keeps the folder of the figures")
